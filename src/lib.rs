@@ -1,0 +1,6 @@
+//! sff
+#![warn(missing_docs)]
+
+pub mod error;
+
+pub use error::{Error, Result};
