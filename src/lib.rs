@@ -2,5 +2,8 @@
 #![warn(missing_docs)]
 
 pub mod error;
+pub mod ops;
+pub mod shape;
+pub mod tensor;
 
 pub use error::{Error, Result};

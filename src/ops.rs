@@ -1,0 +1,287 @@
+//! The operations that a program is made of: what each reads, writes and means.
+//!
+//! An op is data. [`crate::reference`] gives its meaning in f64 on the CPU, and
+//! [`crate::kernel`] the dispatches that compute it on a GPU.
+
+use crate::shape::Window;
+use crate::tensor::TensorId;
+
+/// Images are read with at most this many channels.
+pub const IMAGE_CHANNELS: usize = 4;
+
+/// Constants of batch norm.
+#[derive(Clone, Copy, PartialEq, Debug)]
+pub struct BatchNorm {
+    /// Added to the variance.
+    pub eps: f32,
+    /// Weight of the new batch in the running statistics.
+    pub momentum: f32,
+    /// Whether a ReLU follows in the same op.
+    pub relu: bool,
+}
+
+/// Constants of AdamW (Loshchilov and Hutter, arXiv 1711.05101).
+#[derive(Clone, Copy, PartialEq, Debug)]
+pub struct AdamW {
+    /// Decay of the first moment.
+    pub beta1: f32,
+    /// Decay of the second moment.
+    pub beta2: f32,
+    /// Added to the root of the second moment.
+    pub eps: f32,
+    /// Decoupled decay of the weights, per unit of learning rate.
+    pub weight_decay: f32,
+}
+
+/// Pixels become `(value / 255 - mean) / std`, per channel.
+#[derive(Clone, Copy, PartialEq, Debug)]
+pub struct Normalize {
+    /// Per channel.
+    pub mean: [f32; IMAGE_CHANNELS],
+    /// Per channel.
+    pub std: [f32; IMAGE_CHANNELS],
+}
+
+/// Words in the `step` tensor: what changes from one step to the next.
+///
+/// `[learning rate, 1 - beta1^t, 1 - beta2^t, valid images]`, all float32.
+pub const STEP_WORDS: usize = 4;
+
+/// Words per image in the `samples` tensor: index into the images, augmentation.
+///
+/// The augmentation word holds the mirror flag in bit 0, and the crop's shift plus 128
+/// in bits 8-15 (rows) and 16-23 (columns).
+pub const SAMPLE_WORDS: usize = 2;
+
+/// One operation over named tensors.
+///
+/// Field names are the same throughout: `x` input and `y` output maps, `w` weight, `d…` the
+/// gradient of a loss with respect to `…`, `scratch` memory that only this op uses.
+#[derive(Clone, PartialEq, Debug)]
+#[allow(missing_docs)]
+pub enum Op {
+    /// Gathers, shifts, mirrors and normalises a batch of u8 images (`pixels`, four to a word);
+    /// gathers its labels.
+    Input {
+        pixels: TensorId,
+        all_labels: TensorId,
+        samples: TensorId,
+        x: TensorId,
+        labels: TensorId,
+        normalize: Normalize,
+    },
+    /// `y = x * w + bias`, zero padding.
+    Conv2d { x: TensorId, w: TensorId, bias: Option<TensorId>, y: TensorId, window: Window },
+    /// Gradient of [`Op::Conv2d`] with respect to its input.
+    Conv2dDgrad { dy: TensorId, w: TensorId, dx: TensorId, window: Window },
+    /// Gradient of [`Op::Conv2d`] with respect to its weight.
+    Conv2dWgrad { x: TensorId, dy: TensorId, dw: TensorId, scratch: TensorId, window: Window },
+    /// Gradient of a bias: the sum of `dy` over pixels.
+    BiasGrad { dy: TensorId, db: TensorId, scratch: TensorId },
+    /// Normalises each channel with the batch's mean and biased variance, kept in `stats`
+    /// (2 rows); updates `running` with the unbiased variance.
+    BatchNorm {
+        x: TensorId,
+        gamma: TensorId,
+        beta: TensorId,
+        running: TensorId,
+        stats: TensorId,
+        y: TensorId,
+        scratch: TensorId,
+        norm: BatchNorm,
+    },
+    /// Normalises each channel with the running statistics.
+    BatchNormEval {
+        x: TensorId,
+        gamma: TensorId,
+        beta: TensorId,
+        running: TensorId,
+        y: TensorId,
+        norm: BatchNorm,
+    },
+    /// Gradients of [`Op::BatchNorm`]; the ReLU's mask is computed again from `x`.
+    BatchNormGrad {
+        x: TensorId,
+        dy: TensorId,
+        gamma: TensorId,
+        beta: TensorId,
+        stats: TensorId,
+        dx: TensorId,
+        dgamma: TensorId,
+        dbeta: TensorId,
+        scratch: TensorId,
+        norm: BatchNorm,
+    },
+    /// `y = max(x, 0)`.
+    Relu { x: TensorId, y: TensorId },
+    /// `dx = dy` where `y > 0`, else 0.
+    ReluGrad { y: TensorId, dy: TensorId, dx: TensorId },
+    /// `y = a + b`.
+    Add { a: TensorId, b: TensorId, y: TensorId },
+    /// Largest value under each window; `argmax` keeps its position, a byte per channel.
+    MaxPool { x: TensorId, y: TensorId, argmax: TensorId, window: Window },
+    /// Routes each gradient to the position that was the largest.
+    MaxPoolGrad { dy: TensorId, argmax: TensorId, dx: TensorId, window: Window },
+    /// Mean over rows and columns.
+    GlobalAvgPool { x: TensorId, y: TensorId },
+    /// Spreads each gradient evenly over its map.
+    GlobalAvgPoolGrad { dy: TensorId, dx: TensorId },
+    /// `y = (x - mean) / sqrt(var + 1e-5)` per image over rows, columns and channels, no affine;
+    /// `stats` keeps mean and reciprocal deviation.
+    LayerNorm { x: TensorId, y: TensorId, stats: TensorId, scratch: TensorId },
+    /// Gradient of [`Op::LayerNorm`], from its output.
+    LayerNormGrad { y: TensorId, dy: TensorId, stats: TensorId, dx: TensorId, scratch: TensorId },
+    /// `scores[i, k] = scale * mean over pixels of (x * w)[i, k]²`: the goodness of each class.
+    /// The convolution's output is never stored.
+    Goodness {
+        x: TensorId,
+        w: TensorId,
+        scores: TensorId,
+        scratch: TensorId,
+        window: Window,
+        scale: f32,
+    },
+    /// Gradients of [`Op::Goodness`]; class maps exist for a few images at a time, in `maps`.
+    GoodnessGrad {
+        x: TensorId,
+        w: TensorId,
+        dscores: TensorId,
+        dx: TensorId,
+        dw: TensorId,
+        maps: TensorId,
+        scratch: TensorId,
+        window: Window,
+        scale: f32,
+    },
+    /// `loss[i] = logsumexp(scores[i]) - scores[i, label]`; `dscores` is the gradient of its mean.
+    CrossEntropy { scores: TensorId, labels: TensorId, loss: TensorId, dscores: Option<TensorId> },
+    /// Updates a block's parameters in place; all four hold the same layout.
+    AdamW {
+        params: TensorId,
+        grads: TensorId,
+        m: TensorId,
+        v: TensorId,
+        step: TensorId,
+        adamw: AdamW,
+    },
+    /// Sums over the valid images: loss per block, then correct answers per block, then those of
+    /// the votes of all blocks, the later half, and the last. `scores` and `losses` hold the
+    /// blocks one after another.
+    Metrics {
+        scores: TensorId,
+        losses: TensorId,
+        labels: TensorId,
+        step: TensorId,
+        scratch: TensorId,
+        out: TensorId,
+        blocks: usize,
+    },
+}
+
+/// The tensors that an op touches.
+#[derive(Default, Debug)]
+pub struct Access {
+    /// Values that must have been written before.
+    pub reads: Vec<TensorId>,
+    /// Values that are whole after the op.
+    pub writes: Vec<TensorId>,
+    /// Memory that holds nothing before or after.
+    pub scratch: Vec<TensorId>,
+}
+
+/// The first block of the later half, whose mean score is the `late` vote.
+pub const fn late_half(blocks: usize) -> usize {
+    blocks / 2
+}
+
+/// Values in the tensor that [`Op::Metrics`] writes.
+pub const fn metrics_words(blocks: usize) -> usize {
+    2 * blocks + 3
+}
+
+impl Op {
+    /// What the op reads, writes and uses as scratch.
+    pub fn access(&self) -> Access {
+        let access = |reads: &[TensorId], writes: &[TensorId], scratch: &[TensorId]| Access {
+            reads: reads.to_vec(),
+            writes: writes.to_vec(),
+            scratch: scratch.to_vec(),
+        };
+        match *self {
+            Self::Input { pixels, all_labels, samples, x, labels, .. } => {
+                access(&[pixels, all_labels, samples], &[x, labels], &[])
+            }
+            Self::Conv2d { x, w, bias, y, .. } => {
+                let mut a = access(&[x, w], &[y], &[]);
+                a.reads.extend(bias);
+                a
+            }
+            Self::Conv2dDgrad { dy, w, dx, .. } => access(&[dy, w], &[dx], &[]),
+            Self::Conv2dWgrad { x, dy, dw, scratch, .. } => access(&[x, dy], &[dw], &[scratch]),
+            Self::BiasGrad { dy, db, scratch } => access(&[dy], &[db], &[scratch]),
+            Self::BatchNorm { x, gamma, beta, running, stats, y, scratch, .. } => {
+                access(&[x, gamma, beta, running], &[running, stats, y], &[scratch])
+            }
+            Self::BatchNormEval { x, gamma, beta, running, y, .. } => {
+                access(&[x, gamma, beta, running], &[y], &[])
+            }
+            Self::BatchNormGrad {
+                x, dy, gamma, beta, stats, dx, dgamma, dbeta, scratch, ..
+            } => access(&[x, dy, gamma, beta, stats], &[dx, dgamma, dbeta], &[scratch]),
+            Self::Relu { x, y } => access(&[x], &[y], &[]),
+            Self::ReluGrad { y, dy, dx } => access(&[y, dy], &[dx], &[]),
+            Self::Add { a, b, y } => access(&[a, b], &[y], &[]),
+            Self::MaxPool { x, y, argmax, .. } => access(&[x], &[y, argmax], &[]),
+            Self::MaxPoolGrad { dy, argmax, dx, .. } => access(&[dy, argmax], &[dx], &[]),
+            Self::GlobalAvgPool { x, y } => access(&[x], &[y], &[]),
+            Self::GlobalAvgPoolGrad { dy, dx } => access(&[dy], &[dx], &[]),
+            Self::LayerNorm { x, y, stats, scratch } => access(&[x], &[y, stats], &[scratch]),
+            Self::LayerNormGrad { y, dy, stats, dx, scratch } => {
+                access(&[y, dy, stats], &[dx], &[scratch])
+            }
+            Self::Goodness { x, w, scores, scratch, .. } => access(&[x, w], &[scores], &[scratch]),
+            Self::GoodnessGrad { x, w, dscores, dx, dw, maps, scratch, .. } => {
+                access(&[x, w, dscores], &[dx, dw], &[maps, scratch])
+            }
+            Self::CrossEntropy { scores, labels, loss, dscores } => {
+                let mut a = access(&[scores, labels], &[loss], &[]);
+                a.writes.extend(dscores);
+                a
+            }
+            Self::AdamW { params, grads, m, v, step, .. } => {
+                access(&[params, grads, m, v, step], &[params, m, v], &[])
+            }
+            Self::Metrics { scores, losses, labels, step, scratch, out, .. } => {
+                access(&[scores, losses, labels, step], &[out], &[scratch])
+            }
+        }
+    }
+
+    /// The op's name, as in the literature.
+    pub fn name(&self) -> &'static str {
+        match self {
+            Self::Input { .. } => "input",
+            Self::Conv2d { .. } => "conv2d",
+            Self::Conv2dDgrad { .. } => "conv2d_dgrad",
+            Self::Conv2dWgrad { .. } => "conv2d_wgrad",
+            Self::BiasGrad { .. } => "bias_grad",
+            Self::BatchNorm { .. } => "batch_norm",
+            Self::BatchNormEval { .. } => "batch_norm_eval",
+            Self::BatchNormGrad { .. } => "batch_norm_grad",
+            Self::Relu { .. } => "relu",
+            Self::ReluGrad { .. } => "relu_grad",
+            Self::Add { .. } => "add",
+            Self::MaxPool { .. } => "max_pool",
+            Self::MaxPoolGrad { .. } => "max_pool_grad",
+            Self::GlobalAvgPool { .. } => "global_avg_pool",
+            Self::GlobalAvgPoolGrad { .. } => "global_avg_pool_grad",
+            Self::LayerNorm { .. } => "layer_norm",
+            Self::LayerNormGrad { .. } => "layer_norm_grad",
+            Self::Goodness { .. } => "goodness",
+            Self::GoodnessGrad { .. } => "goodness_grad",
+            Self::CrossEntropy { .. } => "cross_entropy",
+            Self::AdamW { .. } => "adamw",
+            Self::Metrics { .. } => "metrics",
+        }
+    }
+}

@@ -1,0 +1,189 @@
+//! Shapes and how they are laid out in memory.
+
+use std::fmt;
+
+/// Channels are stored in groups of this many lanes (one `vec4<f32>`).
+pub const LANES: usize = 4;
+
+/// A logical shape: images, rows, columns, channels.
+///
+/// Vectors are `(1, 1, 1, c)`; a convolution's weight is `(k, k, cin, cout)`.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Hash)]
+pub struct Shape {
+    /// Images in the batch (kernel rows of a weight).
+    pub n: usize,
+    /// Rows (kernel columns of a weight).
+    pub h: usize,
+    /// Columns (input channels of a weight).
+    pub w: usize,
+    /// Channels (output channels of a weight).
+    pub c: usize,
+}
+
+impl Shape {
+    /// A batch of feature maps.
+    pub const fn new(n: usize, h: usize, w: usize, c: usize) -> Self {
+        Self { n, h, w, c }
+    }
+
+    /// `c` values.
+    pub const fn vector(c: usize) -> Self {
+        Self::new(1, 1, 1, c)
+    }
+
+    /// `n` rows of `c` values.
+    pub const fn rows(n: usize, c: usize) -> Self {
+        Self::new(n, 1, 1, c)
+    }
+
+    /// A `k`×`k` convolution's weight.
+    pub const fn weight(k: usize, cin: usize, cout: usize) -> Self {
+        Self::new(k, k, cin, cout)
+    }
+
+    /// Logical values.
+    pub const fn elements(&self) -> usize {
+        self.n * self.h * self.w * self.c
+    }
+
+    /// Positions that hold a vector of channels.
+    pub const fn pixels(&self) -> usize {
+        self.n * self.h * self.w
+    }
+
+    /// Groups of four channels.
+    pub const fn c4(&self) -> usize {
+        self.c.div_ceil(LANES)
+    }
+
+    /// The same maps for another number of images.
+    pub const fn with_n(&self, n: usize) -> Self {
+        Self::new(n, self.h, self.w, self.c)
+    }
+
+    /// The same maps with another number of channels.
+    pub const fn with_c(&self, c: usize) -> Self {
+        Self::new(self.n, self.h, self.w, c)
+    }
+}
+
+impl fmt::Display for Shape {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(&format!("{}×{}×{}×{}", self.n, self.h, self.w, self.c))
+    }
+}
+
+/// How a tensor's values lie in memory.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Layout {
+    /// float32, NHWC, channels padded with zeros to a multiple of [`LANES`].
+    Nhwc,
+    /// float32, rows, columns, input, output channels; both channel counts padded with zeros.
+    Hwio,
+    /// 32-bit words with no padding between them.
+    Words,
+}
+
+impl Layout {
+    /// The padded shape that is really stored.
+    pub const fn stored(self, shape: Shape) -> Shape {
+        let c = shape.c.next_multiple_of(LANES);
+        match self {
+            Self::Nhwc => shape.with_c(c),
+            Self::Hwio => Shape::new(shape.n, shape.h, shape.w.next_multiple_of(LANES), c),
+            Self::Words => Shape::vector(shape.elements().next_multiple_of(LANES)),
+        }
+    }
+
+    /// Bytes of a tensor of this layout: always whole `vec4`s.
+    pub const fn bytes(self, shape: Shape) -> usize {
+        self.stored(shape).elements() * 4
+    }
+
+    /// Spreads logical values over the stored ones; padding is zero.
+    pub fn pack(self, shape: Shape, logical: &[f32]) -> Vec<f32> {
+        let mut out = vec![0.0; self.stored(shape).elements()];
+        self.for_each_row(shape, |from, to| {
+            out[to..to + shape.c].copy_from_slice(&logical[from..from + shape.c]);
+        });
+        out
+    }
+
+    /// The inverse of [`Layout::pack`].
+    pub fn unpack(self, shape: Shape, stored: &[f32]) -> Vec<f32> {
+        let mut out = vec![0.0; shape.elements()];
+        self.for_each_row(shape, |to, from| {
+            out[to..to + shape.c].copy_from_slice(&stored[from..from + shape.c]);
+        });
+        out
+    }
+
+    /// Calls `f(logical offset, stored offset)` for each run of `shape.c` adjacent values.
+    fn for_each_row(self, shape: Shape, mut f: impl FnMut(usize, usize)) {
+        let stored = self.stored(shape);
+        if self == Self::Words {
+            return (0..shape.pixels()).for_each(|row| f(row * shape.c, row * shape.c));
+        }
+        for outer in 0..shape.n * shape.h {
+            for w in 0..shape.w {
+                f((outer * shape.w + w) * shape.c, (outer * stored.w + w) * stored.c);
+            }
+        }
+    }
+}
+
+/// A square sliding window: convolution or pooling.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Hash)]
+pub struct Window {
+    /// Rows and columns covered.
+    pub kernel: usize,
+    /// Step between windows.
+    pub stride: usize,
+    /// Zeros (for pooling: ignored positions) added on each side.
+    pub pad: usize,
+}
+
+impl Window {
+    /// A window of odd size that keeps the map's size at stride 1.
+    pub const fn same(kernel: usize, stride: usize) -> Self {
+        Self { kernel, stride, pad: kernel / 2 }
+    }
+
+    /// The maps that come out of maps of shape `x`; `None` if the window does not fit.
+    pub fn output(&self, x: Shape) -> Option<Shape> {
+        let side = |s: usize| Some((s + 2 * self.pad).checked_sub(self.kernel)? / self.stride + 1);
+        Some(Shape::new(x.n, side(x.h)?, side(x.w)?, x.c))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn packing_pads_with_zeros_and_round_trips() {
+        for (layout, shape) in [
+            (Layout::Nhwc, Shape::new(2, 3, 1, 5)),
+            (Layout::Hwio, Shape::weight(3, 1, 6)),
+            (Layout::Words, Shape::vector(7)),
+        ] {
+            let values: Vec<f32> = (1..=shape.elements()).map(|v| v as f32).collect();
+            let stored = layout.pack(shape, &values);
+            assert_eq!(stored.len() * 4, layout.bytes(shape));
+            assert_eq!(stored.iter().filter(|v| **v != 0.0).count(), values.len());
+            assert_eq!(layout.unpack(shape, &stored), values);
+        }
+        let w = Layout::Hwio.pack(Shape::weight(1, 2, 1), &[1.0, 2.0]);
+        assert_eq!(w[..8], [1.0, 0.0, 0.0, 0.0, 2.0, 0.0, 0.0, 0.0]);
+    }
+
+    #[test]
+    fn windows_give_the_usual_sizes() {
+        let x = Shape::new(1, 28, 27, 3);
+        let out = |k, s, p| Window { kernel: k, stride: s, pad: p }.output(x).map(|y| (y.h, y.w));
+        assert_eq!(out(3, 1, 1), Some((28, 27)));
+        assert_eq!(out(3, 2, 1), Some((14, 14)));
+        assert_eq!(out(2, 2, 0), Some((14, 13)));
+        assert_eq!(out(31, 1, 0), None);
+    }
+}

@@ -1,0 +1,65 @@
+//! What a program knows of a tensor before it has a place in memory.
+
+use crate::shape::{Layout, Shape};
+
+/// Names a tensor of one [`crate::program::Program`].
+#[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Debug)]
+pub struct TensorId(pub(crate) usize);
+
+/// What a tensor is for; decides how long it lives and under which heading it is counted.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Kind {
+    /// Images, labels and per-step values that the host writes, and metrics that it reads.
+    Io,
+    /// Weights, and the running statistics of batch norm.
+    Parameter,
+    /// AdamW's moments.
+    Optimizer,
+    /// Gradients of parameters; alive only while their block is updated.
+    ParamGradient,
+    /// Forward values and their gradients.
+    Activation,
+    /// Scratch of one op: partial sums, tiles of class maps.
+    Workspace,
+}
+
+impl Kind {
+    /// Whether the tensor keeps its value between steps.
+    pub fn persists(self) -> bool {
+        matches!(self, Self::Io | Self::Parameter | Self::Optimizer)
+    }
+
+    /// All kinds, in the order in which they are reported.
+    pub const ALL: [Self; 6] = [
+        Self::Parameter,
+        Self::Optimizer,
+        Self::ParamGradient,
+        Self::Activation,
+        Self::Workspace,
+        Self::Io,
+    ];
+}
+
+/// A named tensor: shape, layout, purpose.
+#[derive(Clone, Debug)]
+pub struct Tensor {
+    /// Unique in its program; parameters carry the name that they have on disk.
+    pub name: String,
+    /// Logical shape.
+    pub shape: Shape,
+    /// How values are stored.
+    pub layout: Layout,
+    /// What it is for.
+    pub kind: Kind,
+    /// The block it belongs to, if any.
+    pub block: Option<usize>,
+    /// The tensor whose memory it shares, and the first byte in it.
+    pub parent: Option<(TensorId, usize)>,
+}
+
+impl Tensor {
+    /// Bytes it occupies, padding included.
+    pub fn bytes(&self) -> usize {
+        self.layout.bytes(self.shape)
+    }
+}
