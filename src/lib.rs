@@ -3,6 +3,7 @@
 
 pub mod error;
 pub mod ops;
+pub mod reference;
 pub mod shape;
 pub mod tensor;
 

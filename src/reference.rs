@@ -1,0 +1,262 @@
+//! The meaning of every [`Op`]: plain loops in f64 on the CPU, which kernels are tested against.
+//!
+//! Clarity comes before speed here, and nothing is shared with the kernels but the op list.
+
+mod norm;
+mod train;
+mod window;
+
+#[cfg(test)]
+mod gradient_tests;
+#[cfg(test)]
+mod tests;
+
+use crate::ops::Op;
+use crate::shape::{Shape, Window};
+use crate::tensor::{Tensor, TensorId};
+use window::Conv;
+
+/// Runs ops on logical f64 values: one `Vec` per tensor, without padding lanes.
+///
+/// Values lie in the order of the tensor's shape (images, rows, columns, channels; rows,
+/// columns, input, output channels of a weight). A tensor of words holds its u32 values as f64.
+/// Scratch is neither read nor written.
+///
+/// Memory is not shared as it is on the device: each member of a slab (a tensor with a parent)
+/// has values of its own, and an op over a slab visits the members instead of the root.
+#[derive(Clone, Debug)]
+pub struct Reference<'a> {
+    tensors: &'a [Tensor],
+    values: Vec<Option<Vec<f64>>>,
+}
+
+impl<'a> Reference<'a> {
+    /// Starts with no tensor set; `TensorId(i)` is `tensors[i]`.
+    pub fn new(tensors: &'a [Tensor]) -> Self {
+        Self { tensors, values: vec![None; tensors.len()] }
+    }
+
+    /// Gives a tensor its logical values.
+    ///
+    /// # Panics
+    ///
+    /// If there are not as many values as the tensor's shape has elements.
+    pub fn set(&mut self, id: TensorId, values: Vec<f64>) {
+        let tensor = &self.tensors[id.0];
+        assert_eq!(values.len(), tensor.shape.elements(), "{}: {}", tensor.name, tensor.shape);
+        self.values[id.0] = Some(values);
+    }
+
+    /// A tensor's logical values.
+    ///
+    /// # Panics
+    ///
+    /// If nothing has set the tensor.
+    pub fn get(&self, id: TensorId) -> &[f64] {
+        match &self.values[id.0] {
+            Some(values) => values,
+            None => panic!("{} is read before it is set", self.tensors[id.0].name),
+        }
+    }
+
+    /// Reads the op's inputs and sets its outputs.
+    ///
+    /// # Panics
+    ///
+    /// If a tensor that the op reads was not set, or if shapes do not fit together.
+    pub fn run(&mut self, op: &Op) {
+        match *op {
+            Op::Input { pixels, all_labels, samples, x, labels, normalize } => {
+                let samples = train::samples(self.get(samples));
+                let maps = train::input(self.get(pixels), &samples, self.shape(x), &normalize);
+                let all_labels = self.get(all_labels);
+                let chosen = samples.iter().map(|s| all_labels[s.index]).collect();
+                self.set(x, maps);
+                self.set(labels, chosen);
+            }
+            Op::Conv2d { x, w, bias, y, window } => {
+                let mut out = self.conv(x, w, window).forward(self.get(x), self.get(w));
+                if let Some(bias) = bias {
+                    let bias = self.get(bias);
+                    for pixel in out.chunks_exact_mut(bias.len()) {
+                        pixel.iter_mut().zip(bias).for_each(|(v, b)| *v += b);
+                    }
+                }
+                self.set(y, out);
+            }
+            Op::Conv2dDgrad { dy, w, dx, window } => {
+                let out = self.conv(dx, w, window).dgrad(self.get(dy), self.get(w));
+                self.set(dx, out);
+            }
+            Op::Conv2dWgrad { x, dy, dw, window, .. } => {
+                let out = self.conv(x, dw, window).wgrad(self.get(x), self.get(dy));
+                self.set(dw, out);
+            }
+            Op::BiasGrad { dy, db, .. } => {
+                let mut out = vec![0.0; self.shape(db).c];
+                for pixel in self.get(dy).chunks_exact(out.len()) {
+                    out.iter_mut().zip(pixel).for_each(|(sum, v)| *sum += v);
+                }
+                self.set(db, out);
+            }
+            Op::BatchNorm { x, gamma, beta, running, stats, y, norm, .. } => {
+                let (values, channels) = (self.get(x), self.shape(x).c);
+                let batch = norm::channel_stats(values, channels);
+                let (gamma, beta) = (self.get(gamma), self.get(beta));
+                let out = norm::batch_norm(values, &batch, gamma, beta, &norm);
+                let count = values.len() / channels;
+                let new = norm::running_stats(self.get(running), &batch, count, norm.momentum);
+                self.set(running, new);
+                self.set(stats, batch);
+                self.set(y, out);
+            }
+            Op::BatchNormEval { x, gamma, beta, running, y, norm } => {
+                let (gamma, beta) = (self.get(gamma), self.get(beta));
+                let out = norm::batch_norm(self.get(x), self.get(running), gamma, beta, &norm);
+                self.set(y, out);
+            }
+            Op::BatchNormGrad { x, dy, gamma, beta, stats, dx, dgamma, dbeta, norm, .. } => {
+                let grads = norm::batch_norm_grad(
+                    (self.get(x), self.get(dy)),
+                    self.get(stats),
+                    (self.get(gamma), self.get(beta)),
+                    &norm,
+                );
+                self.set(dx, grads.dx);
+                self.set(dgamma, grads.dgamma);
+                self.set(dbeta, grads.dbeta);
+            }
+            Op::Relu { x, y } => {
+                let out = self.get(x).iter().map(|v| v.max(0.0)).collect();
+                self.set(y, out);
+            }
+            Op::ReluGrad { y, dy, dx } => {
+                let out = self.zip(y, dy, |y, dy| if y > 0.0 { dy } else { 0.0 });
+                self.set(dx, out);
+            }
+            Op::Add { a, b, y } => {
+                let out = self.zip(a, b, |a, b| a + b);
+                self.set(y, out);
+            }
+            Op::MaxPool { x, y, argmax, window } => {
+                let (out, places) = window::max_pool(self.get(x), self.shape(x), window);
+                self.set(y, out);
+                self.set(argmax, places);
+            }
+            Op::MaxPoolGrad { dy, argmax, dx, window } => {
+                let (dy, argmax) = (self.get(dy), self.get(argmax));
+                let out = window::max_pool_grad(dy, argmax, self.shape(dx), window);
+                self.set(dx, out);
+            }
+            Op::GlobalAvgPool { x, y } => {
+                let out = window::mean_of_maps(self.get(x), self.shape(x));
+                self.set(y, out);
+            }
+            Op::GlobalAvgPoolGrad { dy, dx } => {
+                let out = window::spread_over_maps(self.get(dy), self.shape(dx));
+                self.set(dx, out);
+            }
+            Op::LayerNorm { x, y, stats, .. } => {
+                let (out, kept) = norm::layer_norm(self.get(x), self.shape(x).n);
+                self.set(y, out);
+                self.set(stats, kept);
+            }
+            Op::LayerNormGrad { y, dy, stats, dx, .. } => {
+                let out = norm::layer_norm_grad(self.get(y), self.get(dy), self.get(stats));
+                self.set(dx, out);
+            }
+            Op::Goodness { x, w, scores, window, scale, .. } => {
+                let conv = self.conv(x, w, window);
+                let squares: Vec<f64> =
+                    conv.forward(self.get(x), self.get(w)).iter().map(|a| a * a).collect();
+                let mut out = window::mean_of_maps(&squares, conv.y());
+                out.iter_mut().for_each(|s| *s *= f64::from(scale));
+                self.set(scores, out);
+            }
+            Op::GoodnessGrad { x, w, dscores, dx, dw, window, scale, .. } => {
+                let conv = self.conv(x, w, window);
+                let (x, w) = (self.get(x), self.get(w));
+                let mut da = window::spread_over_maps(self.get(dscores), conv.y());
+                for (da, a) in da.iter_mut().zip(conv.forward(x, w)) {
+                    *da *= f64::from(scale) * 2.0 * a;
+                }
+                let (to_x, to_w) = (conv.dgrad(&da, w), conv.wgrad(x, &da));
+                self.set(dx, to_x);
+                self.set(dw, to_w);
+            }
+            Op::CrossEntropy { scores, labels, loss, dscores } => {
+                let (scores, labels) = (self.get(scores), self.get(labels));
+                let (losses, grads) = train::cross_entropy(scores, labels);
+                self.set(loss, losses);
+                if let Some(dscores) = dscores {
+                    self.set(dscores, grads);
+                }
+            }
+            Op::AdamW { params, grads, m, v, step, adamw } => {
+                let step = train::Step::new(self.get(step));
+                for [p, g, m, v] in self.matching_members([params, grads, m, v]) {
+                    let mut state = [p, m, v].map(|id| self.get(id).to_vec());
+                    train::adamw(&mut state, self.get(g), &step, &adamw);
+                    for (id, values) in [p, m, v].into_iter().zip(state) {
+                        self.set(id, values);
+                    }
+                }
+            }
+            Op::Metrics { scores, losses, labels, step, out, blocks, .. } => {
+                let (scores, losses) = (self.blocks(scores, blocks), self.blocks(losses, blocks));
+                let valid = train::Step::new(self.get(step)).valid;
+                let values = train::metrics(&scores, &losses, &self.get(labels)[..valid]);
+                self.set(out, values);
+            }
+        }
+    }
+
+    fn shape(&self, id: TensorId) -> Shape {
+        self.tensors[id.0].shape
+    }
+
+    /// The convolution that takes `x` (or gives its gradient) with the weight `w`.
+    fn conv(&self, x: TensorId, w: TensorId, window: Window) -> Conv {
+        Conv::new(self.shape(x), self.shape(w), window)
+    }
+
+    fn zip(&self, a: TensorId, b: TensorId, f: impl Fn(f64, f64) -> f64) -> Vec<f64> {
+        let (a, b) = (self.get(a), self.get(b));
+        assert_eq!(a.len(), b.len());
+        a.iter().zip(b).map(|(a, b)| f(*a, *b)).collect()
+    }
+
+    /// A slab's members and their offsets, by offset; the root itself if it has none.
+    fn members(&self, root: TensorId) -> Vec<(usize, TensorId)> {
+        let children = self.tensors.iter().enumerate().filter_map(|(i, tensor)| {
+            let (parent, offset) = tensor.parent?;
+            (parent == root).then_some((offset, TensorId(i)))
+        });
+        let mut members: Vec<_> = children.collect();
+        if members.is_empty() {
+            members.push((0, root));
+        }
+        members.sort();
+        members
+    }
+
+    /// For each member of the first slab, the members of all slabs at the same offset.
+    fn matching_members<const N: usize>(&self, roots: [TensorId; N]) -> Vec<[TensorId; N]> {
+        let slabs = roots.map(|root| self.members(root));
+        let same_offset = |offset| {
+            slabs.each_ref().map(|slab| match slab.iter().find(|member| member.0 == offset) {
+                Some(&(_, id)) => id,
+                None => panic!("slabs differ: none of {slab:?} is at {offset}"),
+            })
+        };
+        assert!(slabs.iter().all(|slab| slab.len() == slabs[0].len()), "slabs differ: {slabs:?}");
+        slabs[0].iter().map(|&(offset, _)| same_offset(offset)).collect()
+    }
+
+    /// The values of a slab that has one member per block.
+    fn blocks(&self, root: TensorId, blocks: usize) -> Vec<&[f64]> {
+        let members = self.members(root);
+        assert_eq!(members.len(), blocks, "members of {}", self.tensors[root.0].name);
+        members.into_iter().map(|(_, id)| self.get(id)).collect()
+    }
+}

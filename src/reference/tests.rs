@@ -1,0 +1,348 @@
+//! Small cases computed by hand.
+
+use super::Reference;
+use crate::ops::{AdamW, BatchNorm, Normalize, Op, metrics_words};
+use crate::shape::{Layout, Shape, Window};
+use crate::tensor::{Kind, Tensor, TensorId};
+
+/// The tensors of a test.
+#[derive(Default)]
+pub struct Table(pub Vec<Tensor>);
+
+impl Table {
+    pub fn add(&mut self, layout: Layout, shape: Shape) -> TensorId {
+        let name = format!("t{}", self.0.len());
+        self.0.push(Tensor { name, shape, layout, kind: Kind::Io, block: None, parent: None });
+        TensorId(self.0.len() - 1)
+    }
+
+    pub fn maps(&mut self, n: usize, h: usize, w: usize, c: usize) -> TensorId {
+        self.add(Layout::Nhwc, Shape::new(n, h, w, c))
+    }
+
+    pub fn vector(&mut self, c: usize) -> TensorId {
+        self.maps(1, 1, 1, c)
+    }
+
+    pub fn weight(&mut self, k: usize, cin: usize, cout: usize) -> TensorId {
+        self.add(Layout::Hwio, Shape::weight(k, cin, cout))
+    }
+
+    pub fn words(&mut self, count: usize) -> TensorId {
+        self.add(Layout::Words, Shape::vector(count))
+    }
+
+    fn member(&mut self, root: TensorId, offset: usize, shape: Shape) -> TensorId {
+        let id = self.add(Layout::Nhwc, shape);
+        self.0[id.0].parent = Some((root, offset));
+        id
+    }
+
+    /// Runs one op on the given inputs.
+    pub fn run(&self, op: &Op, inputs: &[(TensorId, &[f64])]) -> Reference<'_> {
+        let mut reference = Reference::new(&self.0);
+        for (id, values) in inputs {
+            reference.set(*id, values.to_vec());
+        }
+        reference.run(op);
+        reference
+    }
+}
+
+#[track_caller]
+fn assert_close(actual: &[f64], expected: &[f64]) {
+    let close = |(a, e): (&f64, &f64)| (a - e).abs() <= 1e-12;
+    let same = actual.len() == expected.len() && actual.iter().zip(expected).all(close);
+    assert!(same, "{actual:?} is not {expected:?}");
+}
+
+fn counting(count: usize) -> Vec<f64> {
+    (1..=count).map(|v| v as f64).collect()
+}
+
+#[test]
+fn convolution_with_stride_padding_and_bias() {
+    let mut t = Table::default();
+    let (x, w, b, y) = (t.maps(1, 3, 3, 1), t.weight(3, 1, 1), t.vector(1), t.maps(1, 2, 2, 1));
+    let op = Op::Conv2d { x, w, bias: Some(b), y, window: Window::same(3, 2) };
+    let nine = counting(9);
+    let r = t.run(&op, &[(x, &nine), (w, &nine), (b, &[0.5])]);
+    assert_eq!(r.get(y), [94.5, 106.5, 106.5, 94.5]);
+}
+
+#[test]
+fn large_windows_stay_within_their_image() {
+    let mut t = Table::default();
+    let (x, w, y) = (t.maps(2, 1, 3, 1), t.weight(5, 1, 1), t.maps(2, 1, 3, 1));
+    let op = Op::Conv2d { x, w, bias: None, y, window: Window::same(5, 1) };
+    let r = t.run(&op, &[(x, &[1.0, 10.0, 100.0, 0.0, 0.0, 1.0]), (w, &counting(25))]);
+    assert_eq!(r.get(y), [1653.0, 1542.0, 1431.0, 15.0, 14.0, 13.0]);
+}
+
+#[test]
+fn weights_are_input_by_output_channels() {
+    let mut t = Table::default();
+    let (x, w, y) = (t.maps(1, 1, 1, 2), t.weight(1, 2, 3), t.maps(1, 1, 1, 3));
+    let op = Op::Conv2d { x, w, bias: None, y, window: Window::same(1, 1) };
+    let r = t.run(&op, &[(x, &[1.0, 2.0]), (w, &counting(6))]);
+    assert_eq!(r.get(y), [9.0, 12.0, 15.0]);
+}
+
+#[test]
+fn max_pool_takes_the_first_of_equals_and_a_byte_per_channel() {
+    let mut t = Table::default();
+    let (x, y, dx) = (t.maps(1, 2, 2, 5), t.maps(1, 1, 1, 5), t.maps(1, 2, 2, 5));
+    let argmax = t.words(2);
+    let window = Window { kernel: 2, stride: 2, pad: 0 };
+    #[rustfmt::skip]
+    let values = [
+        1.0, 0.0, 0.0, 0.0, -5.0,
+        1.0, 2.0, 1.0, 0.0, -2.0,
+        1.0, 2.0, 3.0, 0.0, -1.0,
+        1.0, 1.0, 3.0, 1.0, -1.0,
+    ];
+    let mut r = t.run(&Op::MaxPool { x, y, argmax, window }, &[(x, &values)]);
+    assert_eq!(r.get(y), [1.0, 2.0, 3.0, 1.0, -1.0]);
+    assert_eq!(r.get(argmax), [f64::from(0x0302_0100), 2.0]);
+
+    r.run(&Op::MaxPoolGrad { dy: y, argmax, dx, window });
+    #[rustfmt::skip]
+    let routed = [
+        1.0, 0.0, 0.0, 0.0, 0.0,
+        0.0, 2.0, 0.0, 0.0, 0.0,
+        0.0, 0.0, 3.0, 0.0, -1.0,
+        0.0, 0.0, 0.0, 1.0, 0.0,
+    ];
+    assert_eq!(r.get(dx), routed);
+}
+
+#[test]
+fn max_pool_ignores_padding() {
+    let mut t = Table::default();
+    let (x, y, argmax) = (t.maps(2, 2, 2, 1), t.maps(2, 1, 1, 1), t.words(2));
+    let op = Op::MaxPool { x, y, argmax, window: Window::same(3, 2) };
+    let r = t.run(&op, &[(x, &[-4.0, -3.0, -2.0, -1.0, -7.0, -7.0, -7.0, -7.0])]);
+    assert_eq!(r.get(y), [-1.0, -7.0]);
+    assert_eq!(r.get(argmax), [8.0, 4.0]);
+}
+
+#[test]
+fn batch_norm_keeps_biased_and_runs_on_unbiased_variances() {
+    let mut t = Table::default();
+    let (x, y) = (t.maps(2, 1, 1, 2), t.maps(2, 1, 1, 2));
+    let [gamma, beta, scratch] = [(); 3].map(|()| t.vector(2));
+    let [running, stats] = [(); 2].map(|()| t.maps(1, 1, 2, 2));
+    let norm = BatchNorm { eps: 0.0, momentum: 0.25, relu: true };
+    let op = Op::BatchNorm { x, gamma, beta, running, stats, y, scratch, norm };
+    let inputs: [(TensorId, &[f64]); 4] = [
+        (x, &[1.0, 0.0, 3.0, 4.0]),
+        (gamma, &[2.0, -1.0]),
+        (beta, &[0.5, 0.0]),
+        (running, &[10.0, 0.0, 4.0, 0.0]),
+    ];
+    let mut r = t.run(&op, &inputs);
+    assert_close(r.get(stats), &[2.0, 2.0, 1.0, 4.0]);
+    assert_close(r.get(running), &[8.0, 0.5, 3.5, 2.0]);
+    assert_close(r.get(y), &[0.0, 1.0, 2.5, 0.0]);
+
+    r.set(running, vec![1.0, 4.0, 4.0, 16.0]);
+    let norm = BatchNorm { relu: false, ..norm };
+    r.run(&Op::BatchNormEval { x, gamma, beta, running, y, norm });
+    assert_close(r.get(y), &[0.5, 1.0, 2.5, 0.0]);
+}
+
+#[test]
+fn batch_norm_of_one_value_keeps_the_biased_variance() {
+    let mut t = Table::default();
+    let [x, gamma, beta, scratch, y] = [(); 5].map(|()| t.vector(1));
+    let [running, stats] = [(); 2].map(|()| t.maps(1, 1, 2, 1));
+    let norm = BatchNorm { eps: 1e-5, momentum: 0.25, relu: false };
+    let op = Op::BatchNorm { x, gamma, beta, running, stats, y, scratch, norm };
+    let one: &[f64] = &[1.0];
+    let r = t.run(&op, &[(x, &[5.0]), (gamma, one), (beta, one), (running, &[1.0, 4.0])]);
+    assert_close(r.get(running), &[2.0, 3.0]);
+    assert_close(r.get(y), &[1.0]);
+}
+
+#[test]
+fn layer_norm_is_per_image() {
+    let mut t = Table::default();
+    let (x, y, stats, scratch) =
+        (t.maps(2, 1, 2, 1), t.maps(2, 1, 2, 1), t.maps(2, 1, 1, 2), t.vector(1));
+    let op = Op::LayerNorm { x, y, stats, scratch };
+    let r = t.run(&op, &[(x, &[1.0, 3.0, 2.0, 2.0])]);
+    let scale = 1.0 / 1.00001f64.sqrt();
+    assert_close(r.get(y), &[-scale, scale, 0.0, 0.0]);
+    assert_close(r.get(stats), &[2.0, scale, 2.0, 1.0 / 1e-5f64.sqrt()]);
+}
+
+#[test]
+fn goodness_and_its_loss() {
+    let mut t = Table::default();
+    let (x, w, scores, scratch) =
+        (t.maps(1, 1, 2, 1), t.weight(1, 1, 2), t.maps(1, 1, 1, 2), t.vector(1));
+    let op = Op::Goodness { x, w, scores, scratch, window: Window::same(1, 1), scale: 0.5 };
+    let mut r = t.run(&op, &[(x, &[1.0, 3.0]), (w, &[1.0, 2.0])]);
+    assert_close(r.get(scores), &[2.5, 10.0]);
+
+    let (labels, loss, dscores) = (t.words(1), t.maps(1, 1, 1, 1), t.maps(1, 1, 1, 2));
+    let op = Op::CrossEntropy { scores, labels, loss, dscores: Some(dscores) };
+    // Scores far beyond what `exp` can take.
+    r = t.run(&op, &[(scores, &[1000.0, 1000.0 + 3f64.ln()]), (labels, &[0.0])]);
+    assert_close(r.get(loss), &[4f64.ln()]);
+    assert_close(r.get(dscores), &[-0.75, 0.75]);
+}
+
+#[test]
+fn first_step_of_adamw_goes_by_the_sign() {
+    let mut t = Table::default();
+    let [params, grads, m, v] = [(); 4].map(|()| t.vector(2));
+    let step = t.vector(4);
+    let adamw = AdamW { beta1: 0.5, beta2: 0.75, eps: 0.0, weight_decay: 0.5 };
+    let op = Op::AdamW { params, grads, m, v, step, adamw };
+    let zeros: &[f64] = &[0.0; 2];
+    let inputs: [(TensorId, &[f64]); 5] = [
+        (params, &[1.0, -2.0]),
+        (grads, &[0.5, -0.25]),
+        (m, zeros),
+        (v, zeros),
+        (step, &[0.1, 0.5, 0.25, 1.0]),
+    ];
+    let r = t.run(&op, &inputs);
+    assert_close(r.get(params), &[0.85, -1.8]);
+    assert_close(r.get(m), &[0.25, -0.125]);
+    assert_close(r.get(v), &[0.0625, 0.015625]);
+}
+
+#[test]
+fn adamw_pairs_members_by_offset() {
+    let mut t = Table::default();
+    let roots = [(); 4].map(|()| t.vector(8));
+    let step = t.vector(4);
+    let [small, large] = [Shape::vector(1), Shape::vector(3)];
+    // The gradients stand in the other order in the table.
+    let [p, m, v] =
+        [0, 2, 3].map(|i| [t.member(roots[i], 0, small), t.member(roots[i], 16, large)]);
+    let g1 = t.member(roots[1], 16, large);
+    let g0 = t.member(roots[1], 0, small);
+    let [params, grads, m_root, v_root] = roots;
+    let adamw = AdamW { beta1: 0.5, beta2: 0.5, eps: 0.0, weight_decay: 0.0 };
+    let op = Op::AdamW { params, grads, m: m_root, v: v_root, step, adamw };
+    let zeros = [0.0; 3];
+    let mut inputs: Vec<(TensorId, &[f64])> =
+        [p, m, v].iter().flat_map(|[a, b]| [(*a, &zeros[..1]), (*b, &zeros[..])]).collect();
+    inputs.extend([(g0, &[7.0][..]), (g1, &[-1.0, 2.0, -3.0]), (step, &[1.0, 0.5, 0.5, 1.0])]);
+    let r = t.run(&op, &inputs);
+    assert_close(r.get(p[0]), &[-1.0]);
+    assert_close(r.get(p[1]), &[1.0, -1.0, 1.0]);
+}
+
+#[test]
+fn metrics_count_votes_of_valid_images() {
+    const BLOCKS: usize = 4;
+    // By image, then block: by how much class 0 leads class 1. All labels are 0.
+    let leads: [[f64; BLOCKS]; 4] = [
+        [5.0, -1.0, -1.0, -1.0], // right by the votes of all
+        [-5.0, -5.0, 3.0, -1.0], // ... of the later half
+        [-9.0, -1.0, -2.0, 1.0], // ... of the last block
+        [0.0; BLOCKS],           // ... because the first of equals wins
+    ];
+    let expected = [
+        [1.0, 0.0, 0.0, 0.0, 1.0, 0.0, 0.0],
+        [1.0, 0.0, 1.0, 0.0, 1.0, 1.0, 0.0],
+        [1.0, 0.0, 1.0, 1.0, 1.0, 1.0, 1.0],
+        [2.0, 1.0, 2.0, 2.0, 2.0, 2.0, 2.0],
+    ];
+    let mut t = Table::default();
+    let [scores, losses] = [(); 2].map(|()| t.vector(99));
+    let (labels, step, scratch) = (t.words(4), t.vector(4), t.vector(1));
+    let out = t.vector(metrics_words(BLOCKS));
+    let op = Op::Metrics { scores, losses, labels, step, scratch, out, blocks: BLOCKS };
+    let mut inputs = vec![(labels, vec![0.0; 4])];
+    for block in (0..BLOCKS).rev() {
+        let id = t.member(scores, 32 * block, Shape::rows(4, 2));
+        inputs.push((id, leads.iter().flat_map(|lead| [1.0 + lead[block], 1.0]).collect()));
+        let id = t.member(losses, 64 * block, Shape::rows(4, 1));
+        inputs.push((id, vec![10f64.powi(block as i32); 4]));
+    }
+    for (valid, expected) in (1..).zip(expected) {
+        let valid = f64::from(valid);
+        let step: (TensorId, &[f64]) = (step, &[0.0, 0.0, 0.0, valid]);
+        let inputs: Vec<_> = inputs.iter().map(|(id, v)| (*id, &v[..])).chain([step]).collect();
+        let r = t.run(&op, &inputs);
+        assert_close(&r.get(out)[..BLOCKS], &[1.0, 10.0, 100.0, 1000.0].map(|v| v * valid));
+        assert_close(&r.get(out)[BLOCKS..], &expected);
+    }
+}
+
+#[test]
+fn metrics_of_a_single_block_need_no_slab() {
+    let mut t = Table::default();
+    let (scores, losses) = (t.maps(2, 1, 1, 3), t.maps(2, 1, 1, 1));
+    let (labels, step, scratch, out) = (t.words(2), t.vector(4), t.vector(1), t.vector(5));
+    let op = Op::Metrics { scores, losses, labels, step, scratch, out, blocks: 1 };
+    let inputs: [(TensorId, &[f64]); 4] = [
+        (scores, &[0.0, 1.0, 2.0, 3.0, 1.0, 2.0]),
+        (losses, &[0.5, 0.25]),
+        (labels, &[2.0, 2.0]),
+        (step, &[0.0, 0.0, 0.0, 2.0]),
+    ];
+    assert_close(t.run(&op, &inputs).get(out), &[0.75, 1.0, 1.0, 1.0, 1.0]);
+}
+
+#[test]
+fn input_shifts_mirrors_and_normalises() {
+    const FLAT: u32 = 128 << 8 | 128 << 16;
+    let up_and_right = 129 << 8 | 127 << 16;
+    let mirrored_and_left = 1 | 128 << 8 | 129 << 16;
+    // Two images of 2×3 bytes: the second begins inside a word.
+    let bytes: Vec<u8> = (1..=12).collect();
+    let to_word = |b: &[u8]| f64::from(u32::from_le_bytes(b.try_into().unwrap()));
+    let words: Vec<f64> = bytes.chunks(4).map(to_word).collect();
+    let cases = [
+        (0, FLAT, [1, 2, 3, 4, 5, 6]),
+        (1, FLAT, [7, 8, 9, 10, 11, 12]),
+        (1, FLAT | 1, [9, 8, 7, 12, 11, 10]),
+        (1, up_and_right, [0, 10, 11, 0, 0, 0]),
+        (1, mirrored_and_left, [0, 9, 8, 0, 12, 11]),
+    ];
+    let mut t = Table::default();
+    let (pixels, all_labels, samples) = (t.words(3), t.words(2), t.words(10));
+    let (x, labels) = (t.maps(5, 2, 3, 1), t.words(5));
+    let normalize = Normalize { mean: [0.5; 4], std: [0.25; 4] };
+    let op = Op::Input { pixels, all_labels, samples, x, labels, normalize };
+    let chosen: Vec<f64> =
+        cases.iter().flat_map(|case| [f64::from(case.0), f64::from(case.1)]).collect();
+    let r = t.run(&op, &[(pixels, &words), (all_labels, &[3.0, 8.0]), (samples, &chosen)]);
+    let expected: Vec<f64> = cases.iter().flat_map(|case| case.2).map(normalised).collect();
+    assert_close(r.get(x), &expected);
+    assert_eq!(r.get(labels), [3.0, 8.0, 8.0, 8.0, 8.0]);
+
+    fn normalised(byte: i32) -> f64 {
+        (f64::from(byte) / 255.0 - 0.5) / 0.25
+    }
+}
+
+#[test]
+fn input_has_its_channels_side_by_side() {
+    let mut t = Table::default();
+    let (pixels, all_labels, samples) = (t.words(2), t.words(1), t.words(2));
+    let (x, labels) = (t.maps(1, 1, 2, 3), t.words(1));
+    let normalize = Normalize { mean: [0.0, 0.25, 0.5, 9.0], std: [1.0, 2.0, 4.0, 9.0] };
+    let op = Op::Input { pixels, all_labels, samples, x, labels, normalize };
+    let mirrored = f64::from(1u32 | 128 << 8 | 128 << 16);
+    let inputs: [(TensorId, &[f64]); 3] = [
+        (pixels, &[f64::from(0xff00_00ffu32), 0.0]),
+        (all_labels, &[1.0]),
+        (samples, &[0.0, mirrored]),
+    ];
+    assert_close(t.run(&op, &inputs).get(x), &[1.0, -0.125, -0.125, 1.0, -0.125, -0.125]);
+}
+
+#[test]
+#[should_panic(expected = "t0 is read before it is set")]
+fn unset_tensors_are_named() {
+    let mut t = Table::default();
+    let (x, y) = (t.vector(1), t.vector(1));
+    t.run(&Op::Relu { x, y }, &[]);
+}
