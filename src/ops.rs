@@ -175,6 +175,7 @@ pub enum Op {
         scratch: TensorId,
         out: TensorId,
         blocks: usize,
+        classes: usize,
     },
 }
 

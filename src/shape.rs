@@ -5,6 +5,10 @@ use std::fmt;
 /// Channels are stored in groups of this many lanes (one `vec4<f32>`).
 pub const LANES: usize = 4;
 
+/// Tensors, members of slabs and slices start at multiples of this many bytes: the largest
+/// `min_storage_buffer_offset_alignment` that WebGPU allows a device to ask for.
+pub const ALIGNMENT: usize = 256;
+
 /// A logical shape: images, rows, columns, channels.
 ///
 /// Vectors are `(1, 1, 1, c)`; a convolution's weight is `(k, k, cin, cout)`.

@@ -1,0 +1,19 @@
+// Parameters of every kernel that convolves. `pixels` are those of the output, over all
+// `images`; `parts` is into how many shares a sum over pixels is cut; `factor` scales results.
+struct Params {
+    in_h: u32,
+    in_w: u32,
+    in_c4: u32,
+    out_h: u32,
+    out_w: u32,
+    out_c4: u32,
+    kernel: u32,
+    stride: u32,
+    pad: u32,
+    pixels: u32,
+    images: u32,
+    parts: u32,
+    factor: f32,
+}
+
+@group(0) @binding(0) var<uniform> params: Params;

@@ -1,0 +1,89 @@
+// Gradient of a convolution's weight: a matrix product whose depth is the pixels. Rows are
+// (window position, input channel), columns output channels. The depth is cut in splits; each
+// invocation sums one split for a tile of ROWS × 4 rows by COLUMNS × 4 columns.
+#import grid
+#import conv2d_params
+
+@group(0) @binding(1) var<storage, read_write> x: array<vec4<f32>>;
+@group(0) @binding(2) var<storage, read_write> dy: array<vec4<f32>>;
+@group(0) @binding(3) var<storage, read_write> partial: array<vec4<f32>>;
+
+@compute @workgroup_size(GROUP)
+fn main(
+    @builtin(workgroup_id) group: vec3<u32>,
+    @builtin(num_workgroups) groups: vec3<u32>,
+    @builtin(local_invocation_index) local: u32,
+) {
+    let rows = params.kernel * params.kernel * params.in_c4;
+    let row_tiles = div_ceil(rows, ${ROWS}u);
+    let column_tiles = div_ceil(params.out_c4, ${COLUMNS}u);
+    let id = flat_id(group, groups, local);
+    let row = id % row_tiles * ${ROWS}u;
+    let column = id / row_tiles % column_tiles * ${COLUMNS}u;
+    let split = id / row_tiles / column_tiles;
+    if split >= params.parts {
+        return;
+    }
+#for v in 0..COLUMNS
+    let column_${v} = min(column + ${v}u, params.out_c4 - 1u);
+#endfor
+#for r in 0..ROWS
+    let row_${r} = min(row + ${r}u, rows - 1u);
+    let tap_${r} = row_${r} / params.in_c4;
+    let c_${r} = row_${r} % params.in_c4;
+    let ky_${r} = i32(tap_${r} / params.kernel) - i32(params.pad);
+    let kx_${r} = i32(tap_${r} % params.kernel) - i32(params.pad);
+#for v in 0..COLUMNS
+#for l in 0..4
+    var acc_${r}_${v}_${l} = vec4<f32>();
+#endfor
+#endfor
+#endfor
+    let share = div_ceil(params.pixels, params.parts);
+    let first = min(split * share, params.pixels);
+    let last = min(first + share, params.pixels);
+    // The pixel's coordinates are counted along: divisions cost more than the products here.
+    var ox = i32(first % params.out_w);
+    var oy = i32(first / params.out_w % params.out_h);
+    var base = first / params.out_w / params.out_h * params.in_h;
+    for (var pixel = first; pixel < last; pixel++) {
+#for v in 0..COLUMNS
+        let d_${v} = dy[pixel * params.out_c4 + column_${v}];
+#endfor
+#for r in 0..ROWS
+        {
+            let iy = u32(oy * i32(params.stride) + ky_${r});
+            let ix = u32(ox * i32(params.stride) + kx_${r});
+            let inside = iy < params.in_h && ix < params.in_w;
+            let at = select(0u, ((base + iy) * params.in_w + ix) * params.in_c4, inside) + c_${r};
+            let v = select(vec4<f32>(), x[at], inside);
+#for v in 0..COLUMNS
+#for l in 0..4
+            acc_${r}_${v}_${l} += v[${l}] * d_${v};
+#endfor
+#endfor
+        }
+#endfor
+        ox++;
+        if ox == i32(params.out_w) {
+            ox = 0;
+            oy++;
+            if oy == i32(params.out_h) {
+                oy = 0;
+                base += params.in_h;
+            }
+        }
+    }
+#for r in 0..ROWS
+    if row + ${r}u < rows {
+#for v in 0..COLUMNS
+        if column + ${v}u < params.out_c4 {
+            let at = (split * rows + row_${r}) * 4u * params.out_c4 + column_${v};
+#for l in 0..4
+            partial[at + ${l}u * params.out_c4] = acc_${r}_${v}_${l};
+#endfor
+        }
+#endfor
+    }
+#endfor
+}

@@ -1,0 +1,47 @@
+// Softmax cross-entropy of one image per invocation, and its gradient, already divided by the
+// number of images. Scores are rows of `stride` values of which the first `classes` count.
+#import grid
+
+struct Params {
+    images: u32,
+    classes: u32,
+    stride: u32,
+}
+
+@group(0) @binding(0) var<uniform> params: Params;
+@group(0) @binding(1) var<storage, read_write> scores: array<f32>;
+@group(0) @binding(2) var<storage, read_write> labels: array<u32>;
+@group(0) @binding(3) var<storage, read_write> loss: array<vec4<f32>>;
+@group(0) @binding(4) var<storage, read_write> dscores: array<f32>;
+
+@compute @workgroup_size(GROUP)
+fn main(
+    @builtin(workgroup_id) group: vec3<u32>,
+    @builtin(num_workgroups) groups: vec3<u32>,
+    @builtin(local_invocation_index) local: u32,
+) {
+    let image = flat_id(group, groups, local);
+    if image >= params.images {
+        return;
+    }
+    let first = image * params.stride;
+    let label = labels[image];
+    var largest = scores[first];
+    for (var k = 1u; k < params.classes; k++) {
+        largest = max(largest, scores[first + k]);
+    }
+    var total = 0.0;
+    for (var k = 0u; k < params.classes; k++) {
+        total += exp(scores[first + k] - largest);
+    }
+    loss[image] = vec4<f32>(log(total) + largest - scores[first + label], 0.0, 0.0, 0.0);
+#if GRAD
+    for (var k = 0u; k < params.stride; k++) {
+        var slope = 0.0;
+        if k < params.classes {
+            slope = exp(scores[first + k] - largest) / total - f32(k == label);
+        }
+        dscores[first + k] = slope / f32(params.images);
+    }
+#endif
+}

@@ -1,0 +1,48 @@
+// Ops that treat every value alike.
+#import grid
+
+struct Params {
+    len: u32,
+}
+
+@group(0) @binding(0) var<uniform> params: Params;
+@group(0) @binding(1) var<storage, read_write> a: array<vec4<f32>>;
+@group(0) @binding(2) var<storage, read_write> b: array<vec4<f32>>;
+@group(0) @binding(3) var<storage, read_write> y: array<vec4<f32>>;
+
+@compute @workgroup_size(GROUP)
+fn relu(
+    @builtin(workgroup_id) group: vec3<u32>,
+    @builtin(num_workgroups) groups: vec3<u32>,
+    @builtin(local_invocation_index) local: u32,
+) {
+    let id = flat_id(group, groups, local);
+    if id < params.len {
+        y[id] = max(a[id], vec4<f32>());
+    }
+}
+
+// Passes the gradient `b` where the output `a` is positive.
+@compute @workgroup_size(GROUP)
+fn relu_grad(
+    @builtin(workgroup_id) group: vec3<u32>,
+    @builtin(num_workgroups) groups: vec3<u32>,
+    @builtin(local_invocation_index) local: u32,
+) {
+    let id = flat_id(group, groups, local);
+    if id < params.len {
+        y[id] = select(vec4<f32>(), b[id], a[id] > vec4<f32>());
+    }
+}
+
+@compute @workgroup_size(GROUP)
+fn add(
+    @builtin(workgroup_id) group: vec3<u32>,
+    @builtin(num_workgroups) groups: vec3<u32>,
+    @builtin(local_invocation_index) local: u32,
+) {
+    let id = flat_id(group, groups, local);
+    if id < params.len {
+        y[id] = a[id] + b[id];
+    }
+}

@@ -1,0 +1,102 @@
+// The goodness of each class: the mean square of its map, where the maps are a convolution of
+// the block's output. The maps live in registers only; the gradient computes them again for a
+// few images at a time.
+#import grid
+#import conv2d_params
+
+@group(0) @binding(1) var<storage, read_write> x: array<vec4<f32>>;
+@group(0) @binding(2) var<storage, read_write> w: array<vec4<f32>>;
+@group(0) @binding(3) var<storage, read_write> partial: array<vec4<f32>>;
+@group(0) @binding(4) var<storage, read_write> scores: array<vec4<f32>>;
+@group(0) @binding(5) var<storage, read_write> maps: array<vec4<f32>>;
+
+// partial[image, part] = sum of squares over the part's share of the image's pixels.
+@compute @workgroup_size(GROUP)
+fn squares(
+    @builtin(workgroup_id) group: vec3<u32>,
+    @builtin(num_workgroups) groups: vec3<u32>,
+    @builtin(local_invocation_index) local: u32,
+) {
+    let id = flat_id(group, groups, local);
+    let column_tiles = div_ceil(params.out_c4, ${COLUMNS}u);
+    let column = id % column_tiles * ${COLUMNS}u;
+    let row = id / column_tiles;
+    if row >= params.images * params.parts {
+        return;
+    }
+    let image = row / params.parts;
+    let size = params.out_h * params.out_w;
+    let tiles = div_ceil(size, ${PIXELS}u);
+#for v in 0..COLUMNS
+    var sum_${v} = vec4<f32>();
+#endfor
+    for (var tile = row % params.parts; tile < tiles; tile += params.parts) {
+#for p in 0..PIXELS
+        let within_${p} = tile + ${p}u * tiles;
+        let live_${p} = within_${p} < size;
+        let pixel_${p} = image * size + min(within_${p}, size - 1u);
+#endfor
+#import conv2d_tile
+#for v in 0..COLUMNS
+#for p in 0..PIXELS
+        sum_${v} += acc_${p}_${v} * acc_${p}_${v};
+#endfor
+#endfor
+    }
+#for v in 0..COLUMNS
+    if column + ${v}u < params.out_c4 {
+        partial[row * params.out_c4 + column + ${v}u] = sum_${v};
+    }
+#endfor
+}
+
+// scores[image] = factor * sum of the image's parts.
+@compute @workgroup_size(GROUP)
+fn sum(
+    @builtin(workgroup_id) group: vec3<u32>,
+    @builtin(num_workgroups) groups: vec3<u32>,
+    @builtin(local_invocation_index) local: u32,
+) {
+    let id = flat_id(group, groups, local);
+    if id >= params.images * params.out_c4 {
+        return;
+    }
+    let first = id / params.out_c4 * params.parts * params.out_c4 + id % params.out_c4;
+    var total = vec4<f32>();
+    for (var part = 0u; part < params.parts; part++) {
+        total += partial[first + part * params.out_c4];
+    }
+    scores[id] = params.factor * total;
+}
+
+// maps = factor * scores[image] * (x * w): the gradient of the maps, given that of the scores.
+@compute @workgroup_size(GROUP)
+fn map_grad(
+    @builtin(workgroup_id) group: vec3<u32>,
+    @builtin(num_workgroups) groups: vec3<u32>,
+    @builtin(local_invocation_index) local: u32,
+) {
+    let id = flat_id(group, groups, local);
+    let column_tiles = div_ceil(params.out_c4, ${COLUMNS}u);
+    let pixel_tiles = div_ceil(params.pixels, ${PIXELS}u);
+    let column = id % column_tiles * ${COLUMNS}u;
+    let tile = id / column_tiles;
+    if tile >= pixel_tiles {
+        return;
+    }
+#for p in 0..PIXELS
+    let pixel_${p} = tile + ${p}u * pixel_tiles;
+    let live_${p} = pixel_${p} < params.pixels;
+#endfor
+#import conv2d_tile
+#for v in 0..COLUMNS
+    if column + ${v}u < params.out_c4 {
+#for p in 0..PIXELS
+        if live_${p} {
+            let slope = params.factor * scores[image_${p} * params.out_c4 + column_${v}];
+            maps[pixel_${p} * params.out_c4 + column_${v}] = slope * acc_${p}_${v};
+        }
+#endfor
+    }
+#endfor
+}

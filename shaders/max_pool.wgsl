@@ -1,0 +1,89 @@
+// Max pooling. The position of each maximum within its window is kept, a byte per channel, so
+// that the pooled maps need not be.
+#import grid
+
+struct Params {
+    in_h: u32,
+    in_w: u32,
+    out_h: u32,
+    out_w: u32,
+    c4: u32,
+    kernel: u32,
+    stride: u32,
+    pad: u32,
+    len: u32,
+}
+
+@group(0) @binding(0) var<uniform> params: Params;
+@group(0) @binding(1) var<storage, read_write> x: array<vec4<f32>>;
+@group(0) @binding(2) var<storage, read_write> y: array<vec4<f32>>;
+@group(0) @binding(3) var<storage, read_write> argmax: array<u32>;
+
+// One invocation per pooled vec4; `len` counts those.
+@compute @workgroup_size(GROUP)
+fn main(
+    @builtin(workgroup_id) group: vec3<u32>,
+    @builtin(num_workgroups) groups: vec3<u32>,
+    @builtin(local_invocation_index) local: u32,
+) {
+    let id = flat_id(group, groups, local);
+    if id >= params.len {
+        return;
+    }
+    let c = id % params.c4;
+    let pixel = id / params.c4;
+    let ox = i32(pixel % params.out_w);
+    let oy = i32(pixel / params.out_w % params.out_h);
+    let base = pixel / params.out_w / params.out_h * params.in_h;
+    var best = vec4<f32>(-3.4028234e38);
+    var position = vec4<u32>();
+    for (var ky = 0u; ky < params.kernel; ky++) {
+        for (var kx = 0u; kx < params.kernel; kx++) {
+            let iy = u32(oy * i32(params.stride) + i32(ky) - i32(params.pad));
+            let ix = u32(ox * i32(params.stride) + i32(kx) - i32(params.pad));
+            if iy < params.in_h && ix < params.in_w {
+                let value = x[((base + iy) * params.in_w + ix) * params.c4 + c];
+                // Written so that the first of equals wins and a NaN is not hidden.
+                let better = !(value <= best);
+                best = select(best, value, better);
+                position = select(position, vec4<u32>(ky * params.kernel + kx), better);
+            }
+        }
+    }
+    y[id] = best;
+    argmax[id] = position.x | (position.y << 8u) | (position.z << 16u) | (position.w << 24u);
+}
+
+// One invocation per vec4 of the gradient `y` of the input; `x` is that of the output.
+@compute @workgroup_size(GROUP)
+fn grad(
+    @builtin(workgroup_id) group: vec3<u32>,
+    @builtin(num_workgroups) groups: vec3<u32>,
+    @builtin(local_invocation_index) local: u32,
+) {
+    let id = flat_id(group, groups, local);
+    if id >= params.len {
+        return;
+    }
+    let c = id % params.c4;
+    let pixel = id / params.c4;
+    let ix = i32(pixel % params.in_w);
+    let iy = i32(pixel / params.in_w % params.in_h);
+    let base = pixel / params.in_w / params.in_h * params.out_h;
+    var total = vec4<f32>();
+    for (var ky = 0u; ky < params.kernel; ky++) {
+        for (var kx = 0u; kx < params.kernel; kx++) {
+            // Negative positions wrap to huge ones, which the comparison refuses.
+            let sy = u32(iy + i32(params.pad) - i32(ky));
+            let sx = u32(ix + i32(params.pad) - i32(kx));
+            let oy = sy / params.stride;
+            let ox = sx / params.stride;
+            if oy < params.out_h && ox < params.out_w && oy * params.stride == sy && ox * params.stride == sx {
+                let at = ((base + oy) * params.out_w + ox) * params.c4 + c;
+                let position = (vec4<u32>(argmax[at]) >> vec4<u32>(0u, 8u, 16u, 24u)) & vec4<u32>(255u);
+                total += select(vec4<f32>(), x[at], position == vec4<u32>(ky * params.kernel + kx));
+            }
+        }
+    }
+    y[id] = total;
+}

@@ -1,0 +1,88 @@
+//! Networks as data: layers in blocks, each block trained by its own loss.
+
+use crate::ops::BatchNorm;
+use crate::shape::Window;
+
+/// One layer. Names are those under which its parameters are saved.
+#[derive(Clone, PartialEq, Debug)]
+pub enum Layer {
+    /// Convolution to `out` channels: `{name}.weight`, and `{name}.bias` if it has one.
+    Conv2d {
+        /// Prefix of the parameters.
+        name: String,
+        /// Output channels.
+        out: usize,
+        /// Kernel, stride, padding.
+        window: Window,
+        /// Whether a bias is added.
+        bias: bool,
+    },
+    /// Batch norm: `{name}.weight`, `.bias`, `.running_mean`, `.running_var`.
+    BatchNorm {
+        /// Prefix of the parameters.
+        name: String,
+        /// Constants; also whether a ReLU follows.
+        norm: BatchNorm,
+    },
+    /// `max(x, 0)`.
+    Relu,
+    /// Largest value under each window.
+    MaxPool(Window),
+    /// Mean of each map.
+    GlobalAvgPool,
+    /// `body(x) + shortcut(x)`; an empty shortcut passes `x` on.
+    Residual {
+        /// The longer way.
+        body: Vec<Layer>,
+        /// The shorter way.
+        shortcut: Vec<Layer>,
+    },
+}
+
+/// Layers that learn together. Gradients flow inside a block and nowhere else.
+#[derive(Clone, PartialEq, Debug)]
+pub struct Block {
+    /// How reports call it.
+    pub name: String,
+    /// In order.
+    pub layers: Vec<Layer>,
+}
+
+/// What turns a block's output into scores per class.
+#[derive(Clone, Copy, PartialEq, Debug)]
+pub enum Head {
+    /// Layer norm, then the mean square of an auxiliary convolution per class, times `scale`:
+    /// the goodness. Every block has one, `aux.{block}.weight`.
+    Goodness {
+        /// Side of the auxiliary convolution; odd.
+        kernel: usize,
+        /// Factor on the goodness before the softmax.
+        scale: f32,
+    },
+    /// Global average pool and a linear layer, `fc`: the usual end of a network trained by
+    /// backpropagation. Only for a network of one block.
+    Linear,
+}
+
+/// How a backbone is cut into blocks.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, serde::Serialize, serde::Deserialize, clap::ValueEnum)]
+#[serde(rename_all = "kebab-case")]
+pub enum Partition {
+    /// Each convolution on its own.
+    Layer,
+    /// Each block of the architecture.
+    Block,
+    /// The whole backbone as one block.
+    Whole,
+}
+
+/// Blocks, and the head that gives each its loss.
+#[derive(Clone, PartialEq, Debug)]
+pub struct Network {
+    /// In order; each reads the normalised output of the one before.
+    pub blocks: Vec<Block>,
+    /// The loss of each.
+    pub head: Head,
+    /// Number of classes.
+    pub classes: usize,
+}

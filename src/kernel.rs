@@ -1,0 +1,73 @@
+//! From ops to dispatches: which kernel, with which operands, parameters and grid.
+//!
+//! Pure data: nothing here needs a device.
+
+mod lower;
+mod params;
+
+pub use lower::lower;
+
+use crate::shaders::Definitions;
+use crate::tensor::{Tensor, TensorId};
+
+/// One permutation of one entry point; the key of a pipeline.
+#[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Debug)]
+pub struct Kernel {
+    /// File in `shaders/`, without extension.
+    pub file: &'static str,
+    /// Entry point.
+    pub entry: &'static str,
+    /// Tile sizes and flags.
+    pub definitions: Definitions,
+}
+
+/// A tensor, or some of its images, bound to a kernel's variable.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Operand {
+    /// Which tensor.
+    pub tensor: TensorId,
+    /// First byte within it; a multiple of [`crate::shape::ALIGNMENT`].
+    pub offset: usize,
+    /// Bytes bound.
+    pub bytes: usize,
+}
+
+/// One dispatch of a kernel.
+#[derive(Clone, Debug)]
+pub struct Dispatch {
+    /// The pipeline.
+    pub kernel: Kernel,
+    /// Shader variable and what is bound to it.
+    pub operands: Vec<(&'static str, Operand)>,
+    /// The bytes of the uniform.
+    pub params: Vec<u8>,
+    /// Name, offset and size of each of the uniform's members, as Rust lays them out.
+    pub members: &'static [(&'static str, usize, usize)],
+    /// Invocations needed.
+    pub threads: usize,
+}
+
+/// Register tile sizes. One set per family of devices; results differ by rounding only.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Tiles {
+    /// Pixels per invocation of a convolution.
+    pub pixels: u32,
+    /// Groups of four output channels per invocation of a convolution, at most.
+    pub columns: u32,
+    /// Groups of four weight rows per invocation of a weight gradient, at most.
+    pub rows: u32,
+    /// Groups of four output channels per invocation of a weight gradient, at most.
+    pub wgrad_columns: u32,
+}
+
+impl Tiles {
+    /// For GPUs: small enough to stay in registers.
+    pub const GPU: Self = Self { pixels: 8, columns: 2, rows: 2, wgrad_columns: 2 };
+    /// For Vulkan on a CPU, where loads are slow and registers are memory anyway.
+    pub const CPU: Self = Self { pixels: 16, columns: 4, rows: 4, wgrad_columns: 4 };
+}
+
+/// Looks tensors up by id.
+pub(crate) fn tensor(tensors: &[Tensor], id: TensorId) -> &Tensor {
+    &tensors[id.0]
+}

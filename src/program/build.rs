@@ -1,0 +1,303 @@
+//! From a network to the program that trains and evaluates it.
+
+use std::collections::BTreeMap;
+use std::ops::Range;
+
+use super::Program;
+use super::emit::{Emitter, Saved};
+use crate::block::{Head, Layer, Network};
+use crate::ops::{AdamW, IMAGE_CHANNELS, Normalize, Op, SAMPLE_WORDS, STEP_WORDS, metrics_words};
+use crate::shape::{Layout, Shape, Window};
+use crate::tensor::{Kind, TensorId};
+use crate::{Error, Result};
+
+/// How images reach a routine.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Feed {
+    /// Images per step.
+    pub batch: usize,
+    /// Images that are kept on the device; with as many as `batch`, each step brings its own.
+    pub resident: usize,
+}
+
+/// What a program is built for, besides the network.
+#[derive(Clone, Debug)]
+pub struct Setup {
+    /// One image: `(1, height, width, channels)`.
+    pub image: Shape,
+    /// Per-channel normalisation of the images.
+    pub normalize: Normalize,
+    /// Training, if wanted.
+    pub train: Option<Feed>,
+    /// Evaluation, if wanted.
+    pub eval: Option<Feed>,
+    /// The optimiser.
+    pub adamw: AdamW,
+}
+
+/// A trained tensor: its value and, in a program that trains, its gradient and moments.
+#[derive(Clone, Copy, Debug)]
+pub struct Parameter {
+    /// The value.
+    pub value: TensorId,
+    /// Gradient, valid between the block's backward and its update.
+    pub grad: TensorId,
+    /// First moment.
+    pub m: TensorId,
+    /// Second moment.
+    pub v: TensorId,
+    /// The block that trains it.
+    pub block: usize,
+}
+
+/// A range of ops that runs as one submit, and the tensors through which the host talks to it.
+#[derive(Clone, Debug)]
+pub struct Routine {
+    /// Indices of its ops; the first one reads the images.
+    pub ops: Range<usize>,
+    /// Images per step.
+    pub batch: usize,
+    /// u8 pixels, NHWC, four to a word.
+    pub pixels: TensorId,
+    /// A label per image in `pixels`.
+    pub all_labels: TensorId,
+    /// Per image of the batch: index and augmentation, see [`SAMPLE_WORDS`].
+    pub samples: TensorId,
+    /// Per-step values, see [`STEP_WORDS`].
+    pub step: TensorId,
+    /// The normalised images.
+    pub x: TensorId,
+    /// The labels of the batch.
+    pub labels: TensorId,
+    /// Scores per class, a tensor for each block.
+    pub scores: Vec<TensorId>,
+    /// Loss per image, a tensor for each block.
+    pub losses: Vec<TensorId>,
+    /// Results of the step, see [`Op::Metrics`].
+    pub metrics: TensorId,
+    /// Input and output (after layer norm, where there is one) of each block.
+    pub maps: Vec<(TensorId, TensorId)>,
+}
+
+/// A program, and where to find things in it.
+#[derive(Clone, Debug)]
+pub struct Built {
+    /// The ops.
+    pub program: Program,
+    /// One optimiser step.
+    pub train: Option<Routine>,
+    /// One batch of evaluation.
+    pub eval: Option<Routine>,
+    /// Trained tensors by name.
+    pub parameters: BTreeMap<String, Parameter>,
+    /// Running mean (row 0) and variance (row 1), by the name of the batch norm.
+    pub running: BTreeMap<String, TensorId>,
+    /// Names of the blocks.
+    pub blocks: Vec<String>,
+}
+
+/// Builds the program. Ops of one block (forward, loss, backward, update) are adjacent, so its
+/// activations die before the next block's begin.
+///
+/// # Errors
+/// [`Error::Model`] if the network cannot work on such images.
+pub fn build(network: &Network, setup: &Setup) -> Result<Built> {
+    check(network, setup)?;
+    let mut emitter = Emitter::new(setup.train.is_some());
+    let mut routine = |name, feed: Option<Feed>| {
+        feed.map(|feed| RoutineBuilder { network, setup, feed, name }.build(&mut emitter)).transpose()
+    };
+    let train = routine("train", setup.train)?;
+    let eval = routine("eval", setup.eval)?;
+    let Emitter { program, parameters, running, .. } = emitter;
+    program.validate()?;
+    let blocks = network.blocks.iter().map(|b| b.name.clone()).collect();
+    Ok(Built { program, train, eval, parameters, running, blocks })
+}
+
+fn check(network: &Network, setup: &Setup) -> Result<()> {
+    let fail = |message: String| Err(Error::Model(message));
+    let image = setup.image;
+    if network.blocks.is_empty() || network.blocks.iter().any(|b| b.layers.is_empty()) {
+        return fail("a network needs at least one block, and each block a layer".into());
+    }
+    if network.classes < 2 {
+        return fail(format!("a network needs at least 2 classes, not {}", network.classes));
+    }
+    if image.n != 1 || image.elements() == 0 || image.c > IMAGE_CHANNELS {
+        return fail(format!("images of {image} are not supported: 1 to 4 channels, not empty"));
+    }
+    match network.head {
+        Head::Linear if network.blocks.len() != 1 => {
+            fail("a linear head needs the whole network as one block".into())
+        }
+        Head::Goodness { kernel, .. } if kernel % 2 == 0 => {
+            fail(format!("the goodness head needs an odd kernel, not {kernel}"))
+        }
+        Head::Goodness { scale, .. } if scale.is_nan() || scale <= 0.0 => {
+            fail(format!("the goodness head needs a positive scale, not {scale}"))
+        }
+        _ => Ok(()),
+    }
+}
+
+struct RoutineBuilder<'a> {
+    network: &'a Network,
+    setup: &'a Setup,
+    feed: Feed,
+    name: &'static str,
+}
+
+/// The tensors that hold one block's results.
+#[derive(Clone, Copy)]
+struct Results {
+    scores: TensorId,
+    loss: TensorId,
+    labels: TensorId,
+}
+
+impl RoutineBuilder<'_> {
+    fn build(&self, e: &mut Emitter) -> Result<Routine> {
+        let Self { network, setup, feed, name } = *self;
+        let training = name == "train";
+        if feed.batch == 0 || feed.resident < feed.batch {
+            return Err(Error::Model(format!(
+                "a batch of {} does not fit {} images",
+                feed.batch, feed.resident
+            )));
+        }
+        e.routine(name, training);
+        let first_op = e.program.ops().len();
+        let blocks = network.blocks.len();
+        let words = |n: usize| Shape::vector(n);
+        let program = &mut e.program;
+        let mut add = |what: &str, shape, layout, kind| {
+            program.add(&format!("{name}.{what}"), shape, layout, kind)
+        };
+        let bytes = feed.resident * setup.image.elements();
+        let io = |n: usize| (words(n), Layout::Words, Kind::Io);
+        let [pixels, all_labels, samples, step, metrics] = [
+            ("pixels", io(bytes.div_ceil(4))),
+            ("all_labels", io(feed.resident)),
+            ("samples", io(feed.batch * SAMPLE_WORDS)),
+            ("step", io(STEP_WORDS)),
+            ("metrics", io(metrics_words(blocks))),
+        ]
+        .map(|(what, (shape, layout, kind))| add(what, shape, layout, kind));
+        let x = add("x", setup.image.with_n(feed.batch), Layout::Nhwc, Kind::Activation);
+        let labels = add("labels", words(feed.batch), Layout::Words, Kind::Activation);
+        let all_scores = program.add_slab(&format!("{name}.scores"), Kind::Activation);
+        let all_losses = program.add_slab(&format!("{name}.losses"), Kind::Activation);
+        program.push(Op::Input { pixels, all_labels, samples, x, labels, normalize: setup.normalize });
+
+        let (mut scores, mut losses, mut maps) = (Vec::new(), Vec::new(), Vec::new());
+        let mut input = x;
+        for (index, block) in network.blocks.iter().enumerate() {
+            e.block(index);
+            let mut result = |slab, what: &str, shape| {
+                let name = format!("{name}.b{index}.{what}");
+                e.program.add_member(slab, &name, shape, Layout::Nhwc)
+            };
+            let results = Results {
+                scores: result(all_scores, "scores", Shape::rows(feed.batch, network.classes)),
+                loss: result(all_losses, "loss", Shape::rows(feed.batch, 1)),
+                labels,
+            };
+            let (h, tape) = e.forward(&block.layers, input)?;
+            let output = match network.head {
+                Head::Goodness { kernel, scale } => {
+                    self.goodness(e, index, (h, &tape), (kernel, scale), results)?
+                }
+                Head::Linear => self.linear(e, (h, tape), results)?,
+            };
+            if training {
+                e.adamw(step, setup.adamw);
+            }
+            scores.push(results.scores);
+            losses.push(results.loss);
+            maps.push((input, output));
+            input = output;
+        }
+        let scratch = e.temporary(
+            "metrics",
+            words(feed.batch * metrics_words(blocks)),
+            Layout::Words,
+            Kind::Workspace,
+        );
+        e.program.push(Op::Metrics {
+            scores: all_scores,
+            losses: all_losses,
+            labels,
+            step,
+            scratch,
+            out: metrics,
+            blocks,
+            classes: network.classes,
+        });
+        Ok(Routine {
+            ops: first_op..e.program.ops().len(),
+            batch: feed.batch,
+            pixels,
+            all_labels,
+            samples,
+            step,
+            x,
+            labels,
+            scores,
+            losses,
+            metrics,
+            maps,
+        })
+    }
+
+    /// Layer norm, goodness, loss and, in training, all gradients of the block. The normalised
+    /// output is what the next block reads: it has the value from before this block's update.
+    fn goodness(
+        &self,
+        e: &mut Emitter,
+        index: usize,
+        (h, tape): (TensorId, &[Saved]),
+        (kernel, scale): (usize, f32),
+        results: Results,
+    ) -> Result<TensorId> {
+        let (n, stats) = e.layer_norm(h);
+        let window = Window::same(kernel, 1);
+        let shape = Shape::weight(kernel, e.shape(n).c, self.network.classes);
+        let name = format!("aux.{index}.weight");
+        let w = e.parameter(&name, shape, Layout::Hwio)?;
+        e.goodness(n, w, results.scores, window, scale);
+        if let Some(dscores) = self.loss(e, results) {
+            let dw = e.parameters[&name].grad;
+            let dn = e.goodness_backward(n, (w, dw), dscores, window, scale);
+            let dh = e.layer_norm_backward(n, stats, dn);
+            e.backward(tape, dh, false);
+        }
+        Ok(n)
+    }
+
+    /// Global average pool, linear layer, loss and, in training, all gradients.
+    fn linear(
+        &self,
+        e: &mut Emitter,
+        (h, mut tape): (TensorId, Vec<Saved>),
+        results: Results,
+    ) -> Result<TensorId> {
+        let window = Window::same(1, 1);
+        let fc = Layer::Conv2d { name: "fc".into(), out: self.network.classes, window, bias: true };
+        let (mean, saved) = e.forward(&[Layer::GlobalAvgPool], h)?;
+        tape.extend(saved);
+        tape.extend(e.forward_into(&fc, mean, results.scores)?);
+        if let Some(dscores) = self.loss(e, results) {
+            e.backward(&tape, dscores, false);
+        }
+        Ok(h)
+    }
+
+    /// Cross-entropy; in training also the gradient of the scores.
+    fn loss(&self, e: &mut Emitter, results: Results) -> Option<TensorId> {
+        let Results { scores, loss, labels } = results;
+        let dscores = e.training.then(|| e.maps("dscores", e.shape(scores)));
+        e.program.push(Op::CrossEntropy { scores, labels, loss, dscores });
+        dscores
+    }
+}

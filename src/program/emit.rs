@@ -1,0 +1,382 @@
+//! Layers to ops: forward, and backward through what forward kept.
+
+use std::collections::BTreeMap;
+
+use super::build::Parameter;
+use super::Program;
+use crate::block::Layer;
+use crate::ops::{AdamW, BatchNorm, Op};
+use crate::shape::{LANES, Layout, Shape, Window};
+use crate::split;
+use crate::tensor::{Kind, TensorId};
+use crate::{Error, Result};
+
+/// The slabs of one block.
+#[derive(Clone, Copy)]
+struct Slabs {
+    value: TensorId,
+    grad: TensorId,
+    m: TensorId,
+    v: TensorId,
+}
+
+/// What a layer keeps from forward for backward.
+pub enum Saved {
+    Conv2d { x: TensorId, w: String, bias: Option<String>, y: Shape, window: Window },
+    BatchNorm { x: TensorId, name: String, stats: TensorId, norm: BatchNorm },
+    Relu { y: TensorId },
+    MaxPool { x: Shape, argmax: TensorId, window: Window },
+    GlobalAvgPool { x: Shape },
+    Residual { body: Vec<Saved>, shortcut: Vec<Saved> },
+}
+
+/// Appends ops to a program; keeps count of parameters and names.
+pub struct Emitter {
+    pub program: Program,
+    /// Every trained tensor, by its name on disk.
+    pub parameters: BTreeMap<String, Parameter>,
+    /// Running statistics, by the name of their batch norm.
+    pub running: BTreeMap<String, TensorId>,
+    /// Whether forward is for training: batch statistics, values kept for backward.
+    pub training: bool,
+    /// Whether parameters need gradients and moments at all.
+    pub trainable: bool,
+    block: usize,
+    slabs: Vec<Slabs>,
+    prefix: &'static str,
+    serial: usize,
+}
+
+impl Emitter {
+    pub fn new(trainable: bool) -> Self {
+        Self {
+            program: Program::default(),
+            parameters: BTreeMap::new(),
+            running: BTreeMap::new(),
+            training: false,
+            trainable,
+            block: 0,
+            slabs: Vec::new(),
+            prefix: "",
+            serial: 0,
+        }
+    }
+
+    /// Starts a routine: its tensors' names begin with `prefix`.
+    pub fn routine(&mut self, prefix: &'static str, training: bool) {
+        (self.prefix, self.training, self.serial) = (prefix, training, 0);
+    }
+
+    /// What follows belongs to block `block`.
+    pub fn block(&mut self, block: usize) {
+        self.block = block;
+        if block == self.slabs.len() {
+            let mut slab = |name: &str, kind| {
+                let id = self.program.add_slab(&format!("b{block}.{name}"), kind);
+                self.program.set_block(id, block);
+                id
+            };
+            let value = slab("params", Kind::Parameter);
+            let [grad, m, v] = if self.trainable {
+                [
+                    slab("grads", Kind::ParamGradient),
+                    slab("m", Kind::Optimizer),
+                    slab("v", Kind::Optimizer),
+                ]
+            } else {
+                [value; 3]
+            };
+            self.slabs.push(Slabs { value, grad, m, v });
+        }
+    }
+
+    /// A tensor of this block that lives within a step.
+    pub fn temporary(&mut self, what: &str, shape: Shape, layout: Layout, kind: Kind) -> TensorId {
+        let name = format!("{}.b{}.{}.{what}", self.prefix, self.block, self.serial);
+        self.serial += 1;
+        let id = self.program.add(&name, shape, layout, kind);
+        self.program.set_block(id, self.block);
+        id
+    }
+
+    pub fn maps(&mut self, what: &str, shape: Shape) -> TensorId {
+        self.temporary(what, shape, Layout::Nhwc, Kind::Activation)
+    }
+
+    fn scratch(&mut self, shape: Shape) -> TensorId {
+        self.temporary("scratch", shape, Layout::Nhwc, Kind::Workspace)
+    }
+
+    pub fn shape(&self, id: TensorId) -> Shape {
+        self.program.tensor(id).shape
+    }
+
+    /// The parameter called `name`: made at first use, the same one later.
+    pub fn parameter(&mut self, name: &str, shape: Shape, layout: Layout) -> Result<TensorId> {
+        if let Some(known) = self.parameters.get(name) {
+            return Ok(known.value);
+        }
+        let slabs = self.slabs[self.block];
+        let mut member = |slab, suffix: &str| {
+            self.program.add_member(slab, &format!("{name}{suffix}"), shape, layout)
+        };
+        let value = member(slabs.value, "");
+        let [grad, m, v] = if self.trainable {
+            [member(slabs.grad, ".grad"), member(slabs.m, ".m"), member(slabs.v, ".v")]
+        } else {
+            [value; 3]
+        };
+        let block = self.block;
+        self.parameters.insert(name.to_owned(), Parameter { value, grad, m, v, block });
+        Ok(value)
+    }
+
+    fn grad(&self, name: &str) -> TensorId {
+        self.parameters[name].grad
+    }
+
+    fn running(&mut self, name: &str, channels: usize) -> TensorId {
+        if let Some(known) = self.running.get(name) {
+            return *known;
+        }
+        let shape = Shape::new(1, 1, 2, channels);
+        let id = self.program.add(&format!("{name}.running"), shape, Layout::Nhwc, Kind::Parameter);
+        self.program.set_block(id, self.block);
+        self.running.insert(name.to_owned(), id);
+        id
+    }
+
+    /// Updates all parameters of the block.
+    pub fn adamw(&mut self, step: TensorId, adamw: AdamW) {
+        let Slabs { value, grad, m, v } = self.slabs[self.block];
+        self.program.push(Op::AdamW { params: value, grads: grad, m, v, step, adamw });
+    }
+
+    /// Runs layers forward; returns the output and, in training, what backward needs.
+    pub fn forward(&mut self, layers: &[Layer], mut x: TensorId) -> Result<(TensorId, Vec<Saved>)> {
+        let mut tape = Vec::new();
+        for layer in layers {
+            let (y, saved) = self.layer(layer, x)?;
+            x = y;
+            tape.extend(saved);
+        }
+        Ok((x, tape))
+    }
+
+    /// The layer's output, and what backward needs of it, if it is ever to be trained.
+    fn layer(&mut self, layer: &Layer, x: TensorId) -> Result<(TensorId, Option<Saved>)> {
+        let shape = self.shape(x);
+        let output = |window: Window| {
+            window.output(shape).ok_or_else(|| {
+                Error::Model(format!(
+                    "a {0}×{0} window does not fit maps of {1}×{2}; use larger images or a shallower network",
+                    window.kernel, shape.h, shape.w
+                ))
+            })
+        };
+        let (y, saved) = match layer {
+            Layer::Conv2d { name, out, window, bias } => {
+                let weight = Shape::weight(window.kernel, shape.c, *out);
+                let w = format!("{name}.weight");
+                let wid = self.parameter(&w, weight, Layout::Hwio)?;
+                let b = bias.then(|| format!("{name}.bias"));
+                let bid = match &b {
+                    Some(b) => Some(self.parameter(b, Shape::vector(*out), Layout::Nhwc)?),
+                    None => None,
+                };
+                let y_shape = output(*window)?.with_c(*out);
+                let y = self.maps(name, y_shape);
+                self.program.push(Op::Conv2d { x, w: wid, bias: bid, y, window: *window });
+                (y, Saved::Conv2d { x, w, bias: b, y: y_shape, window: *window })
+            }
+            Layer::BatchNorm { name, norm } => {
+                let vector = Shape::vector(shape.c);
+                let gamma = self.parameter(&format!("{name}.weight"), vector, Layout::Nhwc)?;
+                let beta = self.parameter(&format!("{name}.bias"), vector, Layout::Nhwc)?;
+                let running = self.running(name, shape.c);
+                let y = self.maps(name, shape);
+                let norm = *norm;
+                if !self.training {
+                    self.program.push(Op::BatchNormEval { x, gamma, beta, running, y, norm });
+                    return Ok((y, None));
+                }
+                let stats = self.maps("stats", Shape::new(1, 1, 2, shape.c));
+                let scratch = self.batch_norm_scratch(shape);
+                let name = name.clone();
+                self.program.push(Op::BatchNorm { x, gamma, beta, running, stats, y, scratch, norm });
+                (y, Saved::BatchNorm { x, name, stats, norm })
+            }
+            Layer::Relu => {
+                let y = self.maps("relu", shape);
+                self.program.push(Op::Relu { x, y });
+                (y, Saved::Relu { y })
+            }
+            Layer::MaxPool(window) => {
+                let pooled = output(*window)?;
+                let y = self.maps("pool", pooled);
+                let words = pooled.with_c(pooled.c4());
+                let argmax = self.temporary("argmax", words, Layout::Words, Kind::Activation);
+                self.program.push(Op::MaxPool { x, y, argmax, window: *window });
+                (y, Saved::MaxPool { x: shape, argmax, window: *window })
+            }
+            Layer::GlobalAvgPool => {
+                let y = self.maps("mean", Shape::rows(shape.n, shape.c));
+                self.program.push(Op::GlobalAvgPool { x, y });
+                (y, Saved::GlobalAvgPool { x: shape })
+            }
+            Layer::Residual { body, shortcut } => {
+                let (a, body) = self.forward(body, x)?;
+                let (b, shortcut) = self.forward(shortcut, x)?;
+                if self.shape(a) != self.shape(b) {
+                    return Err(Error::Model(format!(
+                        "a residual's body gives {} but its shortcut {}; give the shortcut a 1×1 convolution",
+                        self.shape(a),
+                        self.shape(b)
+                    )));
+                }
+                let y = self.maps("sum", self.shape(a));
+                self.program.push(Op::Add { a, b, y });
+                (y, Saved::Residual { body, shortcut })
+            }
+        };
+        Ok((y, self.training.then_some(saved)))
+    }
+
+    fn batch_norm_scratch(&mut self, x: Shape) -> TensorId {
+        let chunks = split::chunks(x.pixels());
+        self.scratch(Shape::rows(chunks, 2 * x.c4() * LANES))
+    }
+
+    /// Runs backward through what forward kept. The gradient of the first input is computed
+    /// only if `need_dx`.
+    pub fn backward(&mut self, tape: &[Saved], dy: TensorId, need_dx: bool) -> Option<TensorId> {
+        let mut gradient = Some(dy);
+        for (index, saved) in tape.iter().enumerate().rev() {
+            gradient = self.layer_backward(saved, gradient?, need_dx || index > 0);
+        }
+        gradient
+    }
+
+    fn layer_backward(&mut self, saved: &Saved, dy: TensorId, need_dx: bool) -> Option<TensorId> {
+        match saved {
+            Saved::Conv2d { x, w, bias, y, window } => {
+                let (x, window) = (*x, *window);
+                if let Some(bias) = bias {
+                    let chunks = split::chunks(y.pixels());
+                    let scratch = self.scratch(Shape::rows(chunks, y.c));
+                    let db = self.grad(bias);
+                    self.program.push(Op::BiasGrad { dy, db, scratch });
+                }
+                let dw = self.grad(w);
+                let weight = self.shape(dw);
+                let splits = split::wgrad_splits(y.pixels(), weight);
+                let scratch = self.scratch(Shape::rows(splits, Layout::Hwio.stored(weight).elements()));
+                self.program.push(Op::Conv2dWgrad { x, dy, dw, scratch, window });
+                need_dx.then(|| {
+                    let dx = self.maps("dx", self.shape(x));
+                    let w = self.parameters[w].value;
+                    self.program.push(Op::Conv2dDgrad { dy, w, dx, window });
+                    dx
+                })
+            }
+            Saved::BatchNorm { x, name, stats, norm } => {
+                let shape = self.shape(*x);
+                let [weight, bias] = ["weight", "bias"].map(|p| self.parameters[&format!("{name}.{p}")]);
+                let dx = self.maps("dx", shape);
+                let scratch = self.batch_norm_scratch(shape);
+                self.program.push(Op::BatchNormGrad {
+                    x: *x,
+                    dy,
+                    gamma: weight.value,
+                    beta: bias.value,
+                    stats: *stats,
+                    dx,
+                    dgamma: weight.grad,
+                    dbeta: bias.grad,
+                    scratch,
+                    norm: *norm,
+                });
+                Some(dx)
+            }
+            Saved::Relu { y } => need_dx.then(|| {
+                let dx = self.maps("dx", self.shape(*y));
+                self.program.push(Op::ReluGrad { y: *y, dy, dx });
+                dx
+            }),
+            Saved::MaxPool { x, argmax, window } => need_dx.then(|| {
+                let dx = self.maps("dx", *x);
+                self.program.push(Op::MaxPoolGrad { dy, argmax: *argmax, dx, window: *window });
+                dx
+            }),
+            Saved::GlobalAvgPool { x } => need_dx.then(|| {
+                let dx = self.maps("dx", *x);
+                self.program.push(Op::GlobalAvgPoolGrad { dy, dx });
+                dx
+            }),
+            Saved::Residual { body, shortcut } => {
+                let a = self.backward(body, dy, need_dx);
+                let b = self.backward(shortcut, dy, need_dx);
+                need_dx.then_some(())?;
+                let (a, b) = (a?, b?);
+                let y = self.maps("dx", self.shape(a));
+                self.program.push(Op::Add { a, b, y });
+                Some(y)
+            }
+        }
+    }
+
+    /// Layer norm: the block's output as the next block sees it, and its statistics.
+    pub fn layer_norm(&mut self, x: TensorId) -> (TensorId, TensorId) {
+        let shape = self.shape(x);
+        let y = self.maps("n", shape);
+        let stats = self.maps("n.stats", Shape::rows(shape.n, 2));
+        let scratch = self.layer_norm_scratch(shape);
+        self.program.push(Op::LayerNorm { x, y, stats, scratch });
+        (y, stats)
+    }
+
+    fn layer_norm_scratch(&mut self, x: Shape) -> TensorId {
+        self.scratch(Shape::new(x.n, split::image_chunks(x), 1, LANES))
+    }
+
+    pub fn layer_norm_backward(&mut self, y: TensorId, stats: TensorId, dy: TensorId) -> TensorId {
+        let dx = self.maps("dh", self.shape(y));
+        let scratch = self.layer_norm_scratch(self.shape(y));
+        self.program.push(Op::LayerNormGrad { y, dy, stats, dx, scratch });
+        dx
+    }
+
+    /// Goodness of every class; writes `scores`.
+    pub fn goodness(
+        &mut self,
+        x: TensorId,
+        w: TensorId,
+        scores: TensorId,
+        window: Window,
+        scale: f32,
+    ) {
+        let shape = self.shape(x);
+        let parts = split::goodness_parts(shape);
+        let scratch = self.scratch(Shape::new(shape.n, parts, 1, self.shape(scores).c));
+        self.program.push(Op::Goodness { x, w, scores, scratch, window, scale });
+    }
+
+    pub fn goodness_backward(
+        &mut self,
+        x: TensorId,
+        (w, dw): (TensorId, TensorId),
+        dscores: TensorId,
+        window: Window,
+        scale: f32,
+    ) -> TensorId {
+        let (shape, weight) = (self.shape(x), self.shape(w));
+        let dx = self.maps("dn", shape);
+        let slice = split::goodness_slice(shape, weight.c);
+        let maps_shape = shape.with_n(slice).with_c(weight.c);
+        let maps = self.temporary("class_maps", maps_shape, Layout::Nhwc, Kind::Workspace);
+        let splits = split::goodness_splits(maps_shape.pixels(), weight) * shape.n.div_ceil(slice);
+        let scratch = self.scratch(Shape::rows(splits, Layout::Hwio.stored(weight).elements()));
+        self.program.push(Op::GoodnessGrad { x, w, dscores, dx, dw, maps, scratch, window, scale });
+        dx
+    }
+}

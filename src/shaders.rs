@@ -1,0 +1,63 @@
+//! WGSL sources, the small preprocessor that composes them, and what naga reads off the result.
+//!
+//! Directives stand on lines of their own:
+//!
+//! - `#import name` pastes `shaders/name.wgsl` in place;
+//! - `#if FLAG`, `#if !FLAG`, `#else`, `#endif` test whether a definition is there and not 0;
+//! - `#for i in A..B`, `#endfor` repeat lines, with numbers or definitions as bounds.
+//!
+//! `${name}` is replaced by the value of a loop variable or a definition. Register tiles are
+//! unrolled this way because drivers keep arrays indexed by a loop in slow scratch memory.
+
+mod preprocess;
+mod reflect;
+
+pub use preprocess::Definitions;
+pub use reflect::{Binding, Reflection};
+
+use crate::{Error, Result};
+
+macro_rules! sources {
+    ($($name:literal),* $(,)?) => {
+        /// Every file in `shaders/`, by name.
+        const SOURCES: &[(&str, &str)] =
+            &[$(($name, include_str!(concat!("../shaders/", $name, ".wgsl")))),*];
+    };
+}
+
+sources![
+    "adamw",
+    "batch_norm",
+    "bias_grad",
+    "conv2d",
+    "conv2d_params",
+    "conv2d_tile",
+    "conv2d_wgrad",
+    "cross_entropy",
+    "elementwise",
+    "global_avg_pool",
+    "goodness",
+    "grid",
+    "input",
+    "layer_norm",
+    "max_pool",
+    "metrics",
+    "sum_rows",
+    "welford",
+];
+
+fn source(name: &str) -> Option<&'static str> {
+    SOURCES.iter().find(|(n, _)| *n == name).map(|(_, text)| *text)
+}
+
+/// The complete WGSL of one permutation of `shaders/{name}.wgsl`.
+///
+/// # Errors
+/// [`Error::Shader`] names the file and line of a directive that cannot be followed.
+pub fn compose(name: &str, definitions: &Definitions) -> Result<String> {
+    let text = source(name).ok_or_else(|| Error::Shader {
+        name: name.to_owned(),
+        problem: "there is no such file in shaders/".to_owned(),
+    })?;
+    preprocess::expand(name, text, definitions, &source)
+}

@@ -1,0 +1,91 @@
+//! Reads bindings, workgroup size and parameter layout off a composed shader, so that Rust
+//! does not repeat them.
+
+use naga::valid::{Capabilities, ValidationFlags, Validator};
+
+use crate::{Error, Result};
+
+/// One `@group(0)` variable that an entry point uses.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Binding {
+    /// The variable's name.
+    pub name: String,
+    /// Its `@binding` number.
+    pub index: u32,
+    /// Whether it is the uniform with the parameters.
+    pub uniform: bool,
+}
+
+/// A member of the parameter struct: name, byte offset, size in bytes.
+pub type Member = (String, u32, u32);
+
+/// What a composed shader declares.
+#[derive(Clone, Debug)]
+pub struct Reflection {
+    /// Invocations per workgroup.
+    pub workgroup_size: u32,
+    /// The variables that the entry point uses, by binding number.
+    pub bindings: Vec<Binding>,
+    /// Members of the struct behind the uniform.
+    pub params: Vec<Member>,
+    /// Bytes of that struct.
+    pub params_size: u32,
+}
+
+/// Parses and validates `wgsl`.
+///
+/// # Errors
+/// [`Error::Shader`] with naga's message.
+pub fn validate(name: &str, wgsl: &str) -> Result<(naga::Module, naga::valid::ModuleInfo)> {
+    let fail = |problem: String| Error::Shader { name: name.to_owned(), problem };
+    let module = naga::front::wgsl::parse_str(wgsl).map_err(|e| fail(e.emit_to_string(wgsl)))?;
+    let info = Validator::new(ValidationFlags::all(), Capabilities::empty())
+        .validate(&module)
+        .map_err(|e| fail(e.emit_to_string(wgsl)))?;
+    Ok((module, info))
+}
+
+impl Reflection {
+    /// Reflects entry point `entry` of a composed shader.
+    ///
+    /// # Errors
+    /// [`Error::Shader`] if the shader is invalid or has no such entry point.
+    pub fn new(name: &str, wgsl: &str, entry: &str) -> Result<Self> {
+        let (module, info) = validate(name, wgsl)?;
+        let index = module.entry_points.iter().position(|e| e.name == entry).ok_or_else(|| {
+            Error::Shader { name: name.to_owned(), problem: format!("has no entry point {entry}") }
+        })?;
+        let used = info.get_entry_point(index);
+        let mut reflection = Self {
+            workgroup_size: module.entry_points[index].workgroup_size.iter().product(),
+            bindings: Vec::new(),
+            params: Vec::new(),
+            params_size: 0,
+        };
+        for (handle, variable) in module.global_variables.iter() {
+            let Some(binding) = variable.binding.filter(|_| !used[handle].is_empty()) else {
+                continue;
+            };
+            let uniform = variable.space == naga::AddressSpace::Uniform;
+            reflection.bindings.push(Binding {
+                name: variable.name.clone().unwrap_or_default(),
+                index: binding.binding,
+                uniform,
+            });
+            if let (true, naga::TypeInner::Struct { members, span }) =
+                (uniform, &module.types[variable.ty].inner)
+            {
+                reflection.params_size = *span;
+                reflection.params = members
+                    .iter()
+                    .map(|m| {
+                        let size = module.types[m.ty].inner.size(module.to_ctx());
+                        (m.name.clone().unwrap_or_default(), m.offset, size)
+                    })
+                    .collect();
+            }
+        }
+        reflection.bindings.sort_by_key(|b| b.index);
+        Ok(reflection)
+    }
+}
