@@ -48,7 +48,9 @@ impl Plan {
             let mut busy: Vec<Range<usize>> = placed
                 .iter()
                 .filter(|other| {
-                    lifetimes[other.0].as_ref().is_some_and(|l| l.start < life.end && life.start < l.end)
+                    lifetimes[other.0]
+                        .as_ref()
+                        .is_some_and(|l| l.start < life.end && life.start < l.end)
                 })
                 .map(|other| offsets[other.0]..offsets[other.0] + size(*other))
                 .collect();
@@ -123,7 +125,8 @@ impl fmt::Display for Table<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Self { plan, program } = *self;
         let mib = |bytes: usize| bytes as f64 / (1 << 20) as f64;
-        let mut ids: Vec<_> = program.ids().filter(|id| program.tensor(*id).parent.is_none()).collect();
+        let mut ids: Vec<_> =
+            program.ids().filter(|id| program.tensor(*id).parent.is_none()).collect();
         ids.sort_by_key(|id| (plan.offset(*id), *id));
         writeln!(f, "{:>12} {:>12}  {:11} {:24} tensor", "offset", "bytes", "ops", "shape")?;
         for id in ids {
@@ -133,7 +136,12 @@ impl fmt::Display for Table<'_> {
                 None => "always".to_owned(),
             };
             let (offset, bytes) = (plan.offset(id), t.bytes());
-            writeln!(f, "{offset:>12} {bytes:>12}  {life:11} {:24} {}", t.shape.to_string(), t.name)?;
+            writeln!(
+                f,
+                "{offset:>12} {bytes:>12}  {life:11} {:24} {}",
+                t.shape.to_string(),
+                t.name
+            )?;
         }
         for kind in Kind::ALL {
             let live = |op: usize| -> usize {
@@ -208,7 +216,8 @@ mod tests {
         let mut program = Program::default();
         let mut x = program.add("x", Shape::vector(64), Layout::Nhwc, Kind::Io);
         for i in 0..10 {
-            let y = program.add(&format!("y{i}"), Shape::vector(64), Layout::Nhwc, Kind::Activation);
+            let y =
+                program.add(&format!("y{i}"), Shape::vector(64), Layout::Nhwc, Kind::Activation);
             program.push(Op::Relu { x, y });
             x = y;
         }

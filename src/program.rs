@@ -59,7 +59,13 @@ impl Program {
     }
 
     /// Adds a tensor at the end of a slab, aligned.
-    pub fn add_member(&mut self, slab: TensorId, name: &str, shape: Shape, layout: Layout) -> TensorId {
+    pub fn add_member(
+        &mut self,
+        slab: TensorId,
+        name: &str,
+        shape: Shape,
+        layout: Layout,
+    ) -> TensorId {
         let offset = self.tensors[slab.0].bytes().next_multiple_of(ALIGNMENT);
         let id = self.add(name, shape, layout, self.tensors[slab.0].kind);
         let words = (offset + layout.bytes(shape)) / 4;

@@ -141,7 +141,12 @@ impl Lowering<'_> {
             eps: norm.eps,
             momentum: norm.momentum,
         };
-        Norm { params, relu: u32::from(norm.relu), groups: shape.c4(), all: shape.pixels() * shape.c4() }
+        Norm {
+            params,
+            relu: u32::from(norm.relu),
+            groups: shape.c4(),
+            all: shape.pixels() * shape.c4(),
+        }
     }
 
     fn layer_norm(&self, x: TensorId, scratch: TensorId) -> (params::LayerNorm, usize, usize) {
@@ -246,18 +251,7 @@ impl Lowering<'_> {
                 );
                 self.push(("batch_norm", "apply", &[("RELU", n.relu)]), &operands, n.params, n.all);
             }
-            Op::BatchNormGrad {
-                x,
-                dy,
-                gamma,
-                beta,
-                stats,
-                dx,
-                dgamma,
-                dbeta,
-                scratch,
-                norm,
-            } => {
+            Op::BatchNormGrad { x, dy, gamma, beta, stats, dx, dgamma, dbeta, scratch, norm } => {
                 let chunks = self.shape(scratch).n;
                 let n = self.batch_norm(x, chunks, norm);
                 let relu = [("RELU", n.relu)];
@@ -342,9 +336,8 @@ impl Lowering<'_> {
                 params.factor = scale / (maps.h * maps.w) as f32;
                 let columns = self.tiles.columns.min(params.out_c4);
                 let definitions = [("PIXELS", self.tiles.pixels), ("COLUMNS", columns)];
-                let threads = params.out_c4.div_ceil(columns) as usize
-                    * from.n
-                    * params.parts as usize;
+                let threads =
+                    params.out_c4.div_ceil(columns) as usize * from.n * params.parts as usize;
                 let operands = whole(&self, &[("x", x), ("w", w), ("partial", scratch)]);
                 self.push(("goodness", "squares", &definitions), &operands, params, threads);
                 let operands = whole(&self, &[("partial", scratch), ("scores", scores)]);
@@ -359,7 +352,8 @@ impl Lowering<'_> {
                 for (i, first) in (0..from.n).step_by(slice).enumerate() {
                     let count = slice.min(from.n - first);
                     let maps_shape = self.shape(maps).with_n(count);
-                    let (input, output) = (self.slice(x, first, count), self.slice(dx, first, count));
+                    let (input, output) =
+                        (self.slice(x, first, count), self.slice(dx, first, count));
                     let part = self.slice(maps, 0, count);
                     let mut params = Self::conv(from.with_n(count), maps_shape, window);
                     params.factor = 2.0 * scale / (maps_shape.h * maps_shape.w) as f32;
@@ -372,8 +366,7 @@ impl Lowering<'_> {
                     ];
                     self.conv_tiles("goodness", "map_grad", None, &operands, params);
                     self.dgrad(part, w, output, Self::conv(maps_shape, from.with_n(count), window));
-                    let sums =
-                        Operand { tensor: scratch, offset: i * partial, bytes: partial };
+                    let sums = Operand { tensor: scratch, offset: i * partial, bytes: partial };
                     self.wgrad(input, part, sums, params);
                 }
                 self.sum_rows(scratch, dw);
@@ -421,7 +414,12 @@ impl Lowering<'_> {
                 };
                 let operands = whole(
                     &self,
-                    &[("scores", scores), ("losses", losses), ("labels", labels), ("rows", scratch)],
+                    &[
+                        ("scores", scores),
+                        ("losses", losses),
+                        ("labels", labels),
+                        ("rows", scratch),
+                    ],
                 );
                 self.push(("metrics", "per_image", &[]), &operands, params, one);
                 let operands = whole(&self, &[("step", step), ("rows", scratch), ("result", out)]);

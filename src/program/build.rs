@@ -105,7 +105,8 @@ pub fn build(network: &Network, setup: &Setup) -> Result<Built> {
     check(network, setup)?;
     let mut emitter = Emitter::new(setup.train.is_some());
     let mut routine = |name, feed: Option<Feed>| {
-        feed.map(|feed| RoutineBuilder { network, setup, feed, name }.build(&mut emitter)).transpose()
+        feed.map(|feed| RoutineBuilder { network, setup, feed, name }.build(&mut emitter))
+            .transpose()
     };
     let train = routine("train", setup.train)?;
     let eval = routine("eval", setup.eval)?;
@@ -188,7 +189,14 @@ impl RoutineBuilder<'_> {
         let labels = add("labels", words(feed.batch), Layout::Words, Kind::Activation);
         let all_scores = program.add_slab(&format!("{name}.scores"), Kind::Activation);
         let all_losses = program.add_slab(&format!("{name}.losses"), Kind::Activation);
-        program.push(Op::Input { pixels, all_labels, samples, x, labels, normalize: setup.normalize });
+        program.push(Op::Input {
+            pixels,
+            all_labels,
+            samples,
+            x,
+            labels,
+            normalize: setup.normalize,
+        });
 
         let (mut scores, mut losses, mut maps) = (Vec::new(), Vec::new(), Vec::new());
         let mut input = x;
@@ -282,11 +290,9 @@ impl RoutineBuilder<'_> {
         (h, mut tape): (TensorId, Vec<Saved>),
         results: Results,
     ) -> Result<TensorId> {
-        let window = Window::same(1, 1);
-        let fc = Layer::Conv2d { name: "fc".into(), out: self.network.classes, window, bias: true };
         let (mean, saved) = e.forward(&[Layer::GlobalAvgPool], h)?;
         tape.extend(saved);
-        tape.extend(e.forward_into(&fc, mean, results.scores)?);
+        tape.push(e.conv2d("fc", mean, results.scores, Window::same(1, 1), true)?);
         if let Some(dscores) = self.loss(e, results) {
             e.backward(&tape, dscores, false);
         }

@@ -2,8 +2,8 @@
 
 use std::collections::BTreeMap;
 
-use super::build::Parameter;
 use super::Program;
+use super::build::Parameter;
 use crate::block::Layer;
 use crate::ops::{AdamW, BatchNorm, Op};
 use crate::shape::{LANES, Layout, Shape, Window};
@@ -114,7 +114,13 @@ impl Emitter {
     /// The parameter called `name`: made at first use, the same one later.
     pub fn parameter(&mut self, name: &str, shape: Shape, layout: Layout) -> Result<TensorId> {
         if let Some(known) = self.parameters.get(name) {
-            return Ok(known.value);
+            let (was, block) = (self.shape(known.value), known.block);
+            // Training and evaluation share parameters; two layers may not.
+            return if was == shape && block == self.block {
+                Ok(known.value)
+            } else {
+                Err(Error::Model(format!("two layers are called {name}; rename one")))
+            };
         }
         let slabs = self.slabs[self.block];
         let mut member = |slab, suffix: &str| {
@@ -176,18 +182,9 @@ impl Emitter {
         };
         let (y, saved) = match layer {
             Layer::Conv2d { name, out, window, bias } => {
-                let weight = Shape::weight(window.kernel, shape.c, *out);
-                let w = format!("{name}.weight");
-                let wid = self.parameter(&w, weight, Layout::Hwio)?;
-                let b = bias.then(|| format!("{name}.bias"));
-                let bid = match &b {
-                    Some(b) => Some(self.parameter(b, Shape::vector(*out), Layout::Nhwc)?),
-                    None => None,
-                };
                 let y_shape = output(*window)?.with_c(*out);
                 let y = self.maps(name, y_shape);
-                self.program.push(Op::Conv2d { x, w: wid, bias: bid, y, window: *window });
-                (y, Saved::Conv2d { x, w, bias: b, y: y_shape, window: *window })
+                (y, self.conv2d(name, x, y, *window, *bias)?)
             }
             Layer::BatchNorm { name, norm } => {
                 let vector = Shape::vector(shape.c);
@@ -203,7 +200,16 @@ impl Emitter {
                 let stats = self.maps("stats", Shape::new(1, 1, 2, shape.c));
                 let scratch = self.batch_norm_scratch(shape);
                 let name = name.clone();
-                self.program.push(Op::BatchNorm { x, gamma, beta, running, stats, y, scratch, norm });
+                self.program.push(Op::BatchNorm {
+                    x,
+                    gamma,
+                    beta,
+                    running,
+                    stats,
+                    y,
+                    scratch,
+                    norm,
+                });
                 (y, Saved::BatchNorm { x, name, stats, norm })
             }
             Layer::Relu => {
@@ -242,6 +248,28 @@ impl Emitter {
         Ok((y, self.training.then_some(saved)))
     }
 
+    /// A convolution into an existing tensor.
+    pub fn conv2d(
+        &mut self,
+        name: &str,
+        x: TensorId,
+        y: TensorId,
+        window: Window,
+        bias: bool,
+    ) -> Result<Saved> {
+        let (from, to) = (self.shape(x), self.shape(y));
+        let w = format!("{name}.weight");
+        let weight = Shape::weight(window.kernel, from.c, to.c);
+        let wid = self.parameter(&w, weight, Layout::Hwio)?;
+        let b = bias.then(|| format!("{name}.bias"));
+        let bid = match &b {
+            Some(b) => Some(self.parameter(b, Shape::vector(to.c), Layout::Nhwc)?),
+            None => None,
+        };
+        self.program.push(Op::Conv2d { x, w: wid, bias: bid, y, window });
+        Ok(Saved::Conv2d { x, w, bias: b, y: to, window })
+    }
+
     fn batch_norm_scratch(&mut self, x: Shape) -> TensorId {
         let chunks = split::chunks(x.pixels());
         self.scratch(Shape::rows(chunks, 2 * x.c4() * LANES))
@@ -270,7 +298,8 @@ impl Emitter {
                 let dw = self.grad(w);
                 let weight = self.shape(dw);
                 let splits = split::wgrad_splits(y.pixels(), weight);
-                let scratch = self.scratch(Shape::rows(splits, Layout::Hwio.stored(weight).elements()));
+                let scratch =
+                    self.scratch(Shape::rows(splits, Layout::Hwio.stored(weight).elements()));
                 self.program.push(Op::Conv2dWgrad { x, dy, dw, scratch, window });
                 need_dx.then(|| {
                     let dx = self.maps("dx", self.shape(x));
@@ -281,7 +310,8 @@ impl Emitter {
             }
             Saved::BatchNorm { x, name, stats, norm } => {
                 let shape = self.shape(*x);
-                let [weight, bias] = ["weight", "bias"].map(|p| self.parameters[&format!("{name}.{p}")]);
+                let [weight, bias] =
+                    ["weight", "bias"].map(|p| self.parameters[&format!("{name}.{p}")]);
                 let dx = self.maps("dx", shape);
                 let scratch = self.batch_norm_scratch(shape);
                 self.program.push(Op::BatchNormGrad {

@@ -67,7 +67,11 @@ impl Expander<'_> {
                     let flag = words.get(1).ok_or_else(|| error("#if needs a name"))?;
                     let on = |flag: &str| vars.get(flag).is_some_and(|v| *v != 0);
                     let holds = flag.strip_prefix('!').map_or_else(|| on(flag), |f| !on(f));
-                    let range = if holds { 1..middle.unwrap_or(end) } else { middle.unwrap_or(end - 1) + 1..end };
+                    let range = if holds {
+                        1..middle.unwrap_or(end)
+                    } else {
+                        middle.unwrap_or(end - 1) + 1..end
+                    };
                     let body = &lines[at + range.start..at + range.end];
                     self.lines(name, body, first + at + range.start, vars, depth)?;
                     at += end + 1;
@@ -156,7 +160,10 @@ mod tests {
     #[test]
     fn expands_every_directive() {
         let text = "#import shared\n#if A\na\n#else\nb\n#endif\n#for i in 0..N\n#for j in 1..3\nx${i}_${j}\n#endfor\n#endfor\n#if !A\nc\n#endif";
-        assert_eq!(run(text, &[("N", 2), ("A", 1)]).unwrap(), "shared 2\na\nx0_1\nx0_2\nx1_1\nx1_2\n");
+        assert_eq!(
+            run(text, &[("N", 2), ("A", 1)]).unwrap(),
+            "shared 2\na\nx0_1\nx0_2\nx1_1\nx1_2\n"
+        );
         assert_eq!(run(text, &[("N", 0)]).unwrap(), "shared 0\nb\nc\n");
     }
 

@@ -1,0 +1,160 @@
+//! Single pictures: any common file to the bytes that a network takes, and bytes to a PNG.
+
+use std::fs::File;
+use std::io::{BufReader, Write};
+use std::path::Path;
+
+use image::codecs::png::PngEncoder;
+use image::imageops::FilterType;
+use image::{
+    DynamicImage, ExtendedColorType, ImageDecoder, ImageEncoder, ImageError, ImageReader, Limits,
+    RgbImage,
+};
+
+use crate::{Error, Result};
+
+/// The longest side of a picture to read, in pixels.
+const MAX_SIDE: u32 = 32_768;
+/// The most memory that decoding a picture may take, in bytes: a photo of 85 megapixels.
+const MAX_BYTES: u64 = 256 << 20;
+
+/// Reads a PNG, JPEG, WebP, BMP, GIF (its first frame), PNM or TIFF of any mode.
+///
+/// The result is `height * width * channels` bytes, HWC; `channels` is 1 (grey, by sRGB's
+/// luminance) or 3 (RGB). Samples of 16 bits are scaled to 8, transparent pixels lie on black, and
+/// the picture is turned as its Exif orientation says. A picture of another shape is cropped to
+/// its middle, and one of another size is resized (triangle filter, which averages when it
+/// shrinks); one of the very size comes through untouched.
+///
+/// # Errors
+///
+/// [`Error::Usage`] for a size of 0 or other channels, [`Error::Io`] when the file cannot be
+/// read, [`Error::Corrupt`] when it is no picture or one too large.
+pub fn read(path: &Path, height: usize, width: usize, channels: usize) -> Result<Vec<u8>> {
+    let (rows, columns) = target(height, width, channels)?;
+    let fits = crop(&flat(decode(path)?), rows, columns);
+    let fits = match channels {
+        1 => DynamicImage::ImageLuma8(fits.into_luma8()),
+        _ => DynamicImage::ImageRgb8(fits.into_rgb8()),
+    };
+    // Of the very size, this is a copy.
+    Ok(fits.resize_exact(columns, rows, FilterType::Triangle).into_bytes())
+}
+
+/// Writes `height * width * channels` bytes, HWC, as a PNG.
+///
+/// The file appears whole or not at all: it is written under another name and then renamed.
+///
+/// # Errors
+///
+/// [`Error::Usage`] when the size is 0 or not that of `pixels`, [`Error::Io`] when the file cannot
+/// be written.
+pub fn write(
+    path: &Path,
+    pixels: &[u8],
+    height: usize,
+    width: usize,
+    channels: usize,
+) -> Result<()> {
+    let (rows, columns) = target(height, width, channels)?;
+    if height.checked_mul(width).and_then(|n| n.checked_mul(channels)) != Some(pixels.len()) {
+        let size = format!("{height} x {width} x {channels}");
+        return Err(Error::Usage(format!("{} bytes are no picture of {size}", pixels.len())));
+    }
+    let colour = if channels == 1 { ExtendedColorType::L8 } else { ExtendedColorType::Rgb8 };
+    let mut png = Vec::new();
+    PngEncoder::new(&mut png)
+        .write_image(pixels, columns, rows, colour)
+        .map_err(std::io::Error::other)
+        .and_then(|()| replace(path, &png))
+        .map_err(Error::io("write", path))
+}
+
+/// Rows and columns as the `image` crate wants them, if they and `channels` make a picture.
+fn target(height: usize, width: usize, channels: usize) -> Result<(u32, u32)> {
+    let side = |n: usize| u32::try_from(n).ok().filter(|n| (1..=MAX_SIDE).contains(n));
+    match (side(height), side(width), channels) {
+        (Some(rows), Some(columns), 1 | 3) => Ok((rows, columns)),
+        _ => Err(Error::Usage(format!(
+            "a picture cannot be {height} x {width} with {channels} channels \
+             (1 to {MAX_SIDE} pixels a side, 1 or 3 channels)"
+        ))),
+    }
+}
+
+/// Decodes a file within the limits, upright.
+fn decode(path: &Path) -> Result<DynamicImage> {
+    let failed = |error: ImageError| match error {
+        // An end of file inside the picture is the file's fault, not the system's.
+        ImageError::IoError(e) if e.raw_os_error().is_some() => Error::io("read", path)(e),
+        error => Error::corrupt(path, format!("not a readable picture: {error}")),
+    };
+    let file = File::open(path).map_err(Error::io("read", path))?;
+    let mut reader = ImageReader::new(BufReader::new(file))
+        .with_guessed_format()
+        .map_err(Error::io("read", path))?;
+    let mut limits = Limits::default();
+    limits.max_image_width = Some(MAX_SIDE);
+    limits.max_image_height = Some(MAX_SIDE);
+    limits.max_alloc = Some(MAX_BYTES);
+    reader.limits(limits);
+    let mut decoder = reader.into_decoder().map_err(failed)?;
+    // Not every decoder looks at the limits, so what the header asks for is checked here too.
+    if decoder.total_bytes() > MAX_BYTES {
+        let (width, height) = decoder.dimensions();
+        let problem = format!("{width} x {height} pixels need more than {MAX_BYTES} bytes");
+        return Err(Error::corrupt(path, problem));
+    }
+    if decoder.dimensions().0 == 0 || decoder.dimensions().1 == 0 {
+        return Err(Error::corrupt(path, "not a readable picture: it has no pixels"));
+    }
+    let orientation = decoder.orientation().map_err(failed)?;
+    let mut picture = DynamicImage::from_decoder(decoder).map_err(failed)?;
+    picture.apply_orientation(orientation);
+    Ok(picture)
+}
+
+/// Puts a picture with transparency on black; others stay as they are.
+fn flat(picture: DynamicImage) -> DynamicImage {
+    if !picture.color().has_alpha() {
+        return picture;
+    }
+    let rgba = picture.into_rgba8();
+    let (width, height) = rgba.dimensions();
+    DynamicImage::ImageRgb8(RgbImage::from_fn(width, height, |x, y| {
+        let [r, g, b, alpha] = rgba.get_pixel(x, y).0;
+        let over = |value: u8| ((u32::from(value) * u32::from(alpha) + 127) / 255) as u8;
+        image::Rgb([over(r), over(g), over(b)])
+    }))
+}
+
+/// The largest part in the middle that has the shape of `rows` x `columns`.
+fn crop(picture: &DynamicImage, rows: u32, columns: u32) -> DynamicImage {
+    let (width, height) = (picture.width(), picture.height());
+    let scaled = |n: u32, by: u32, of: u32| {
+        (u64::from(n) * u64::from(by)).div_ceil(u64::from(of)).min(MAX_SIDE.into()) as u32
+    };
+    let (w, h) =
+        (width.min(scaled(height, columns, rows)), height.min(scaled(width, rows, columns)));
+    picture.crop_imm((width - w) / 2, (height - h) / 2, w, h)
+}
+
+/// Puts `bytes` in the place of the file at `path`, with a rename.
+fn replace(path: &Path, bytes: &[u8]) -> std::io::Result<()> {
+    let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty());
+    let mut builder = tempfile::Builder::new();
+    #[cfg(unix)]
+    {
+        // Otherwise only the user could read it; the umask still applies.
+        use std::os::unix::fs::PermissionsExt;
+        builder.permissions(std::fs::Permissions::from_mode(0o666));
+    }
+    let mut file = builder.tempfile_in(folder.unwrap_or(Path::new(".")))?;
+    file.write_all(bytes)?;
+    file.persist(path)?;
+    Ok(())
+}
+
+#[cfg(test)]
+#[path = "picture_tests.rs"]
+mod tests;

@@ -1,0 +1,197 @@
+//! The one random generator of the crate: a counter-based one.
+//!
+//! Every draw is a function of (seed, stream, epoch, index, number of the draw), so what image 17
+//! gets in epoch 3 does not depend on who drew before, on threads, or on resuming a run.
+//!
+//! The mixing is SplitMix64: Steele, Lea and Flood, *Fast Splittable Pseudorandom Number
+//! Generators*, OOPSLA 2014, with the finaliser constants of David Stafford's variant 13, as in
+//! Sebastiano Vigna's public-domain `splitmix64.c` (<https://prng.di.unimi.it/splitmix64.c>).
+
+/// 2^64 divided by the golden ratio, made odd: the step of SplitMix64's counter.
+const GAMMA: u64 = 0x9e37_79b9_7f4a_7c15;
+
+/// SplitMix64's finaliser: a bijection in which every input bit reaches every output bit.
+const fn mix(z: u64) -> u64 {
+    let z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+    let z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+    z ^ (z >> 31)
+}
+
+/// Mixes four words into one; a change of any bit of any word changes about half of the result.
+pub const fn hash(key: [u64; 4]) -> u64 {
+    let [a, b, c, d] = key;
+    let h = mix(a.wrapping_add(GAMMA));
+    let h = mix((h ^ b).wrapping_add(GAMMA));
+    let h = mix((h ^ c).wrapping_add(GAMMA));
+    mix((h ^ d).wrapping_add(GAMMA))
+}
+
+/// What random numbers are for; two streams of one seed have nothing in common.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(u64)]
+pub enum Stream {
+    /// Initial weights; the index is the tensor's.
+    Init = 1,
+    /// The order of the training images in an epoch.
+    Shuffle = 2,
+    /// Flips and shifts of one image in one epoch.
+    Augment = 3,
+    /// The drawn data sets; the epoch is the split, the index the image.
+    Shapes = 4,
+}
+
+/// A sequence of random numbers that belongs to one (seed, stream, epoch, index).
+#[derive(Clone, Debug)]
+pub struct Rng {
+    state: u64,
+    /// Box-Muller makes two normals at a time; the second waits here.
+    spare: Option<f64>,
+}
+
+impl Rng {
+    /// The sequence of `index` in `epoch` (0 for both where they mean nothing).
+    pub fn new(seed: u64, stream: Stream, epoch: u64, index: u64) -> Self {
+        Self { state: hash([seed, stream as u64, epoch, index]), spare: None }
+    }
+
+    /// 64 uniform bits.
+    pub fn next_u64(&mut self) -> u64 {
+        self.state = self.state.wrapping_add(GAMMA);
+        mix(self.state)
+    }
+
+    /// Uniform in [0, 1), a multiple of 2^-53.
+    pub fn uniform(&mut self) -> f64 {
+        (self.next_u64() >> 11) as f64 * (1.0 / (1u64 << 53) as f64)
+    }
+
+    /// Uniform in 0..n without bias; 0 when `n` is 0.
+    ///
+    /// Daniel Lemire, *Fast Random Integer Generation in an Interval*, 2019.
+    pub fn below(&mut self, n: u64) -> u64 {
+        loop {
+            let product = u128::from(self.next_u64()) * u128::from(n);
+            let (high, low) = ((product >> 64) as u64, product as u64);
+            // Only the lowest 2^64 mod n values of `low` would make some results likelier.
+            if low >= n || low >= n.wrapping_neg().checked_rem(n).unwrap_or(0) {
+                return high;
+            }
+        }
+    }
+
+    /// Normally distributed with mean 0 and standard deviation 1 (Box-Muller).
+    ///
+    /// `ln`, `sin` and `cos` are the platform's, so the last bit may differ between platforms.
+    pub fn normal(&mut self) -> f64 {
+        if let Some(spare) = self.spare.take() {
+            return spare;
+        }
+        // 1 - uniform() is in (0, 1]: its logarithm is finite.
+        let radius = (-2.0 * (1.0 - self.uniform()).ln()).sqrt();
+        let (sin, cos) = (std::f64::consts::TAU * self.uniform()).sin_cos();
+        self.spare = Some(radius * sin);
+        radius * cos
+    }
+
+    /// The numbers 0..n in random order, every order equally likely (Fisher-Yates).
+    pub fn permutation(&mut self, n: u32) -> Vec<u32> {
+        let mut order: Vec<u32> = (0..n).collect();
+        for i in (1..order.len()).rev() {
+            let j = self.below(i as u64 + 1) as usize;
+            order.swap(i, j);
+        }
+        order
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn rng() -> Rng {
+        Rng::new(7, Stream::Shuffle, 3, 11)
+    }
+
+    #[test]
+    fn steps_as_the_published_splitmix64() {
+        let mut rng = Rng { state: 1_234_567, spare: None };
+        let expected = [
+            6_457_827_717_110_365_317,
+            3_203_168_211_198_807_973,
+            9_817_491_932_198_370_423,
+            4_593_380_528_125_082_431,
+            16_408_922_859_458_223_821,
+        ];
+        assert_eq!(expected.map(|_| rng.next_u64()), expected);
+    }
+
+    #[test]
+    fn values_are_pinned() {
+        assert_eq!(hash([0; 4]), 0x2130_748a_aac8_0268);
+        assert_eq!(hash([1, 2, 3, 4]), 0xd55c_cd4a_eb3c_cafb);
+        assert_eq!(rng().next_u64(), 0xb973_4902_a401_c7fa);
+        assert_eq!(rng().permutation(10), [1, 2, 5, 0, 6, 9, 4, 8, 3, 7]);
+        assert!((rng().normal() + 0.930_394_704_750_158_7).abs() < 1e-12, "{}", rng().normal());
+    }
+
+    #[test]
+    fn every_part_of_the_key_matters() {
+        let base = rng().next_u64();
+        assert_eq!(base, rng().next_u64());
+        for mut other in [
+            Rng::new(8, Stream::Shuffle, 3, 11),
+            Rng::new(7, Stream::Augment, 3, 11),
+            Rng::new(7, Stream::Shuffle, 4, 11),
+            Rng::new(7, Stream::Shuffle, 3, 12),
+            Rng::new(7, Stream::Shuffle, 11, 3),
+        ] {
+            assert_ne!(base, other.next_u64());
+        }
+    }
+
+    #[test]
+    fn neighbouring_keys_differ_in_half_the_bits() {
+        let flips: u32 =
+            (0..4096).map(|i| (hash([1, 2, 3, i]) ^ hash([1, 2, 3, i + 1])).count_ones()).sum();
+        let mean = f64::from(flips) / 4096.0;
+        assert!((mean - 32.0).abs() < 0.5, "{mean}");
+    }
+
+    #[test]
+    fn moments() {
+        let (n, mut rng) = (200_000, rng());
+        let mut mean_and_variance = |draw: fn(&mut Rng) -> f64| {
+            let draws: Vec<f64> = (0..n).map(|_| draw(&mut rng)).collect();
+            let mean = draws.iter().sum::<f64>() / f64::from(n);
+            (mean, draws.iter().map(|x| (x - mean).powi(2)).sum::<f64>() / f64::from(n))
+        };
+        let (mean, variance) = mean_and_variance(Rng::uniform);
+        assert!((mean - 0.5).abs() < 0.003 && (variance - 1.0 / 12.0).abs() < 0.001);
+        let (mean, variance) = mean_and_variance(Rng::normal);
+        assert!(mean.abs() < 0.01 && (variance - 1.0).abs() < 0.02, "{mean} {variance}");
+    }
+
+    #[test]
+    fn below_is_even_and_in_range() {
+        let mut rng = rng();
+        let mut counts = [0u32; 7];
+        for _ in 0..70_000 {
+            counts[rng.below(7) as usize] += 1;
+        }
+        assert!(counts.iter().all(|&c| c.abs_diff(10_000) < 400), "{counts:?}");
+        assert_eq!((rng.below(0), rng.below(1)), (0, 0));
+        // For n just over 2^63 nearly half of all draws must be drawn again.
+        let n = (1 << 63) + 1;
+        assert!((0..1000).all(|_| rng.below(n) < n));
+    }
+
+    #[test]
+    fn permutation_holds_each_number_once() {
+        for n in [0, 1, 2, 1000] {
+            let mut order = rng().permutation(n);
+            assert!(n < 1000 || order.iter().zip(0..).filter(|&(&a, b)| a == b).count() < 10);
+            order.sort_unstable();
+            assert!(order.into_iter().eq(0..n));
+        }
+    }
+}
