@@ -5,7 +5,7 @@ use bytemuck::Zeroable;
 use super::params::{self, Params};
 use super::{Dispatch, Kernel, Operand, Tiles, tensor};
 use crate::ops::{Op, late_half, metrics_words};
-use crate::shape::{LANES, Shape, Window};
+use crate::shape::{ALIGNMENT, LANES, Layout, Shape, Window};
 use crate::tensor::{Tensor, TensorId};
 
 /// Layer norm's epsilon.
@@ -400,16 +400,18 @@ impl Lowering<'_> {
                 self.push(("adamw", "main", &[]), &operands, params, len);
             }
             Op::Metrics { scores, losses, labels, step, scratch, out, blocks, classes } => {
-                let all = tensor(self.tensors, scores).bytes();
-                let one = self.shape(labels).elements();
+                let images = self.shape(labels).elements();
+                // Members of a slab are aligned.
+                let stride =
+                    |c| Layout::Nhwc.bytes(Shape::rows(images, c)).next_multiple_of(ALIGNMENT);
                 let params = params::Metrics {
-                    images: u(one),
+                    images: u(images),
                     classes: u(classes),
                     stride: u(classes.next_multiple_of(LANES)),
                     blocks: u(blocks),
                     late: u(late_half(blocks)),
-                    score_stride: u(all / blocks / 4),
-                    loss_stride: u(tensor(self.tensors, losses).bytes() / blocks / 16),
+                    score_stride: u(stride(classes) / 4),
+                    loss_stride: u(stride(1) / 16),
                     words: u(metrics_words(blocks)),
                 };
                 let operands = whole(
@@ -421,7 +423,7 @@ impl Lowering<'_> {
                         ("rows", scratch),
                     ],
                 );
-                self.push(("metrics", "per_image", &[]), &operands, params, one);
+                self.push(("metrics", "per_image", &[]), &operands, params, images);
                 let operands = whole(&self, &[("step", step), ("rows", scratch), ("result", out)]);
                 self.push(("metrics", "sum", &[]), &operands, params, metrics_words(blocks));
             }

@@ -257,7 +257,7 @@ fn metrics_count_votes_of_valid_images() {
     let [scores, losses] = [(); 2].map(|()| t.vector(99));
     let (labels, step, scratch) = (t.words(4), t.vector(4), t.vector(1));
     let out = t.vector(metrics_words(BLOCKS));
-    let op = Op::Metrics { scores, losses, labels, step, scratch, out, blocks: BLOCKS };
+    let op = Op::Metrics { scores, losses, labels, step, scratch, out, blocks: BLOCKS, classes: 3 };
     let mut inputs = vec![(labels, vec![0.0; 4])];
     for block in (0..BLOCKS).rev() {
         let id = t.member(scores, 32 * block, Shape::rows(4, 2));
@@ -280,7 +280,7 @@ fn metrics_of_a_single_block_need_no_slab() {
     let mut t = Table::default();
     let (scores, losses) = (t.maps(2, 1, 1, 3), t.maps(2, 1, 1, 1));
     let (labels, step, scratch, out) = (t.words(2), t.vector(4), t.vector(1), t.vector(5));
-    let op = Op::Metrics { scores, losses, labels, step, scratch, out, blocks: 1 };
+    let op = Op::Metrics { scores, losses, labels, step, scratch, out, blocks: 1, classes: 3 };
     let inputs: [(TensorId, &[f64]); 4] = [
         (scores, &[0.0, 1.0, 2.0, 3.0, 1.0, 2.0]),
         (losses, &[0.5, 0.25]),

@@ -1,0 +1,228 @@
+//! Finding and opening a GPU.
+
+use std::fmt;
+use std::sync::{Arc, Mutex};
+
+use crate::{Error, Result};
+
+/// An adapter as `sff devices` shows it.
+#[derive(Clone, Debug, serde::Serialize)]
+pub struct Adapter {
+    /// Position in the list; accepted by `--device`.
+    pub index: usize,
+    /// The device's own name; any part of it is accepted by `--device`.
+    pub name: String,
+    /// `vulkan`, `metal` or `dx12`.
+    pub backend: String,
+    /// `discrete`, `integrated`, `virtual`, `cpu` or `other`.
+    pub kind: &'static str,
+    /// Driver and its version.
+    pub driver: String,
+    /// Largest buffer, bytes.
+    pub max_buffer_size: u64,
+    /// Largest range of a buffer that a kernel can see, bytes.
+    pub max_binding_size: u64,
+    /// Bytes of workgroup memory.
+    pub workgroup_memory: u32,
+    /// Invocations per workgroup.
+    pub max_invocations: u32,
+    /// Optional features that matter here.
+    pub features: Vec<&'static str>,
+}
+
+impl fmt::Display for Adapter {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let mib = |bytes: u64| bytes >> 20;
+        let Self { index, name, backend, kind, driver, .. } = self;
+        writeln!(f, "[{index}] {name} ({kind}, {backend}, {driver})")?;
+        writeln!(
+            f,
+            "    buffers up to {} MiB, bindings up to {} MiB, {} KiB workgroup memory, {} invocations",
+            mib(self.max_buffer_size),
+            mib(self.max_binding_size),
+            self.workgroup_memory >> 10,
+            self.max_invocations
+        )?;
+        let features =
+            if self.features.is_empty() { "none".to_owned() } else { self.features.join(", ") };
+        write!(f, "    optional features: {features}")
+    }
+}
+
+/// Kinds of device, the best guess first.
+const KINDS: [(wgpu::DeviceType, &str); 5] = [
+    (wgpu::DeviceType::DiscreteGpu, "discrete"),
+    (wgpu::DeviceType::IntegratedGpu, "integrated"),
+    (wgpu::DeviceType::VirtualGpu, "virtual"),
+    (wgpu::DeviceType::Other, "other"),
+    (wgpu::DeviceType::Cpu, "cpu"),
+];
+
+fn enumerate() -> Vec<wgpu::Adapter> {
+    let backends = wgpu::Backends::PRIMARY;
+    let mut descriptor = wgpu::InstanceDescriptor::new_without_display_handle();
+    descriptor.backends = backends;
+    let instance = wgpu::Instance::new(descriptor);
+    pollster::block_on(instance.enumerate_adapters(backends))
+}
+
+fn describe(index: usize, adapter: &wgpu::Adapter) -> Adapter {
+    let (info, limits, features) = (adapter.get_info(), adapter.limits(), adapter.features());
+    let known = [
+        (wgpu::Features::SHADER_F16, "f16"),
+        (wgpu::Features::SUBGROUP, "subgroups"),
+        (wgpu::Features::TIMESTAMP_QUERY, "timestamps"),
+        (wgpu::Features::PIPELINE_CACHE, "pipeline cache"),
+        (wgpu::Features::EXPERIMENTAL_COOPERATIVE_MATRIX, "cooperative matrix"),
+    ];
+    Adapter {
+        index,
+        name: info.name,
+        backend: info.backend.to_str().to_owned(),
+        kind: KINDS.iter().find(|(k, _)| *k == info.device_type).map_or("other", |(_, n)| n),
+        driver: format!("{} {}", info.driver, info.driver_info).trim().to_owned(),
+        max_buffer_size: limits.max_buffer_size,
+        max_binding_size: limits.max_storage_buffer_binding_size,
+        workgroup_memory: limits.max_compute_workgroup_storage_size,
+        max_invocations: limits.max_compute_invocations_per_workgroup,
+        features: known.iter().filter(|(f, _)| features.contains(*f)).map(|(_, n)| *n).collect(),
+    }
+}
+
+/// All adapters, in the order of their indices.
+pub fn list() -> Vec<Adapter> {
+    enumerate().iter().enumerate().map(|(i, a)| describe(i, a)).collect()
+}
+
+/// The adapter that `selector` names, by index or by a part of its name; without one, the first
+/// of the best kind.
+///
+/// # Errors
+/// [`Error::Adapter`] if there is none, with what to do about it.
+pub fn choose(adapters: &[Adapter], selector: Option<&str>) -> Result<usize> {
+    if adapters.is_empty() {
+        return Err(Error::Adapter(
+            "no GPU found: install a driver for it, or a software one (Debian and Ubuntu: apt-get install mesa-vulkan-drivers)".into(),
+        ));
+    }
+    let Some(selector) = selector else {
+        let place = |a: &&Adapter| KINDS.iter().position(|(_, name)| *name == a.kind);
+        return Ok(adapters.iter().min_by_key(place).map_or(0, |a| a.index));
+    };
+    let wanted = selector.to_lowercase();
+    adapters
+        .iter()
+        .find(|a| a.index.to_string() == wanted)
+        .or_else(|| adapters.iter().find(|a| a.name.to_lowercase().contains(&wanted)))
+        .map(|a| a.index)
+        .ok_or_else(|| {
+            let names: Vec<_> =
+                adapters.iter().map(|a| format!("{} ({})", a.index, a.name)).collect();
+            Error::Adapter(format!(
+                "no device matches `{selector}`; there are: {}",
+                names.join(", ")
+            ))
+        })
+}
+
+/// An open GPU.
+#[derive(Clone)]
+pub struct Gpu {
+    pub(crate) device: wgpu::Device,
+    pub(crate) queue: wgpu::Queue,
+    /// What was opened.
+    pub adapter: Adapter,
+    fault: Arc<Mutex<Option<String>>>,
+}
+
+impl Gpu {
+    /// Opens the adapter that `selector` names (see [`choose`]).
+    ///
+    /// # Errors
+    /// [`Error::Adapter`] if there is none or it cannot be opened.
+    pub fn open(selector: Option<&str>) -> Result<Self> {
+        let adapters = enumerate();
+        let described: Vec<_> = adapters.iter().enumerate().map(|(i, a)| describe(i, a)).collect();
+        let index = choose(&described, selector)?;
+        let offered = adapters[index].limits();
+        let descriptor = wgpu::DeviceDescriptor {
+            label: Some("sff"),
+            required_features: wgpu::Features::empty(),
+            required_limits: wgpu::Limits {
+                max_buffer_size: offered.max_buffer_size,
+                max_storage_buffer_binding_size: offered.max_storage_buffer_binding_size,
+                ..wgpu::Limits::default()
+            },
+            memory_hints: wgpu::MemoryHints::Performance,
+            ..Default::default()
+        };
+        let (device, queue) = pollster::block_on(adapters[index].request_device(&descriptor))
+            .map_err(|e| Error::Adapter(format!("cannot open {}: {e}", described[index].name)))?;
+        let fault = Arc::new(Mutex::new(None));
+        let report = |fault: &Arc<Mutex<Option<String>>>| {
+            let fault = Arc::clone(fault);
+            move |message: String| {
+                if let Ok(mut slot) = fault.lock() {
+                    // The first error is the cause, later ones are its consequences.
+                    slot.get_or_insert(message.lines().collect::<Vec<_>>().join(" "));
+                }
+            }
+        };
+        let (on_error, on_loss) = (report(&fault), report(&fault));
+        device.on_uncaptured_error(Arc::new(move |e: wgpu::Error| on_error(e.to_string())));
+        device.set_device_lost_callback(move |reason, message| {
+            if reason != wgpu::DeviceLostReason::Destroyed {
+                on_loss(format!("the device was lost: {message}"));
+            }
+        });
+        let adapter = described[index].clone();
+        Ok(Self { device, queue, adapter, fault })
+    }
+
+    /// The first error that the device reported since it was opened, if any.
+    ///
+    /// # Errors
+    /// [`Error::Gpu`].
+    pub fn check(&self) -> Result<()> {
+        match self.fault.lock().ok().and_then(|fault| fault.clone()) {
+            Some(message) => Err(Error::Gpu(message)),
+            None => Ok(()),
+        }
+    }
+
+    /// Whether the device is a CPU in disguise.
+    pub fn is_cpu(&self) -> bool {
+        self.adapter.kind == "cpu"
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn adapter(index: usize, name: &str, kind: &'static str) -> Adapter {
+        Adapter {
+            index,
+            name: name.into(),
+            backend: "vulkan".into(),
+            kind,
+            driver: String::new(),
+            max_buffer_size: 1 << 28,
+            max_binding_size: 1 << 27,
+            workgroup_memory: 16384,
+            max_invocations: 256,
+            features: vec![],
+        }
+    }
+
+    #[test]
+    fn the_best_or_the_named_adapter_is_chosen() {
+        let all = [adapter(0, "llvmpipe", "cpu"), adapter(1, "Radeon RX", "discrete")];
+        assert_eq!(choose(&all, None).unwrap(), 1);
+        assert_eq!(choose(&all, Some("0")).unwrap(), 0);
+        assert_eq!(choose(&all, Some("LLVM")).unwrap(), 0);
+        let message = choose(&all, Some("GeForce")).unwrap_err().to_string();
+        assert!(message.contains("0 (llvmpipe), 1 (Radeon RX)"), "{message}");
+        assert!(choose(&[], None).unwrap_err().to_string().contains("mesa-vulkan-drivers"));
+    }
+}

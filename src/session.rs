@@ -1,0 +1,428 @@
+//! A program and its plan made real on one GPU: buffers, pipelines, bind groups, submits.
+//!
+//! Everything is made when the session is; a step is a loop over ready dispatches, one encoder
+//! and one submit. This is the only module, with [`crate::gpu`], that knows wgpu.
+
+use std::collections::{BTreeMap, VecDeque};
+use std::ops::Range;
+use std::sync::mpsc;
+
+use crate::gpu::Gpu;
+use crate::kernel::{Dispatch, Kernel, Tiles, lower};
+use crate::plan::Plan;
+use crate::program::Program;
+use crate::shaders::{self, Reflection};
+use crate::shape::{ALIGNMENT, Layout};
+use crate::tensor::TensorId;
+use crate::{Error, Result};
+
+/// Workgroups that a dispatch may have in one dimension, on any device.
+const MAX_GROUPS: usize = 65_535;
+
+/// How a session is made.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Options {
+    /// Register tiles; chosen by kind of device if not given.
+    pub tiles: Option<Tiles>,
+    /// Keeps bounds checks and loop bounds in the shaders: for tests.
+    pub checked: bool,
+}
+
+struct Pipeline {
+    pipeline: wgpu::ComputePipeline,
+    layout: wgpu::BindGroupLayout,
+    reflection: Reflection,
+}
+
+struct Ready {
+    pipeline: wgpu::ComputePipeline,
+    bind_group: wgpu::BindGroup,
+    groups: (u32, u32),
+}
+
+/// A copy on its way to the host.
+struct Fetch {
+    buffer: wgpu::Buffer,
+    mapped: mpsc::Receiver<Result<(), wgpu::BufferAsyncError>>,
+    submission: wgpu::SubmissionIndex,
+}
+
+/// A program ready to run.
+pub struct Session {
+    gpu: Gpu,
+    program: Program,
+    plan: Plan,
+    arena: wgpu::Buffer,
+    ready: Vec<Ready>,
+    /// The dispatches of each op.
+    of_op: Vec<Range<usize>>,
+    in_flight: VecDeque<Fetch>,
+    spare: Vec<wgpu::Buffer>,
+}
+
+impl Session {
+    /// Plans `program`, allocates its arena and compiles its kernels.
+    ///
+    /// # Errors
+    /// [`Error::Limit`] if a tensor or the arena is larger than the device allows,
+    /// [`Error::Gpu`] if the device refuses, [`Error::Shader`] if a kernel does not compile.
+    pub fn new(gpu: &Gpu, program: Program, options: Options) -> Result<Self> {
+        program.validate()?;
+        let plan = Plan::new(&program);
+        check_limits(gpu, &program, &plan)?;
+        let tiles = options.tiles.unwrap_or(if gpu.is_cpu() { Tiles::CPU } else { Tiles::GPU });
+        let mut dispatches = Vec::new();
+        let mut of_op = Vec::new();
+        for op in program.ops() {
+            let first = dispatches.len();
+            dispatches.extend(lower(op, program.tensors(), tiles));
+            of_op.push(first..dispatches.len());
+        }
+        let usage = wgpu::BufferUsages::STORAGE
+            | wgpu::BufferUsages::COPY_SRC
+            | wgpu::BufferUsages::COPY_DST;
+        let arena = allocate(gpu, "arena", plan.bytes, usage)?;
+        let usage = wgpu::BufferUsages::UNIFORM | wgpu::BufferUsages::COPY_DST;
+        let uniforms = allocate(gpu, "uniforms", dispatches.len() * ALIGNMENT, usage)?;
+        let mut pipelines: BTreeMap<Kernel, Pipeline> = BTreeMap::new();
+        let mut ready = Vec::new();
+        for (index, dispatch) in dispatches.iter().enumerate() {
+            if !pipelines.contains_key(&dispatch.kernel) {
+                let pipeline = compile(gpu, dispatch, options.checked)?;
+                pipelines.insert(dispatch.kernel.clone(), pipeline);
+            }
+            let pipeline = &pipelines[&dispatch.kernel];
+            let uniform = (&uniforms, index * ALIGNMENT);
+            gpu.queue.write_buffer(&uniforms, uniform.1 as u64, &dispatch.params);
+            ready.push(prepare(gpu, &plan, &arena, uniform, pipeline, dispatch)?);
+        }
+        gpu.check()?;
+        Ok(Self {
+            gpu: gpu.clone(),
+            program,
+            plan,
+            arena,
+            ready,
+            of_op,
+            in_flight: VecDeque::new(),
+            spare: Vec::new(),
+        })
+    }
+
+    /// The program.
+    pub fn program(&self) -> &Program {
+        &self.program
+    }
+
+    /// The memory plan; the arena has exactly `plan().bytes` bytes.
+    pub fn plan(&self) -> &Plan {
+        &self.plan
+    }
+
+    /// Bytes of the arena as the device reports them.
+    pub fn allocated(&self) -> u64 {
+        self.arena.size()
+    }
+
+    /// Number of dispatches in some ops.
+    pub fn dispatches(&self, ops: Range<usize>) -> usize {
+        self.of_op[ops].iter().map(ExactSizeIterator::len).sum()
+    }
+
+    /// Sets the first words of a tensor to raw bytes, before the next [`Session::run`].
+    pub fn write_bytes(&self, id: TensorId, bytes: &[u8]) {
+        let room = self.program.tensor(id).bytes();
+        assert!(bytes.len() <= room, "{} bytes do not fit {room}", bytes.len());
+        let offset = self.plan.offset(id) as u64;
+        // Copies are in whole words; the last one may need filling up.
+        let whole = bytes.len() / 4 * 4;
+        self.gpu.queue.write_buffer(&self.arena, offset, &bytes[..whole]);
+        if whole < bytes.len() {
+            let mut last = [0; 4];
+            last[..bytes.len() - whole].copy_from_slice(&bytes[whole..]);
+            self.gpu.queue.write_buffer(&self.arena, offset + whole as u64, &last);
+        }
+    }
+
+    /// Sets a tensor to logical values.
+    pub fn write(&self, id: TensorId, values: &[f32]) {
+        let t = self.program.tensor(id);
+        assert_eq!(values.len(), t.shape.elements(), "{} has shape {}", t.name, t.shape);
+        self.write_bytes(id, bytemuck::cast_slice(&t.layout.pack(t.shape, values)));
+    }
+
+    /// Waits for the device and reads a tensor's bytes, padding included.
+    ///
+    /// # Errors
+    /// [`Error::Gpu`].
+    pub fn read_bytes(&mut self, id: TensorId) -> Result<Vec<u8>> {
+        let bytes = self.program.tensor(id).bytes();
+        let buffer = self.staging(bytes)?;
+        let mut encoder = self.gpu.device.create_command_encoder(&Default::default());
+        let fetch = self.fetch(&mut encoder, id, buffer);
+        let fetch = self.submit(encoder, fetch);
+        self.wait(&fetch)
+    }
+
+    /// Waits for the device and reads a tensor's logical values.
+    ///
+    /// # Errors
+    /// [`Error::Gpu`].
+    pub fn read(&mut self, id: TensorId) -> Result<Vec<f32>> {
+        let bytes = self.read_bytes(id)?;
+        let t = self.program.tensor(id);
+        Ok(t.layout.unpack(t.shape, &bytemuck::pod_collect_to_vec::<u8, f32>(&bytes)))
+    }
+
+    /// Reads a tensor of words.
+    ///
+    /// # Errors
+    /// [`Error::Gpu`].
+    pub fn read_words(&mut self, id: TensorId) -> Result<Vec<u32>> {
+        let t = self.program.tensor(id);
+        assert_eq!(t.layout, Layout::Words, "{} does not hold words", t.name);
+        let elements = t.shape.elements();
+        let mut words = bytemuck::pod_collect_to_vec::<u8, u32>(&self.read_bytes(id)?);
+        words.truncate(elements);
+        Ok(words)
+    }
+
+    /// Runs some ops in one submit, and does not wait. With `fetch`, that tensor's bytes after
+    /// these ops can be had from [`Session::fetched`] later.
+    ///
+    /// # Errors
+    /// [`Error::Gpu`] if the device reported an error since the last call.
+    pub fn run(&mut self, ops: Range<usize>, fetch: Option<TensorId>) -> Result<()> {
+        let staging = match fetch {
+            Some(id) => Some((id, self.staging(self.program.tensor(id).bytes())?)),
+            None => None,
+        };
+        let mut encoder = self.gpu.device.create_command_encoder(&Default::default());
+        {
+            let mut pass = encoder.begin_compute_pass(&Default::default());
+            for ready in self.of_op[ops].iter().flat_map(|range| &self.ready[range.clone()]) {
+                pass.set_pipeline(&ready.pipeline);
+                pass.set_bind_group(0, &ready.bind_group, &[]);
+                pass.dispatch_workgroups(ready.groups.0, ready.groups.1, 1);
+            }
+        }
+        match staging {
+            Some((id, buffer)) => {
+                let fetch = self.fetch(&mut encoder, id, buffer);
+                let fetch = self.submit(encoder, fetch);
+                self.in_flight.push_back(fetch);
+            }
+            None => {
+                self.gpu.queue.submit([encoder.finish()]);
+            }
+        }
+        self.gpu.check()
+    }
+
+    /// The oldest fetched bytes, once more than `keep` fetches are on their way; waits for them.
+    ///
+    /// # Errors
+    /// [`Error::Gpu`].
+    pub fn fetched(&mut self, keep: usize) -> Result<Option<Vec<u8>>> {
+        if self.in_flight.len() <= keep {
+            return Ok(None);
+        }
+        let Some(fetch) = self.in_flight.pop_front() else { return Ok(None) };
+        let bytes = self.wait(&fetch)?;
+        self.spare.push(fetch.buffer);
+        Ok(Some(bytes))
+    }
+
+    fn staging(&mut self, bytes: usize) -> Result<wgpu::Buffer> {
+        if let Some(at) = self.spare.iter().position(|b| b.size() == bytes as u64) {
+            return Ok(self.spare.swap_remove(at));
+        }
+        let usage = wgpu::BufferUsages::COPY_DST | wgpu::BufferUsages::MAP_READ;
+        allocate(&self.gpu, "staging", bytes, usage)
+    }
+
+    fn fetch(
+        &self,
+        encoder: &mut wgpu::CommandEncoder,
+        id: TensorId,
+        buffer: wgpu::Buffer,
+    ) -> wgpu::Buffer {
+        let offset = self.plan.offset(id) as u64;
+        encoder.copy_buffer_to_buffer(&self.arena, offset, &buffer, 0, buffer.size());
+        buffer
+    }
+
+    fn submit(&self, encoder: wgpu::CommandEncoder, buffer: wgpu::Buffer) -> Fetch {
+        let submission = self.gpu.queue.submit([encoder.finish()]);
+        let (sender, mapped) = mpsc::channel();
+        buffer.map_async(wgpu::MapMode::Read, .., move |result| {
+            // The receiver is gone only if the session is, and then nobody cares.
+            let _ = sender.send(result);
+        });
+        Fetch { buffer, mapped, submission }
+    }
+
+    fn wait(&self, fetch: &Fetch) -> Result<Vec<u8>> {
+        let gpu_error = |e: &dyn std::fmt::Display| match self.gpu.check() {
+            Err(cause) => cause,
+            Ok(()) => Error::Gpu(e.to_string()),
+        };
+        let wait = wgpu::PollType::Wait {
+            submission_index: Some(fetch.submission.clone()),
+            timeout: None,
+        };
+        self.gpu.device.poll(wait).map_err(|e| gpu_error(&e))?;
+        match fetch.mapped.recv() {
+            Ok(Ok(())) => {}
+            Ok(Err(e)) => return Err(gpu_error(&e)),
+            Err(e) => return Err(gpu_error(&e)),
+        }
+        let bytes = fetch.buffer.get_mapped_range(..).map_err(|e| gpu_error(&e))?.to_vec();
+        fetch.buffer.unmap();
+        self.gpu.check()?;
+        Ok(bytes)
+    }
+}
+
+fn check_limits(gpu: &Gpu, program: &Program, plan: &Plan) -> Result<()> {
+    let mib = |bytes: u64| format!("{} MiB", bytes.div_ceil(1 << 20));
+    let limit = |what: String, needed: usize, available: u64| {
+        if needed as u64 <= available {
+            return Ok(());
+        }
+        let advice = "use a smaller --batch".to_owned();
+        Err(Error::Limit { what, needed: mib(needed as u64), available: mib(available), advice })
+    };
+    limit("the memory plan".into(), plan.bytes, gpu.adapter.max_buffer_size)?;
+    for t in program.tensors().iter() {
+        limit(format!("tensor {} ({})", t.name, t.shape), t.bytes(), gpu.adapter.max_binding_size)?;
+    }
+    Ok(())
+}
+
+fn allocate(
+    gpu: &Gpu,
+    label: &str,
+    bytes: usize,
+    usage: wgpu::BufferUsages,
+) -> Result<wgpu::Buffer> {
+    let scope = gpu.device.push_error_scope(wgpu::ErrorFilter::OutOfMemory);
+    let buffer = gpu.device.create_buffer(&wgpu::BufferDescriptor {
+        label: Some(label),
+        size: bytes as u64,
+        usage,
+        mapped_at_creation: false,
+    });
+    match pollster::block_on(scope.pop()) {
+        None => Ok(buffer),
+        Some(_) => Err(Error::Limit {
+            what: format!("the {label}"),
+            needed: format!("{} MiB", bytes.div_ceil(1 << 20)),
+            available: "less memory than that".into(),
+            advice: "use a smaller --batch, or close other programs on the device".into(),
+        }),
+    }
+}
+
+/// Makes a shader module. Without checks the compiler trusts every index: only shaders that the
+/// project ships come here, and tests run all of them with checks on.
+fn shader_module(gpu: &Gpu, label: &str, wgsl: String, checked: bool) -> wgpu::ShaderModule {
+    let descriptor = wgpu::ShaderModuleDescriptor {
+        label: Some(label),
+        source: wgpu::ShaderSource::Wgsl(wgsl.into()),
+    };
+    if checked {
+        return gpu.device.create_shader_module(descriptor);
+    }
+    let checks = wgpu::ShaderRuntimeChecks::unchecked();
+    // SAFETY: the kernels index within the ranges that `lower` binds and have no endless loop;
+    // the same dispatches run with checks on in the tests, against a reference.
+    unsafe { gpu.device.create_shader_module_trusted(descriptor, checks) }
+}
+
+fn compile(gpu: &Gpu, dispatch: &Dispatch, checked: bool) -> Result<Pipeline> {
+    let Kernel { file, entry, definitions } = &dispatch.kernel;
+    let wgsl = shaders::compose(file, definitions)?;
+    let label = format!("{file}.{entry}");
+    let reflection = Reflection::new(&label, &wgsl, entry)?;
+    let entries: Vec<_> = reflection
+        .bindings
+        .iter()
+        .map(|b| wgpu::BindGroupLayoutEntry {
+            binding: b.index,
+            visibility: wgpu::ShaderStages::COMPUTE,
+            ty: wgpu::BindingType::Buffer {
+                ty: if b.uniform {
+                    wgpu::BufferBindingType::Uniform
+                } else {
+                    wgpu::BufferBindingType::Storage { read_only: false }
+                },
+                has_dynamic_offset: false,
+                min_binding_size: None,
+            },
+            count: None,
+        })
+        .collect();
+    let device = &gpu.device;
+    let layout = device.create_bind_group_layout(&wgpu::BindGroupLayoutDescriptor {
+        label: Some(&label),
+        entries: &entries,
+    });
+    let pipeline_layout = device.create_pipeline_layout(&wgpu::PipelineLayoutDescriptor {
+        label: Some(&label),
+        bind_group_layouts: &[Some(&layout)],
+        immediate_size: 0,
+    });
+    let module = shader_module(gpu, &label, wgsl, checked);
+    let pipeline = device.create_compute_pipeline(&wgpu::ComputePipelineDescriptor {
+        label: Some(&label),
+        layout: Some(&pipeline_layout),
+        module: &module,
+        entry_point: Some(entry),
+        compilation_options: Default::default(),
+        cache: None,
+    });
+    gpu.check()?;
+    Ok(Pipeline { pipeline, layout, reflection })
+}
+
+fn prepare(
+    gpu: &Gpu,
+    plan: &Plan,
+    arena: &wgpu::Buffer,
+    (uniforms, uniform_offset): (&wgpu::Buffer, usize),
+    pipeline: &Pipeline,
+    dispatch: &Dispatch,
+) -> Result<Ready> {
+    let Pipeline { pipeline, layout, reflection } = pipeline;
+    let mut entries = Vec::new();
+    for binding in &reflection.bindings {
+        let (buffer, offset, bytes) = if binding.uniform {
+            (uniforms, uniform_offset, dispatch.params.len())
+        } else {
+            let operand = dispatch.operands.iter().find(|(name, _)| *name == binding.name);
+            let (_, operand) = operand.ok_or_else(|| Error::Shader {
+                name: format!("{}.{}", dispatch.kernel.file, dispatch.kernel.entry),
+                problem: format!("nothing is bound to `{}`", binding.name),
+            })?;
+            (arena, plan.offset(operand.tensor) + operand.offset, operand.bytes)
+        };
+        entries.push(wgpu::BindGroupEntry {
+            binding: binding.index,
+            resource: wgpu::BindingResource::Buffer(wgpu::BufferBinding {
+                buffer,
+                offset: offset as u64,
+                size: std::num::NonZeroU64::new(bytes as u64),
+            }),
+        });
+    }
+    let bind_group = gpu.device.create_bind_group(&wgpu::BindGroupDescriptor {
+        label: None,
+        layout,
+        entries: &entries,
+    });
+    let groups = dispatch.threads.div_ceil(reflection.workgroup_size as usize).max(1);
+    let rows = groups.div_ceil(MAX_GROUPS);
+    let columns = groups.div_ceil(rows);
+    Ok(Ready { pipeline: pipeline.clone(), bind_group, groups: (columns as u32, rows as u32) })
+}

@@ -1,0 +1,329 @@
+//! Every op on the device against the f64 reference: odd sizes, strides, batch 1, channel counts
+//! that are not multiples of four, many channels, and both sets of register tiles.
+
+mod common;
+
+use common::{Case, gpu, random};
+use sff::ops::{AdamW, BatchNorm, Normalize, Op, metrics_words};
+use sff::shape::{Layout, Shape, Window};
+use sff::split;
+use sff::tensor::Kind;
+
+/// Maps of different size and number of channels, and a number of output channels.
+const MAPS: [(Shape, usize); 6] = [
+    (Shape::new(1, 1, 1, 1), 1),
+    (Shape::new(1, 7, 5, 3), 6),
+    (Shape::new(3, 6, 9, 8), 4),
+    (Shape::new(2, 11, 3, 5), 33),
+    (Shape::new(5, 4, 4, 130), 18),
+    (Shape::new(70, 3, 3, 4), 10),
+];
+
+const WINDOWS: [Window; 5] = [
+    Window::same(1, 1),
+    Window::same(3, 1),
+    Window::same(5, 1),
+    Window::same(3, 2),
+    Window { kernel: 1, stride: 2, pad: 0 },
+];
+
+fn scratch(case: &mut Case, shape: Shape) -> sff::tensor::TensorId {
+    case.temporary("scratch", shape, Layout::Nhwc, Kind::Workspace)
+}
+
+fn stored(weight: Shape) -> usize {
+    Layout::Hwio.stored(weight).elements()
+}
+
+#[test]
+fn convolution_forward_and_both_gradients() {
+    let gpu = gpu();
+    for (shape, cout) in MAPS {
+        for window in WINDOWS {
+            let Some(y_shape) = window.output(shape).map(|y| y.with_c(cout)) else { continue };
+            let weight = Shape::weight(window.kernel, shape.c, cout);
+            let mut case = Case::default();
+            let x = case.input(shape);
+            let w = case.weight(window.kernel, shape.c, cout);
+            let b = case.input(Shape::vector(cout));
+            let dy = case.input(y_shape);
+            let (y, biased) = (case.output(y_shape), case.output(y_shape));
+            let (dx, db) = (case.output(shape), case.output(Shape::vector(cout)));
+            let dw = case.temporary("dw", weight, Layout::Hwio, Kind::ParamGradient);
+            let splits = split::wgrad_splits(y_shape.pixels(), weight);
+            let partial = scratch(&mut case, Shape::rows(splits, stored(weight)));
+            let sums = scratch(&mut case, Shape::rows(split::chunks(y_shape.pixels()), cout));
+            case.program.push(Op::Conv2d { x, w, bias: None, y, window });
+            case.program.push(Op::Conv2d { x, w, bias: Some(b), y: biased, window });
+            case.program.push(Op::Conv2dDgrad { dy, w, dx, window });
+            case.program.push(Op::Conv2dWgrad { x, dy, dw, scratch: partial, window });
+            case.program.push(Op::BiasGrad { dy, db, scratch: sums });
+            case.check(&gpu, &format!("{shape} to {cout}, {window:?}"));
+        }
+    }
+}
+
+#[test]
+fn goodness_and_its_gradients() {
+    let gpu = gpu();
+    for (shape, classes) in MAPS {
+        for kernel in [1, 3, 5] {
+            let window = Window::same(kernel, 1);
+            let weight = Shape::weight(kernel, shape.c, classes);
+            let mut case = Case::default();
+            let x = case.input(shape);
+            let w = case.weight(kernel, shape.c, classes);
+            let dscores = case.input(Shape::rows(shape.n, classes));
+            let scores = case.output(Shape::rows(shape.n, classes));
+            let dx = case.output(shape);
+            let dw = case.temporary("dw", weight, Layout::Hwio, Kind::ParamGradient);
+            let parts = Shape::new(shape.n, split::goodness_parts(shape), 1, classes);
+            let partial = scratch(&mut case, parts);
+            let slice = split::goodness_slice(shape, classes);
+            let maps_shape = shape.with_n(slice).with_c(classes);
+            let maps = scratch(&mut case, maps_shape);
+            let splits = split::goodness_splits(maps_shape.pixels(), weight);
+            let rows = Shape::rows(splits * shape.n.div_ceil(slice), stored(weight));
+            let sums = scratch(&mut case, rows);
+            let scale = 0.7;
+            case.program.push(Op::Goodness { x, w, scores, scratch: partial, window, scale });
+            case.program.push(Op::GoodnessGrad {
+                x,
+                w,
+                dscores,
+                dx,
+                dw,
+                maps,
+                scratch: sums,
+                window,
+                scale,
+            });
+            case.check(&gpu, &format!("{shape}, {classes} classes, k {kernel}"));
+        }
+    }
+}
+
+#[test]
+fn class_maps_never_exist_for_the_whole_batch() {
+    for batch in [64, 65, 100, 128] {
+        for (_, classes) in MAPS {
+            let x = Shape::new(batch, 7, 7, 6);
+            let slice = split::goodness_slice(x, classes);
+            assert!(slice <= batch.div_ceil(4).next_multiple_of(16), "{batch}: {slice}");
+            let bytes = |c: usize| Layout::Nhwc.bytes(x.with_n(slice).with_c(c));
+            assert_eq!(bytes(6) % sff::shape::ALIGNMENT, 0);
+        }
+    }
+}
+
+#[test]
+fn batch_norm_in_training_and_evaluation() {
+    let gpu = gpu();
+    for (shape, _) in MAPS {
+        for relu in [false, true] {
+            let norm = BatchNorm { eps: 1e-3, momentum: 0.1, relu };
+            let mut case = Case::default();
+            // A mean far from zero: sums of squares alone would lose the variance.
+            let values = random(1, shape.elements()).iter().map(|v| v + 30.0).collect();
+            let x = case.given(shape, Layout::Nhwc, values);
+            let gamma = case.input(Shape::vector(shape.c));
+            let beta = case.input(Shape::vector(shape.c));
+            let dy = case.input(shape);
+            let two_rows = Shape::new(1, 1, 2, shape.c);
+            let running_values = random(9, 2 * shape.c).iter().map(|v| v.abs() + 0.1).collect();
+            let running = case.given(two_rows, Layout::Nhwc, running_values);
+            let stats = case.output(two_rows);
+            let (y, eval, dx) = (case.output(shape), case.output(shape), case.output(shape));
+            let (dgamma, dbeta) =
+                (case.output(Shape::vector(shape.c)), case.output(Shape::vector(shape.c)));
+            let rows = Shape::rows(split::chunks(shape.pixels()), 2 * shape.c4() * 4);
+            let partial = scratch(&mut case, rows);
+            case.program.push(Op::BatchNormEval { x, gamma, beta, running, y: eval, norm });
+            case.program.push(Op::BatchNorm {
+                x,
+                gamma,
+                beta,
+                running,
+                stats,
+                y,
+                scratch: partial,
+                norm,
+            });
+            case.program.push(Op::BatchNormGrad {
+                x,
+                dy,
+                gamma,
+                beta,
+                stats,
+                dx,
+                dgamma,
+                dbeta,
+                scratch: partial,
+                norm,
+            });
+            // One pixel has no variance, and its gradient is rounding alone.
+            if shape.pixels() > 1 {
+                case.check(&gpu, &format!("{shape}, relu {relu}"));
+            }
+        }
+    }
+}
+
+#[test]
+fn layer_norm_and_its_gradient() {
+    let gpu = gpu();
+    for (shape, _) in MAPS {
+        if shape.elements() / shape.n == 1 {
+            continue;
+        }
+        let mut case = Case::default();
+        let x = case.input(shape);
+        let dy = case.input(shape);
+        let (y, dx) = (case.output(shape), case.output(shape));
+        let stats = case.output(Shape::rows(shape.n, 2));
+        let partial = scratch(&mut case, Shape::new(shape.n, split::image_chunks(shape), 1, 4));
+        case.program.push(Op::LayerNorm { x, y, stats, scratch: partial });
+        case.program.push(Op::LayerNormGrad { y, dy, stats, dx, scratch: partial });
+        case.check(&gpu, &shape.to_string());
+    }
+}
+
+#[test]
+fn pooling_and_elementwise() {
+    let gpu = gpu();
+    for (shape, _) in MAPS {
+        for window in [
+            Window { kernel: 2, stride: 2, pad: 0 },
+            Window { kernel: 3, stride: 2, pad: 1 },
+            Window { kernel: 3, stride: 1, pad: 0 },
+        ] {
+            let Some(pooled) = window.output(shape) else { continue };
+            let mut case = Case::default();
+            // Whole numbers make ties.
+            let values = random(1, shape.elements()).iter().map(|v| (v * 3.0).round()).collect();
+            let x = case.given(shape, Layout::Nhwc, values);
+            let dy = case.input(pooled);
+            let (y, dx) = (case.output(pooled), case.output(shape));
+            let words = pooled.with_c(pooled.c4());
+            let argmax = case.temporary("argmax", words, Layout::Words, Kind::Activation);
+            case.program.push(Op::MaxPool { x, y, argmax, window });
+            case.program.push(Op::MaxPoolGrad { dy, argmax, dx, window });
+            case.check(&gpu, &format!("{shape}, {window:?}"));
+        }
+        let mut case = Case::default();
+        let (a, b) = (case.input(shape), case.input(shape));
+        let means = Shape::rows(shape.n, shape.c);
+        let dmean = case.input(means);
+        let [relu, grad, sum, spread] = [(); 4].map(|()| case.output(shape));
+        let mean = case.output(means);
+        case.program.push(Op::Relu { x: a, y: relu });
+        case.program.push(Op::ReluGrad { y: relu, dy: b, dx: grad });
+        case.program.push(Op::Add { a, b, y: sum });
+        case.program.push(Op::GlobalAvgPool { x: a, y: mean });
+        case.program.push(Op::GlobalAvgPoolGrad { dy: dmean, dx: spread });
+        case.check(&gpu, &shape.to_string());
+    }
+}
+
+#[test]
+fn cross_entropy_and_metrics() {
+    let gpu = gpu();
+    for (images, classes, blocks) in [(1, 2, 1), (5, 3, 2), (70, 10, 3), (33, 101, 5)] {
+        let mut case = Case::default();
+        let labels = case.words((0..images).map(|i| (i * 7 % classes) as u32).collect());
+        let valid = (images as f32 * 0.8).ceil();
+        let step = case.words([0.0, 1.0, 1.0, valid].map(f32::to_bits).to_vec());
+        let all_scores = case.program.add_slab("scores", Kind::Io);
+        let all_losses = case.program.add_slab("losses", Kind::Activation);
+        let rows = Shape::rows(images, classes);
+        for block in 0..blocks {
+            let name = format!("scores{block}");
+            let scores = case.program.add_member(all_scores, &name, rows, Layout::Nhwc);
+            // Some scores are large: exp overflows unless the largest is taken out first.
+            let values = random(block as u64 + 5, rows.elements());
+            let factor = if block == 0 { 300.0 } else { 3.0 };
+            case.inputs.insert(scores, values.iter().map(|v| v * factor).collect());
+            let shape = Shape::rows(images, 1);
+            let loss =
+                case.program.add_member(all_losses, &format!("loss{block}"), shape, Layout::Nhwc);
+            let dscores = (block != 1).then(|| case.output(rows));
+            case.program.push(Op::CrossEntropy { scores, labels, loss, dscores });
+        }
+        let words = Shape::vector(images * metrics_words(blocks));
+        let per_image = case.temporary("rows", words, Layout::Words, Kind::Workspace);
+        let out = Shape::vector(metrics_words(blocks));
+        let out = case.temporary("out", out, Layout::Words, Kind::Io);
+        case.program.push(Op::Metrics {
+            scores: all_scores,
+            losses: all_losses,
+            labels,
+            step,
+            scratch: per_image,
+            out,
+            blocks,
+            classes,
+        });
+        case.check(&gpu, &format!("{images} images, {classes} classes, {blocks} blocks"));
+    }
+}
+
+#[test]
+fn adamw_updates_a_slab() {
+    let gpu = gpu();
+    let mut case = Case::default();
+    let adamw = AdamW { beta1: 0.9, beta2: 0.999, eps: 1e-8, weight_decay: 0.01 };
+    let shapes = [
+        (Shape::vector(7), Layout::Nhwc),
+        (Shape::weight(3, 2, 5), Layout::Hwio),
+        (Shape::weight(1, 64, 64), Layout::Hwio),
+    ];
+    let mut slabs = Vec::new();
+    for (slab, name) in ["value", "grad", "m", "v"].iter().enumerate() {
+        let root = case.program.add_slab(name, Kind::Optimizer);
+        for (i, (shape, layout)) in shapes.into_iter().enumerate() {
+            let id = case.program.add_member(root, &format!("{name}{i}"), shape, layout);
+            let mut values = random((slab * 10 + i) as u64, shape.elements());
+            if *name == "v" {
+                values.iter_mut().for_each(|v| *v = v.abs());
+            }
+            case.inputs.insert(id, values);
+        }
+        slabs.push(root);
+    }
+    let step = case.words([3e-3, 0.271, 0.002997, 8.0].map(f32::to_bits).to_vec());
+    let [params, grads, m, v] = slabs[..] else { unreachable!() };
+    case.program.push(Op::AdamW { params, grads, m, v, step, adamw });
+    case.check(&gpu, "adamw");
+}
+
+#[test]
+fn input_gathers_shifts_mirrors_and_normalises() {
+    let gpu = gpu();
+    for (h, w, c) in [(5, 7, 1), (4, 3, 3), (1, 1, 4)] {
+        let mut case = Case::default();
+        let count = 9;
+        let bytes: Vec<u8> = (0..count * h * w * c).map(|i| (i * 37 % 256) as u8).collect();
+        let mut padded = bytes;
+        padded.resize(padded.len().next_multiple_of(4), 0);
+        let words = padded.chunks(4).map(|b| u32::from_le_bytes([b[0], b[1], b[2], b[3]]));
+        let pixels = case.words(words.collect());
+        let all_labels = case.words((0..count as u32).map(|i| i * 3).collect());
+        let augment = |mirror: u32, dy: i32, dx: i32| {
+            mirror | ((dy + 128) as u32) << 8 | ((dx + 128) as u32) << 16
+        };
+        let samples = [
+            (8, augment(0, 0, 0)),
+            (3, augment(1, 0, 0)),
+            (0, augment(1, -1, 2)),
+            (5, augment(0, 4, -3)),
+        ];
+        let batch = samples.len();
+        let samples = case.words(samples.into_iter().flat_map(|(i, a)| [i, a]).collect());
+        let x = case.output(Shape::new(batch, h, w, c));
+        let labels =
+            case.temporary("labels", Shape::vector(batch), Layout::Words, Kind::Activation);
+        let normalize = Normalize { mean: [0.3, 0.4, 0.5, 0.6], std: [0.2, 0.3, 0.4, 0.5] };
+        case.program.push(Op::Input { pixels, all_labels, samples, x, labels, normalize });
+        case.check(&gpu, &format!("{h}×{w}×{c}"));
+    }
+}
