@@ -1,0 +1,127 @@
+//! Times the convolution kernels: `cargo bench --bench kernels [-- FILTER]`.
+//!
+//! Prints GFLOP/s (two operations per multiply-add, padding lanes not counted), the best of
+//! several runs. `SFF_TEST_DEVICE` chooses the device.
+
+use std::time::Instant;
+
+use sff::gpu::Gpu;
+use sff::kernel::Tiles;
+use sff::ops::Op;
+use sff::program::Program;
+use sff::session::{Options, Session};
+use sff::shape::{Layout, Shape, Window};
+use sff::split;
+use sff::tensor::{Kind, TensorId};
+
+/// Maps, output channels, window.
+const CASES: [(Shape, usize, Window); 6] = [
+    (Shape::new(8, 32, 32, 64), 64, Window::same(3, 1)),
+    (Shape::new(64, 7, 7, 64), 64, Window::same(3, 1)),
+    (Shape::new(64, 14, 14, 16), 32, Window::same(3, 1)),
+    (Shape::new(64, 28, 28, 1), 16, Window::same(3, 1)),
+    (Shape::new(64, 14, 14, 16), 10, Window::same(5, 1)),
+    (Shape::new(64, 7, 7, 64), 10, Window::same(5, 1)),
+];
+const RUNS: usize = 5;
+
+fn main() {
+    let filter: Vec<String> = std::env::args().skip(1).filter(|a| !a.starts_with('-')).collect();
+    let selector = std::env::var("SFF_TEST_DEVICE").ok();
+    let gpu = Gpu::open(selector.as_deref()).unwrap_or_else(|e| panic!("{e}"));
+    let tiles = match std::env::var("SFF_TILES").as_deref() {
+        Ok("cpu") => Some(Tiles::CPU),
+        Ok("gpu") => Some(Tiles::GPU),
+        _ => None,
+    };
+    println!("{} ({})", gpu.adapter.name, gpu.adapter.driver);
+    for (x, cout, window) in CASES {
+        let y = window.output(x).expect("the cases fit").with_c(cout);
+        for (name, op) in ops(x, y, window) {
+            let label = format!("{name:14} {x} to {cout:3}, k {}", window.kernel);
+            if filter.iter().all(|f| label.contains(f.as_str())) {
+                let flops = 2 * y.elements() * x.c * window.kernel * window.kernel;
+                let passes = if name == "goodness_grad" { 3 } else { 1 };
+                let (program, probe) = op;
+                let seconds = time(&gpu, program, probe, tiles);
+                println!(
+                    "{label}: {:8.2} ms, {:7.2} GFLOP/s",
+                    1e3 * seconds,
+                    1e-9 * (passes * flops) as f64 / seconds
+                );
+            }
+        }
+    }
+}
+
+type Timed = (Program, TensorId);
+
+/// The ops that a convolution of this shape gives rise to, each in a program of its own.
+fn ops(x: Shape, y: Shape, window: Window) -> Vec<(&'static str, Timed)> {
+    let weight = Shape::weight(window.kernel, x.c, y.c);
+    let stored = Layout::Hwio.stored(weight).elements();
+    let make = |op: &dyn Fn(&mut Program, [TensorId; 5]) -> Op| {
+        let mut p = Program::default();
+        let tensors = [
+            p.add("x", x, Layout::Nhwc, Kind::Io),
+            p.add("y", y, Layout::Nhwc, Kind::Io),
+            p.add("w", weight, Layout::Hwio, Kind::Io),
+            p.add("dw", weight, Layout::Hwio, Kind::Io),
+            p.add("scores", Shape::rows(x.n, y.c), Layout::Nhwc, Kind::Io),
+        ];
+        let op = op(&mut p, tensors);
+        p.push(op);
+        (p, tensors[4])
+    };
+    let scratch = |p: &mut Program, shape| p.add("scratch", shape, Layout::Nhwc, Kind::Workspace);
+    vec![
+        ("conv2d", make(&|_, [x, y, w, ..]| Op::Conv2d { x, w, bias: None, y, window })),
+        ("conv2d_dgrad", make(&|_, [x, y, w, ..]| Op::Conv2dDgrad { dy: y, w, dx: x, window })),
+        (
+            "conv2d_wgrad",
+            make(&|p, [xi, yi, _, dw, _]| {
+                let scratch =
+                    scratch(p, Shape::rows(split::wgrad_splits(y.pixels(), weight), stored));
+                Op::Conv2dWgrad { x: xi, dy: yi, dw, scratch, window }
+            }),
+        ),
+        (
+            "goodness",
+            make(&|p, [xi, _, w, _, scores]| {
+                let scratch = scratch(p, Shape::new(x.n, split::goodness_parts(x), 1, y.c));
+                Op::Goodness { x: xi, w, scores, scratch, window, scale: 1.0 }
+            }),
+        ),
+        (
+            "goodness_grad",
+            make(&|p, [xi, yi, w, dw, dscores]| {
+                let slice = split::goodness_slice(x, y.c);
+                let maps_shape = x.with_n(slice).with_c(y.c);
+                let maps = p.add("maps", maps_shape, Layout::Nhwc, Kind::Workspace);
+                let splits = split::goodness_splits(maps_shape.pixels(), weight);
+                let scratch = scratch(p, Shape::rows(splits * x.n.div_ceil(slice), stored));
+                let _ = yi;
+                let dx = p.add("dx", x, Layout::Nhwc, Kind::Activation);
+                Op::GoodnessGrad { x: xi, w, dscores, dx, dw, maps, scratch, window, scale: 1.0 }
+            }),
+        ),
+    ]
+}
+
+/// Seconds per run of the program: the best of several.
+fn time(gpu: &Gpu, program: Program, probe: TensorId, tiles: Option<Tiles>) -> f64 {
+    let mut session = Session::new(gpu, program, Options { tiles, checked: false })
+        .unwrap_or_else(|e| panic!("{e}"));
+    let mut best = f64::INFINITY;
+    for run in 0..=RUNS {
+        let start = Instant::now();
+        session
+            .run(0..1, None)
+            .and_then(|()| session.read_bytes(probe))
+            .unwrap_or_else(|e| panic!("{e}"));
+        if run > 0 {
+            best = best.min(start.elapsed().as_secs_f64());
+        }
+    }
+    best
+}
