@@ -62,20 +62,24 @@ pub enum Error {
         source: std::io::Error,
     },
     /// Training produced a number that is not finite.
-    #[error(
-        "loss of {block} became {value} at step {step} (epoch {epoch}); stopped, the last good checkpoint is kept in {}; try a lower --lr, then --resume", checkpoint.display()
-    )]
+    #[error("{what} became {value} at step {step} (epoch {epoch}): try a lower --lr")]
     NotFinite {
-        /// The block whose loss it was.
-        block: String,
+        /// The loss of which block, or which weight.
+        what: String,
         /// `NaN` or `inf`.
         value: f32,
         /// Optimiser step, counted from 1.
         step: u64,
         /// Epoch, counted from 1.
         epoch: u32,
-        /// The run folder.
-        checkpoint: PathBuf,
+    },
+    /// A run that stopped, and where its last good checkpoint is.
+    #[error("{source}; {kept}")]
+    Stopped {
+        /// Why.
+        source: Box<Error>,
+        /// What is left, and how to go on.
+        kept: String,
     },
 }
 

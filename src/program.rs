@@ -3,7 +3,7 @@
 mod build;
 mod emit;
 
-pub use build::{Built, Feed, Parameter, Routine, Setup, build};
+pub use build::{Built, Feed, Init, Parameter, Routine, Setup, build};
 
 use std::fmt;
 

@@ -1,7 +1,7 @@
 //! Single pictures: any common file to the bytes that a network takes, and bytes to a PNG.
 
 use std::fs::File;
-use std::io::{BufReader, Write};
+use std::io::BufReader;
 use std::path::Path;
 
 use image::codecs::png::PngEncoder;
@@ -11,6 +11,7 @@ use image::{
     RgbImage,
 };
 
+use crate::files::write_whole;
 use crate::{Error, Result};
 
 /// The longest side of a picture to read, in pixels.
@@ -66,8 +67,8 @@ pub fn write(
     PngEncoder::new(&mut png)
         .write_image(pixels, columns, rows, colour)
         .map_err(std::io::Error::other)
-        .and_then(|()| replace(path, &png))
-        .map_err(Error::io("write", path))
+        .map_err(Error::io("write", path))?;
+    write_whole(path, |file| file.write_all(&png))
 }
 
 /// Rows and columns as the `image` crate wants them, if they and `channels` make a picture.
@@ -137,22 +138,6 @@ fn crop(picture: &DynamicImage, rows: u32, columns: u32) -> DynamicImage {
     let (w, h) =
         (width.min(scaled(height, columns, rows)), height.min(scaled(width, rows, columns)));
     picture.crop_imm((width - w) / 2, (height - h) / 2, w, h)
-}
-
-/// Puts `bytes` in the place of the file at `path`, with a rename.
-fn replace(path: &Path, bytes: &[u8]) -> std::io::Result<()> {
-    let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty());
-    let mut builder = tempfile::Builder::new();
-    #[cfg(unix)]
-    {
-        // Otherwise only the user could read it; the umask still applies.
-        use std::os::unix::fs::PermissionsExt;
-        builder.permissions(std::fs::Permissions::from_mode(0o666));
-    }
-    let mut file = builder.tempfile_in(folder.unwrap_or(Path::new(".")))?;
-    file.write_all(bytes)?;
-    file.persist(path)?;
-    Ok(())
 }
 
 #[cfg(test)]

@@ -4,6 +4,7 @@ use super::*;
 use image::{ImageBuffer, Luma, LumaA, Rgb, Rgba};
 use proptest::prelude::*;
 use std::fs;
+use std::io::Write;
 
 /// Saves `picture` under `name`, reads it back as `height` x `width` x `channels`.
 fn through(

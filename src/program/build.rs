@@ -35,8 +35,19 @@ pub struct Setup {
     pub adamw: AdamW,
 }
 
+/// How a parameter begins.
+#[derive(Clone, Copy, PartialEq, Debug)]
+pub enum Init {
+    /// Everywhere the same.
+    Constant(f32),
+    /// Normal with mean 0 and this standard deviation (He et al., arXiv 1502.01852).
+    Normal(f32),
+    /// Uniform between minus and plus this.
+    Uniform(f32),
+}
+
 /// A trained tensor: its value and, in a program that trains, its gradient and moments.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 pub struct Parameter {
     /// The value.
     pub value: TensorId,
@@ -48,6 +59,10 @@ pub struct Parameter {
     pub v: TensorId,
     /// The block that trains it.
     pub block: usize,
+    /// How its values begin.
+    pub init: Init,
+    /// Its shape in files: output channels first, as torchvision has it.
+    pub file_shape: Vec<usize>,
 }
 
 /// A range of ops that runs as one submit, and the tensors through which the host talks to it.
@@ -272,7 +287,8 @@ impl RoutineBuilder<'_> {
         let window = Window::same(kernel, 1);
         let shape = Shape::weight(kernel, e.shape(n).c, self.network.classes);
         let name = format!("aux.{index}.weight");
-        let w = e.parameter(&name, shape, Layout::Hwio)?;
+        let deviation = (2.0 / (kernel * kernel * e.shape(n).c) as f32).sqrt();
+        let w = e.parameter(&name, shape, Layout::Hwio, Init::Normal(deviation))?;
         e.goodness(n, w, results.scores, window, scale);
         if let Some(dscores) = self.loss(e, results) {
             let dw = e.parameters[&name].grad;
@@ -293,6 +309,10 @@ impl RoutineBuilder<'_> {
         let (mean, saved) = e.forward(&[Layer::GlobalAvgPool], h)?;
         tape.extend(saved);
         tape.push(e.conv2d("fc", mean, results.scores, Window::same(1, 1), true)?);
+        if let Some(weight) = e.parameters.get_mut("fc.weight") {
+            // A linear layer's weight has no rows and columns.
+            weight.file_shape.truncate(2);
+        }
         if let Some(dscores) = self.loss(e, results) {
             e.backward(&tape, dscores, false);
         }

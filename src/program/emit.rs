@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use super::Program;
-use super::build::Parameter;
+use super::build::{Init, Parameter};
 use crate::block::Layer;
 use crate::ops::{AdamW, BatchNorm, Op};
 use crate::shape::{LANES, Layout, Shape, Window};
@@ -112,7 +112,13 @@ impl Emitter {
     }
 
     /// The parameter called `name`: made at first use, the same one later.
-    pub fn parameter(&mut self, name: &str, shape: Shape, layout: Layout) -> Result<TensorId> {
+    pub fn parameter(
+        &mut self,
+        name: &str,
+        shape: Shape,
+        layout: Layout,
+        init: Init,
+    ) -> Result<TensorId> {
         if let Some(known) = self.parameters.get(name) {
             let (was, block) = (self.shape(known.value), known.block);
             // Training and evaluation share parameters; two layers may not.
@@ -133,7 +139,10 @@ impl Emitter {
             [value; 3]
         };
         let block = self.block;
-        self.parameters.insert(name.to_owned(), Parameter { value, grad, m, v, block });
+        let Shape { n, h, w, c } = shape;
+        let file_shape = if layout == Layout::Hwio { vec![c, w, n, h] } else { vec![c] };
+        self.parameters
+            .insert(name.to_owned(), Parameter { value, grad, m, v, block, init, file_shape });
         Ok(value)
     }
 
@@ -188,8 +197,11 @@ impl Emitter {
             }
             Layer::BatchNorm { name, norm } => {
                 let vector = Shape::vector(shape.c);
-                let gamma = self.parameter(&format!("{name}.weight"), vector, Layout::Nhwc)?;
-                let beta = self.parameter(&format!("{name}.bias"), vector, Layout::Nhwc)?;
+                let mut affine = |what: &str, value| {
+                    let name = format!("{name}.{what}");
+                    self.parameter(&name, vector, Layout::Nhwc, Init::Constant(value))
+                };
+                let (gamma, beta) = (affine("weight", 1.0)?, affine("bias", 0.0)?);
                 let running = self.running(name, shape.c);
                 let y = self.maps(name, shape);
                 let norm = *norm;
@@ -260,10 +272,14 @@ impl Emitter {
         let (from, to) = (self.shape(x), self.shape(y));
         let w = format!("{name}.weight");
         let weight = Shape::weight(window.kernel, from.c, to.c);
-        let wid = self.parameter(&w, weight, Layout::Hwio)?;
+        // A layer with a bias is a linear one, and begins as those usually do.
+        let fan_in = (window.kernel * window.kernel * from.c) as f32;
+        let linear = Init::Uniform(1.0 / fan_in.sqrt());
+        let init = if bias { linear } else { Init::Normal((2.0 / fan_in).sqrt()) };
+        let wid = self.parameter(&w, weight, Layout::Hwio, init)?;
         let b = bias.then(|| format!("{name}.bias"));
         let bid = match &b {
-            Some(b) => Some(self.parameter(b, Shape::vector(to.c), Layout::Nhwc)?),
+            Some(b) => Some(self.parameter(b, Shape::vector(to.c), Layout::Nhwc, linear)?),
             None => None,
         };
         self.program.push(Op::Conv2d { x, w: wid, bias: bid, y, window });
@@ -311,7 +327,7 @@ impl Emitter {
             Saved::BatchNorm { x, name, stats, norm } => {
                 let shape = self.shape(*x);
                 let [weight, bias] =
-                    ["weight", "bias"].map(|p| self.parameters[&format!("{name}.{p}")]);
+                    ["weight", "bias"].map(|p| self.parameters[&format!("{name}.{p}")].clone());
                 let dx = self.maps("dx", shape);
                 let scratch = self.batch_norm_scratch(shape);
                 self.program.push(Op::BatchNormGrad {

@@ -1,0 +1,67 @@
+//! `sff data`.
+
+use std::path::PathBuf;
+
+use clap::{Args, Subcommand};
+use sff::data::{self, Request, picture};
+use sff::{Error, Result};
+
+#[derive(Args)]
+pub struct Data {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    /// Write some test images of a data set as PNG files, named INDEX-CLASS.png
+    #[command(
+        after_help = "Example: sff data export --dataset fashion-mnist --count 8 --out pictures"
+    )]
+    Export(Export),
+}
+
+#[derive(Args)]
+struct Export {
+    /// Name of the data set
+    #[arg(long)]
+    dataset: String,
+    /// Folder with the data set's files
+    #[arg(long, value_name = "FOLDER")]
+    data: Option<PathBuf>,
+    /// How many images, from the first one on
+    #[arg(long, default_value_t = 8)]
+    count: usize,
+    /// Folder to write to
+    #[arg(long, value_name = "FOLDER")]
+    out: PathBuf,
+}
+
+impl Data {
+    pub fn run(self) -> Result<()> {
+        let Command::Export(export) = self.command;
+        let request =
+            Request { name: export.dataset, folder: export.data, train_limit: Some(1), seed: 0 };
+        let dataset = data::load(&request)?;
+        std::fs::create_dir_all(&export.out).map_err(Error::io("create", &export.out))?;
+        let images = &dataset.test;
+        for index in 0..export.count.min(images.len()) {
+            let class = &dataset.classes[images.labels[index] as usize];
+            let class: String = class
+                .to_lowercase()
+                .chars()
+                .map(|c| if c.is_alphanumeric() { c } else { '-' })
+                .collect();
+            let path = export.out.join(format!("{index:05}-{class}.png"));
+            picture::write(
+                &path,
+                images.image(index),
+                images.height,
+                images.width,
+                images.channels,
+            )?;
+            super::print(&path.display().to_string())?;
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,72 @@
+//! `sff eval`.
+
+use std::path::PathBuf;
+
+use clap::Args;
+use serde::Serialize;
+use sff::infer::Inference;
+use sff::metrics::Votes;
+use sff::{Error, Result, data, run};
+
+#[derive(Args)]
+#[command(after_help = "Example: sff eval --run runs/first --json")]
+pub struct Eval {
+    /// Run folder
+    #[arg(long, value_name = "FOLDER")]
+    run: PathBuf,
+    /// Folder with the data set's files [default: as in training]
+    #[arg(long, value_name = "FOLDER")]
+    data: Option<PathBuf>,
+    /// Images per step
+    #[arg(long, value_name = "N", default_value_t = 64)]
+    batch: usize,
+    /// Print JSON: accuracies as fractions, the mean loss, the number of images
+    #[arg(long)]
+    json: bool,
+    #[command(flatten)]
+    device: super::DeviceArg,
+}
+
+/// What `--json` prints.
+#[derive(Serialize)]
+struct Report {
+    accuracy: Votes,
+    blocks: Vec<f64>,
+    loss: f64,
+    images: u64,
+}
+
+impl Eval {
+    pub fn run(self) -> Result<()> {
+        let config = run::read_config(&self.run)?;
+        let model = run::model_path(&self.run);
+        let (_, info) = run::read_model(&model)?;
+        let theirs = info.config.arch.clone().unwrap_or_default();
+        if theirs != config.arch {
+            let problem =
+                format!("this model is a {theirs}, but the run's config.toml says {}", config.arch);
+            return Err(Error::corrupt(&model, problem));
+        }
+        let mut request = config.request();
+        // The training images are not looked at.
+        request.train_limit = Some(1);
+        request.folder = self.data.or(request.folder);
+        let dataset = data::load(&request)?;
+        if dataset.classes != info.classes {
+            return Err(Error::corrupt(
+                &model,
+                format!("its classes are not those of {}", dataset.name),
+            ));
+        }
+        let gpu = self.device.open()?;
+        let scores = Inference::new(&gpu, &model, &dataset.test, self.batch)?.evaluate()?;
+        if self.json {
+            let accuracy = scores.accuracy;
+            let (blocks, loss, images) = (scores.blocks, scores.loss, scores.images);
+            return super::print_json(&Report { accuracy, blocks, loss, images });
+        }
+        let network = config.network(dataset.classes.len());
+        let names: Vec<_> = network.blocks.into_iter().map(|b| b.name).collect();
+        super::print(&super::progress::table(&scores, &names))
+    }
+}

@@ -1,0 +1,91 @@
+//! Command line: one file per command, and what they share.
+
+mod data;
+mod devices;
+mod eval;
+mod predict;
+mod progress;
+mod train;
+
+use std::io::Write;
+
+use clap::{Args, Parser, Subcommand};
+use serde::Serialize;
+use sff::gpu::Gpu;
+use sff::{Error, Result};
+
+/// Trains convolutional networks without backpropagation between blocks, on any GPU.
+#[derive(Parser)]
+#[command(
+    version,
+    after_help = "Example: sff train --dataset fashion-mnist --out runs/first\n\nExit codes: 0 success, 2 an error (one line on standard error)"
+)]
+struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    /// List the GPUs, and show which one would be used
+    Devices(devices::Devices),
+    /// Train a network
+    Train(Box<train::Train>),
+    /// Measure a trained network on its test images
+    Eval(eval::Eval),
+    /// Classify pictures with a trained network
+    Predict(predict::Predict),
+    /// Look at data sets
+    Data(data::Data),
+}
+
+/// Which GPU to use.
+#[derive(Args)]
+struct DeviceArg {
+    /// GPU to use: its number in `sff devices`, or a part of its name [default: the best one]
+    #[arg(long, value_name = "N|NAME")]
+    device: Option<String>,
+}
+
+impl DeviceArg {
+    fn open(&self) -> Result<Gpu> {
+        Gpu::open(self.device.as_deref())
+    }
+}
+
+/// Parses the command line and does what it says.
+pub fn run() -> Result<()> {
+    match Cli::parse().command {
+        Command::Devices(command) => command.run(),
+        Command::Train(command) => command.run(),
+        Command::Eval(command) => command.run(),
+        Command::Predict(command) => command.run(),
+        Command::Data(command) => command.run(),
+    }
+}
+
+/// Prints to standard output; a reader that went away is no error of ours.
+fn print(text: &str) -> Result<()> {
+    let mut out = std::io::stdout().lock();
+    match out
+        .write_all(text.as_bytes())
+        .and_then(|()| out.write_all(b"\n"))
+        .and_then(|()| out.flush())
+    {
+        Err(e) if e.kind() != std::io::ErrorKind::BrokenPipe => {
+            Err(Error::io("write", std::path::Path::new("standard output"))(e))
+        }
+        _ => Ok(()),
+    }
+}
+
+fn print_json(value: &impl Serialize) -> Result<()> {
+    let text = serde_json::to_string_pretty(value)
+        .map_err(|e| Error::Usage(format!("the result has no form in JSON: {e}")))?;
+    print(&text)
+}
+
+/// A fraction as a percentage.
+fn percent(fraction: f64) -> String {
+    format!("{:.2}%", 100.0 * fraction)
+}

@@ -1,0 +1,171 @@
+//! What a person sees of a run: a bar on a terminal, plain lines elsewhere, a table at the end.
+
+use std::path::Path;
+use std::time::{Duration, Instant};
+
+use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
+use sff::config::Config;
+use sff::gpu::Gpu;
+use sff::metrics::Scores;
+use sff::run::{EpochRecord, Observer, Timing};
+use sff::train::{StepReport, Trainer};
+
+use super::percent;
+
+/// Time between two lines of progress where there is no terminal.
+const LINE_EVERY: Duration = Duration::from_secs(10);
+
+pub struct Progress {
+    intro: String,
+    batch: usize,
+    epochs: u32,
+    blocks: Vec<String>,
+    bar: ProgressBar,
+    started: Instant,
+    line: Instant,
+    done: u64,
+    first: u64,
+}
+
+impl Progress {
+    pub fn new(gpu: &Gpu, config: &Config, folder: &Path) -> Self {
+        let device = &gpu.adapter;
+        Self {
+            intro: format!(
+                "{} on {} by {:?}, {} on {} ({}), into {}",
+                config.arch,
+                config.dataset,
+                config.method,
+                format!("partition {:?}", config.partition).to_lowercase(),
+                device.name,
+                device.backend,
+                folder.display()
+            )
+            .replace("by Sff", "by sff")
+            .replace("by Bp", "by bp"),
+            batch: config.batch,
+            epochs: config.epochs,
+            blocks: Vec::new(),
+            bar: ProgressBar::hidden(),
+            started: Instant::now(),
+            line: Instant::now(),
+            done: 0,
+            first: 0,
+        }
+    }
+
+    pub fn blocks(&self) -> &[String] {
+        &self.blocks
+    }
+
+    pub fn end(&self) {
+        self.bar.finish_and_clear();
+    }
+
+    /// A line of text, above the bar if there is one.
+    fn say(&self, text: &str) {
+        self.bar.suspend(|| eprintln!("{text}"));
+    }
+
+    fn rate(&self) -> f64 {
+        let steps = self.done.saturating_sub(self.first);
+        (steps * self.batch as u64) as f64 / self.started.elapsed().as_secs_f64().max(1e-9)
+    }
+}
+
+impl Observer for Progress {
+    fn started(&mut self, trainer: &Trainer, resumed: bool) {
+        let (session, built) = (trainer.session(), trainer.built());
+        self.blocks.clone_from(&built.blocks);
+        let parameters: usize =
+            built.parameters.values().map(|p| built.program.tensor(p.value).shape.elements()).sum();
+        let mib = |bytes: u64| bytes as f64 / (1 << 20) as f64;
+        self.say(&self.intro);
+        self.say(&format!(
+            "{parameters} parameters in {} blocks; {} steps per epoch of {} images; memory planned {:.1} MiB, allocated {:.1} MiB",
+            self.blocks.len(),
+            trainer.steps_per_epoch(),
+            self.batch,
+            mib(session.plan().bytes as u64),
+            mib(session.allocated()),
+        ));
+        let total = u64::from(self.epochs) * trainer.steps_per_epoch() as u64;
+        (self.first, self.done) = (trainer.total_steps(), trainer.total_steps());
+        if resumed {
+            self.say(&format!("resumed after step {} of {total}", self.done));
+        }
+        self.bar = ProgressBar::with_draw_target(Some(total), ProgressDrawTarget::stderr());
+        let style = ProgressStyle::with_template("{prefix} {wide_bar} {msg} {eta} left");
+        if let Ok(style) = style {
+            self.bar.set_style(style);
+        }
+        self.bar.set_position(self.done);
+        self.bar.reset_eta();
+        (self.started, self.line) = (Instant::now(), Instant::now());
+    }
+
+    fn step(&mut self, epoch: u32, report: &StepReport) {
+        self.done = u64::from(epoch - 1) * report.steps as u64 + report.step as u64;
+        let scores = &report.scores;
+        let rate = self.rate();
+        let message = format!(
+            "loss {:.3}  accuracy {}  {rate:.0} images/s",
+            scores.loss,
+            percent(scores.accuracy.all)
+        );
+        self.bar.set_prefix(format!("epoch {epoch}/{}", self.epochs));
+        self.bar.set_message(message.clone());
+        self.bar.set_position(self.done);
+        if self.bar.is_hidden() && self.line.elapsed() >= LINE_EVERY {
+            self.line = Instant::now();
+            let steps = u64::from(self.epochs) * report.steps as u64 - self.done;
+            let left = (steps * self.batch as u64) as f64 / rate;
+            self.say(&format!(
+                "epoch {epoch}/{}  step {}/{}  {message}  {left:.0} s left",
+                self.epochs, report.step, report.steps
+            ));
+        }
+    }
+
+    fn epoch(&mut self, record: &EpochRecord, timing: &Timing) {
+        let test = &record.test;
+        let blocks: Vec<_> = test.blocks.iter().map(|b| percent(*b)).collect();
+        self.say(&format!(
+            "epoch {}/{}  loss {:.4}  test: all {}  late {}  last {}  blocks {}  ({:.0} images/s, {:.0} s + {:.0} s)",
+            record.epoch,
+            self.epochs,
+            record.train.loss,
+            percent(test.accuracy.all),
+            percent(test.accuracy.late),
+            percent(test.accuracy.last),
+            blocks.join(" "),
+            timing.images_per_second,
+            timing.train_seconds,
+            timing.test_seconds,
+        ));
+    }
+}
+
+/// Scores as a small table.
+pub fn table(scores: &Scores, blocks: &[String]) -> String {
+    let name = |i: usize| blocks.get(i).cloned().unwrap_or_else(|| format!("block {}", i + 1));
+    let mut rows: Vec<(String, String, String)> = scores
+        .blocks
+        .iter()
+        .zip(&scores.losses)
+        .enumerate()
+        .map(|(i, (accuracy, loss))| (name(i), percent(*accuracy), format!("{loss:.4}")))
+        .collect();
+    if scores.blocks.len() > 1 {
+        let votes = scores.accuracy;
+        for (vote, accuracy) in [("all", votes.all), ("late", votes.late), ("last", votes.last)] {
+            rows.push((format!("vote {vote}"), percent(accuracy), String::new()));
+        }
+    }
+    let width = rows.iter().map(|(name, ..)| name.len()).max().unwrap_or(0).max(8);
+    let mut out = format!("{:width$}  {:>8}  {:>8}", "", "accuracy", "loss");
+    for (name, accuracy, loss) in rows {
+        out.push_str(format!("\n{name:width$}  {accuracy:>8}  {loss:>8}").trim_end());
+    }
+    out + &format!("\non {} test images", scores.images)
+}

@@ -1,0 +1,68 @@
+//! `sff train`.
+
+use std::path::PathBuf;
+
+use clap::Args;
+use sff::config::{Config, Method, Recipe};
+use sff::run::{self, RunOptions};
+use sff::{Error, Result};
+
+use super::progress::Progress;
+
+#[derive(Args)]
+#[command(after_help = "Examples:
+  sff train --dataset fashion-mnist --partition block --epochs 3 --out runs/first
+  sff train --out runs/first --resume
+  sff train --recipe runs/first/config.toml --seed 1 --out runs/second")]
+pub struct Train {
+    #[command(flatten)]
+    recipe: Recipe,
+    /// Take options from a recipe, or from a run's config.toml; options given here win
+    #[arg(long = "recipe", value_name = "FILE")]
+    recipe_file: Option<PathBuf>,
+    /// Run folder [default: runs/DATASET-ARCH-METHOD-PARTITION]
+    #[arg(long, value_name = "FOLDER")]
+    out: Option<PathBuf>,
+    /// Go on with the run in the folder, if there is one
+    #[arg(long)]
+    resume: bool,
+    /// Steps between checkpoints within an epoch; there is always one after an epoch
+    #[arg(long, value_name = "N", default_value_t = 1000)]
+    save_steps: usize,
+    #[command(flatten)]
+    device: super::DeviceArg,
+}
+
+impl Train {
+    pub fn run(self) -> Result<()> {
+        let recipe = match &self.recipe_file {
+            Some(file) => self.recipe.over(Recipe::read(file)?),
+            None => self.recipe,
+        };
+        let folder = match self.out {
+            Some(folder) => folder,
+            None => default_folder(&Config::resolve(recipe.clone())?),
+        };
+        let options = RunOptions { folder, resume: self.resume, save_steps: self.save_steps };
+        let config = run::configure(recipe, &options)?;
+        let gpu = self.device.open()?;
+        let mut progress = Progress::new(&gpu, &config, &options.folder);
+        let result = run::train(&gpu, &config, &options, &mut progress);
+        progress.end();
+        let records = result?;
+        let last = records.last().ok_or_else(|| Error::Usage("this run has no epochs".into()))?;
+        super::print(&super::progress::table(&last.test, progress.blocks()))?;
+        super::print(&format!("saved to {}", options.folder.display()))
+    }
+}
+
+fn default_folder(config: &Config) -> PathBuf {
+    let Config { dataset, arch, .. } = config;
+    let name = match config.method {
+        Method::Bp => format!("{dataset}-{arch}-bp"),
+        Method::Sff => {
+            format!("{dataset}-{arch}-sff-{}", format!("{:?}", config.partition).to_lowercase())
+        }
+    };
+    PathBuf::from("runs").join(name)
+}

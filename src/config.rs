@@ -1,0 +1,362 @@
+//! What a run is: options as the command line and recipes give them, and the effective
+//! configuration that they resolve to.
+
+use std::path::{Path, PathBuf};
+
+use serde::{Deserialize, Serialize};
+
+use crate::block::{Head, Network, Partition};
+use crate::data;
+use crate::files::read_text;
+use crate::models;
+use crate::train::{self, Schedule};
+use crate::{Error, Result};
+
+/// How a network learns.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize, clap::ValueEnum)]
+#[serde(rename_all = "kebab-case")]
+pub enum Method {
+    /// Scalable Forward-Forward: each block by its own goodness.
+    Sff,
+    /// Backpropagation through the whole network, from a linear layer.
+    Bp,
+}
+
+/// Options of a run; what is not given has a default that may depend on the rest.
+#[derive(Clone, Default, PartialEq, Debug, Serialize, Deserialize, clap::Args)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case")]
+pub struct Recipe {
+    /// Images to train on: fashion-mnist, mnist, cifar10, shapes, shapes32 [default: fashion-mnist]
+    #[arg(long)]
+    pub dataset: Option<String>,
+    /// Folder with the data set's files [default: looked for in datasets/ and /usr/share/datasets]
+    #[arg(long, value_name = "FOLDER")]
+    pub data: Option<PathBuf>,
+    /// Network: cnn [default: cnn]
+    #[arg(long)]
+    pub arch: Option<String>,
+    /// Channels of each convolution of the cnn [default: 16,32,64,64]
+    #[arg(long, value_delimiter = ',', value_name = "N,…")]
+    pub widths: Option<Vec<usize>>,
+    /// How it learns [default: sff]
+    #[arg(long)]
+    pub method: Option<Method>,
+    /// What learns together [default: block]
+    #[arg(long)]
+    pub partition: Option<Partition>,
+    /// Side of the goodness heads' convolution, in pixels; odd [default: 5]
+    #[arg(long, value_name = "K")]
+    pub aux_kernel: Option<usize>,
+    /// Passes over the training images [default: 3]
+    #[arg(long, value_name = "N")]
+    pub epochs: Option<u32>,
+    /// Images per step [default: 64, or 32 for 1,000 images or fewer]
+    #[arg(long, value_name = "N")]
+    pub batch: Option<usize>,
+    /// Learning rate at the start [default: 0.003 for sff, 0.01 for bp]
+    #[arg(long)]
+    pub lr: Option<f32>,
+    /// AdamW's weight decay, per unit of learning rate [default: 0.01]
+    #[arg(long)]
+    pub weight_decay: Option<f32>,
+    /// How the learning rate goes on [default: cosine]
+    #[arg(long)]
+    pub schedule: Option<Schedule>,
+    /// Decides initial weights, order of the images and augmentation [default: 0]
+    #[arg(long)]
+    pub seed: Option<u64>,
+    /// Use only the first N training images [default: all]
+    #[arg(long, value_name = "N")]
+    pub train_limit: Option<usize>,
+    /// Mirror half of the training images, true or false [default: false]
+    #[arg(long, num_args = 0..=1, default_missing_value = "true")]
+    pub flip: Option<bool>,
+    /// Shift training images by up to this many pixels, at most 127 [default: 0]
+    #[arg(long, value_name = "PIXELS", value_parser = clap::value_parser!(u8).range(..=127))]
+    pub crop: Option<u8>,
+}
+
+impl Recipe {
+    /// Reads a recipe, or the `config.toml` of a run.
+    ///
+    /// # Errors
+    /// [`Error::Io`], or [`Error::Corrupt`] with the line that cannot be understood.
+    pub fn read(path: &Path) -> Result<Self> {
+        let text = read_text(path)?;
+        toml::from_str(&text).map_err(|e| {
+            let line = e
+                .span()
+                .map_or(0, |span| text[..span.start.min(text.len())].lines().count().max(1));
+            Error::corrupt(path, format!("line {line}: {}", e.message()))
+        })
+    }
+
+    /// Options given in `self` replace those of `base`.
+    pub fn over(self, base: Self) -> Self {
+        macro_rules! pick {
+            ($($field:ident),*) => { Self { $($field: self.$field.or(base.$field)),* } };
+        }
+        pick!(
+            dataset,
+            data,
+            arch,
+            widths,
+            method,
+            partition,
+            aux_kernel,
+            epochs,
+            batch,
+            lr,
+            weight_decay,
+            schedule,
+            seed,
+            train_limit,
+            flip,
+            crop
+        )
+    }
+
+    /// Names of the options that are given here and differ from those of a run.
+    pub fn conflicts(&self, config: &Config) -> Vec<&'static str> {
+        let theirs = config.recipe();
+        macro_rules! differing {
+            ($($field:ident),*) => {
+                [$((stringify!($field), self.$field.is_some() && self.$field != theirs.$field)),*]
+            };
+        }
+        let all = differing!(
+            dataset,
+            data,
+            arch,
+            widths,
+            method,
+            partition,
+            aux_kernel,
+            epochs,
+            batch,
+            lr,
+            weight_decay,
+            schedule,
+            seed,
+            train_limit,
+            flip,
+            crop
+        );
+        all.into_iter().filter(|(_, differs)| *differs).map(|(name, _)| name).collect()
+    }
+}
+
+/// The effective configuration: every option has a value.
+#[derive(Clone, PartialEq, Debug, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub struct Config {
+    /// Name of the data set.
+    pub dataset: String,
+    /// Folder given for it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub data: Option<PathBuf>,
+    /// Name of the architecture.
+    pub arch: String,
+    /// Channels of each convolution.
+    pub widths: Vec<usize>,
+    /// How it learns.
+    pub method: Method,
+    /// What learns together.
+    pub partition: Partition,
+    /// Side of the goodness heads' convolution.
+    pub aux_kernel: usize,
+    /// Passes over the images.
+    pub epochs: u32,
+    /// Images per step.
+    pub batch: usize,
+    /// Learning rate at the start.
+    pub lr: f32,
+    /// AdamW's weight decay.
+    pub weight_decay: f32,
+    /// How the learning rate goes on.
+    pub schedule: Schedule,
+    /// Decides everything random.
+    pub seed: u64,
+    /// Use only the first so many training images.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub train_limit: Option<usize>,
+    /// Mirror half of the training images.
+    pub flip: bool,
+    /// Shift training images by up to this many pixels.
+    pub crop: u8,
+}
+
+/// Batch size up to which a small training set is trained in smaller batches.
+const SMALL_SET: usize = 1000;
+
+impl Config {
+    /// Fills in defaults and checks names.
+    ///
+    /// # Errors
+    /// [`Error::Usage`] for an unknown architecture or impossible widths.
+    pub fn resolve(recipe: Recipe) -> Result<Self> {
+        let arch = recipe.arch.unwrap_or_else(|| "cnn".into());
+        if !models::NAMES.contains(&arch.as_str()) {
+            let names = models::NAMES.join(", ");
+            return Err(Error::Usage(format!(
+                "there is no architecture `{arch}`; there are: {names}"
+            )));
+        }
+        let method = recipe.method.unwrap_or(Method::Sff);
+        let widths = recipe.widths.unwrap_or_else(|| models::CNN_WIDTHS.to_vec());
+        if widths.is_empty() || widths.iter().any(|w| *w == 0 || *w > 65_536) {
+            return Err(Error::Usage(
+                "--widths needs one number of channels or more, each 1 to 65536".into(),
+            ));
+        }
+        let aux_kernel = recipe.aux_kernel.unwrap_or(5);
+        if aux_kernel % 2 == 0 || aux_kernel > 31 {
+            return Err(Error::Usage(format!(
+                "--aux-kernel must be odd, at most 31, not {aux_kernel}"
+            )));
+        }
+        let small = recipe.train_limit.is_some_and(|n| n <= SMALL_SET);
+        // Backpropagation has one loss, so it trains the network as one block.
+        let partition = match method {
+            Method::Sff => recipe.partition.unwrap_or(Partition::Block),
+            Method::Bp => Partition::Whole,
+        };
+        if method == Method::Bp && recipe.partition.is_some_and(|p| p != Partition::Whole) {
+            return Err(Error::Usage(
+                "--method bp trains the whole network as one: leave --partition out".into(),
+            ));
+        }
+        Ok(Self {
+            dataset: recipe.dataset.unwrap_or_else(|| "fashion-mnist".into()),
+            data: recipe.data,
+            arch,
+            widths,
+            method,
+            partition,
+            aux_kernel,
+            epochs: recipe.epochs.unwrap_or(3),
+            batch: recipe.batch.unwrap_or(if small { 32 } else { 64 }),
+            lr: recipe.lr.unwrap_or(if method == Method::Sff { 3e-3 } else { 1e-2 }),
+            weight_decay: recipe.weight_decay.unwrap_or(1e-2),
+            schedule: recipe.schedule.unwrap_or(Schedule::Cosine),
+            seed: recipe.seed.unwrap_or(0),
+            train_limit: recipe.train_limit,
+            flip: recipe.flip.unwrap_or(false),
+            crop: recipe.crop.unwrap_or(0),
+        })
+    }
+
+    /// Reads the configuration of a run.
+    ///
+    /// # Errors
+    /// As [`Recipe::read`] and [`Config::resolve`].
+    pub fn read(path: &Path) -> Result<Self> {
+        Self::resolve(Recipe::read(path)?)
+    }
+
+    /// The same as options.
+    pub fn recipe(&self) -> Recipe {
+        let c = self.clone();
+        Recipe {
+            dataset: Some(c.dataset),
+            data: c.data,
+            arch: Some(c.arch),
+            widths: Some(c.widths),
+            method: Some(c.method),
+            partition: Some(c.partition),
+            aux_kernel: Some(c.aux_kernel),
+            epochs: Some(c.epochs),
+            batch: Some(c.batch),
+            lr: Some(c.lr),
+            weight_decay: Some(c.weight_decay),
+            schedule: Some(c.schedule),
+            seed: Some(c.seed),
+            train_limit: c.train_limit,
+            flip: Some(c.flip),
+            crop: Some(c.crop),
+        }
+    }
+
+    /// As TOML, readable as a recipe.
+    ///
+    /// # Errors
+    /// [`Error::Usage`] if a value has no form in TOML.
+    pub fn to_toml(&self) -> Result<String> {
+        toml::to_string(self)
+            .map_err(|e| Error::Usage(format!("this configuration cannot be saved: {e}")))
+    }
+
+    /// What to load.
+    pub fn request(&self) -> data::Request {
+        data::Request {
+            name: self.dataset.clone(),
+            folder: self.data.clone(),
+            train_limit: self.train_limit,
+            seed: self.seed,
+        }
+    }
+
+    /// How to train.
+    pub fn training(&self) -> train::Options {
+        train::Options {
+            epochs: self.epochs,
+            batch: self.batch,
+            lr: self.lr,
+            weight_decay: self.weight_decay,
+            schedule: self.schedule,
+            seed: self.seed,
+            flip: self.flip,
+            crop: self.crop,
+        }
+    }
+
+    /// The network for so many classes.
+    pub fn network(&self, classes: usize) -> Network {
+        let head = match self.method {
+            Method::Sff => Head::Goodness { kernel: self.aux_kernel, scale: 1.0 },
+            Method::Bp => Head::Linear,
+        };
+        Network { blocks: models::cnn(&self.widths, self.partition), head, classes }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_configuration_reads_back_as_itself() {
+        let recipe = Recipe {
+            lr: Some(0.1),
+            widths: Some(vec![3, 5]),
+            train_limit: Some(500),
+            data: Some("some/where".into()),
+            ..Recipe::default()
+        };
+        let config = Config::resolve(recipe.clone()).unwrap();
+        assert_eq!(config.batch, 32);
+        let back: Recipe = toml::from_str(&config.to_toml().unwrap()).unwrap();
+        assert_eq!(Config::resolve(back).unwrap(), config);
+        assert_eq!(config.recipe().over(Recipe::default()), config.recipe());
+        assert!(recipe.conflicts(&config).is_empty());
+        let other = Recipe { seed: Some(1), lr: Some(0.1), ..Recipe::default() };
+        assert_eq!(other.conflicts(&config), ["seed"]);
+    }
+
+    #[test]
+    fn mistakes_are_named() {
+        let message = |recipe| Config::resolve(recipe).unwrap_err().to_string();
+        assert!(message(Recipe { arch: Some("vgg".into()), ..Recipe::default() }).contains("cnn"));
+        let bp = Recipe {
+            method: Some(Method::Bp),
+            partition: Some(Partition::Layer),
+            ..Recipe::default()
+        };
+        assert!(message(bp).contains("--partition"));
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("r.toml");
+        std::fs::write(&path, "epochs = 2\nlearning-rate = 3\n").unwrap();
+        let error = Recipe::read(&path).unwrap_err().to_string();
+        assert!(error.contains("line 2") && error.contains("learning-rate"), "{error}");
+    }
+}

@@ -1,0 +1,73 @@
+//! Files that appear whole or not at all.
+
+use std::fs::{self, File};
+use std::io::{self, Write};
+use std::path::Path;
+
+use crate::{Error, Result};
+
+/// Writes `path` under another name, syncs it, and renames it: whoever looks, and whenever the
+/// power fails, there is the old content or the new one.
+///
+/// # Errors
+/// [`Error::Io`]; the old file is then untouched.
+pub fn write_whole(
+    path: &Path,
+    write: impl FnOnce(&mut dyn Write) -> io::Result<()>,
+) -> Result<()> {
+    let mut name = path.file_name().unwrap_or_default().to_owned();
+    // Always the same name, so that a run that was killed leaves one such file at most.
+    name.push(".partial");
+    let partial = path.with_file_name(name);
+    let attempt = || -> io::Result<()> {
+        let mut file = io::BufWriter::new(File::create(&partial)?);
+        write(&mut file)?;
+        file.into_inner()?.sync_all()?;
+        fs::rename(&partial, path)?;
+        sync_folder(path)
+    };
+    attempt().map_err(|source| {
+        // The first error is the one to report.
+        let _ = fs::remove_file(&partial);
+        Error::io("write", path)(source)
+    })
+}
+
+/// Makes a rename last; Windows has no such call and needs none.
+fn sync_folder(path: &Path) -> io::Result<()> {
+    match path.parent() {
+        Some(folder) if cfg!(unix) => {
+            let folder = if folder.as_os_str().is_empty() { Path::new(".") } else { folder };
+            File::open(folder)?.sync_all()
+        }
+        _ => Ok(()),
+    }
+}
+
+/// Reads a text file.
+///
+/// # Errors
+/// [`Error::Io`].
+pub fn read_text(path: &Path) -> Result<String> {
+    fs::read_to_string(path).map_err(Error::io("read", path))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_failed_write_leaves_the_old_file() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("a.txt");
+        write_whole(&path, |f| f.write_all(b"old")).unwrap();
+        let fail = |f: &mut dyn Write| {
+            f.write_all(b"half of the n")?;
+            Err(io::Error::other("disk full"))
+        };
+        let message = write_whole(&path, fail).unwrap_err().to_string();
+        assert!(message.contains("a.txt") && message.contains("disk full"), "{message}");
+        assert_eq!(read_text(&path).unwrap(), "old");
+        assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 1);
+    }
+}

@@ -1,0 +1,146 @@
+//! Using a trained model: evaluation and prediction.
+
+use std::path::Path;
+
+use serde::Serialize;
+
+use crate::checkpoint;
+use crate::config::Config;
+use crate::data::Images;
+use crate::feed::{self, Feeder, Runner, Sample, StepValues};
+use crate::gpu::Gpu;
+use crate::metrics::{Scores, Vote, vote};
+use crate::ops::AdamW;
+use crate::program::{self, Built, Routine, Setup};
+use crate::run::{self, ModelInfo};
+use crate::session::{Options, Session};
+use crate::{Error, Result};
+
+/// A model on a device, ready for a set of images.
+pub struct Inference<'a> {
+    session: Session,
+    built: Built,
+    routine: Routine,
+    feeder: Feeder<'a>,
+    images: &'a Images,
+    classes: usize,
+}
+
+/// What the model says of one image.
+#[derive(Clone, PartialEq, Debug, Serialize)]
+pub struct Prediction {
+    /// Index of the class.
+    pub class: usize,
+    /// Its name.
+    pub label: String,
+    /// Its share of the softmax over the scores that the vote compares.
+    pub probability: f64,
+    /// Goodness of each class, for each block; the logits for a network trained by
+    /// backpropagation.
+    pub goodness: Vec<Vec<f32>>,
+    /// The scores that the vote compares.
+    pub logits: Vec<f32>,
+}
+
+impl<'a> Inference<'a> {
+    /// Reads a model and makes it ready to look at `images`, `batch` at a time.
+    ///
+    /// # Errors
+    /// [`Error::Corrupt`] if the file is no model or of another architecture than it says,
+    /// [`Error::Usage`] if the images have another size than the model's.
+    pub fn new(gpu: &Gpu, model: &Path, images: &'a Images, batch: usize) -> Result<Self> {
+        let (arrays, info) = run::read_model(model)?;
+        let [h, w, c] = info.image;
+        if (images.height, images.width, images.channels) != (h, w, c) {
+            return Err(Error::Usage(format!(
+                "{} takes images of {h}×{w}×{c}, but these are {}×{}×{}",
+                model.display(),
+                images.height,
+                images.width,
+                images.channels
+            )));
+        }
+        if images.is_empty() {
+            return Err(Error::Usage("there are no images to look at".into()));
+        }
+        let config = Config::resolve(info.config)?;
+        let classes = info.classes.len();
+        let setup = Setup {
+            image: feed::image_shape(images),
+            normalize: feed::normalize(&info.normalization, c)?,
+            train: None,
+            eval: Some(feed::plan_feed(gpu, images, batch.clamp(1, images.len()))),
+            adamw: AdamW { beta1: 0.0, beta2: 0.0, eps: 0.0, weight_decay: 0.0 },
+        };
+        let built = program::build(&config.network(classes), &setup)?;
+        let missing = || Error::Model("the program has no routine to evaluate".into());
+        let routine = built.eval.clone().ok_or_else(missing)?;
+        let mut session = Session::new(gpu, built.program.clone(), Options::default())?;
+        checkpoint::write_device(&mut session, &built, false, &arrays, model)?;
+        let feeder = Feeder::new(&session, &routine, images);
+        Ok(Self { session, built, routine, feeder, images, classes })
+    }
+
+    /// Accuracy and loss over all images.
+    ///
+    /// # Errors
+    /// As [`feed::evaluate`].
+    pub fn evaluate(&mut self) -> Result<Scores> {
+        feed::evaluate(&mut self.session, &self.built, &self.routine, &self.feeder)
+    }
+
+    /// A prediction for each image; `info` is the model's.
+    ///
+    /// # Errors
+    /// [`Error::Gpu`], or [`Error::Model`] if a score is not a number.
+    pub fn predict(&mut self, info: &ModelInfo, which: Vote) -> Result<Vec<Prediction>> {
+        let mut predictions = Vec::new();
+        let all: Vec<_> = (0..self.images.len() as u32).map(Sample::plain).collect();
+        for samples in all.chunks(self.routine.batch) {
+            self.feeder.bring(&self.session, samples, StepValues::default());
+            let mut runner = Runner::new(&self.routine);
+            runner.run(&mut self.session, samples.len(), |_, _| Ok(()))?;
+            runner.finish(&mut self.session, |_, _| Ok(()))?;
+            let scores = self.routine.scores.clone();
+            let blocks: Vec<Vec<f32>> =
+                scores.into_iter().map(|id| self.session.read(id)).collect::<Result<_>>()?;
+            for image in 0..samples.len() {
+                let rows = image * self.classes..(image + 1) * self.classes;
+                let goodness = blocks.iter().map(|b| b[rows.clone()].to_vec()).collect();
+                predictions.push(decide(goodness, which, &info.classes)?);
+            }
+        }
+        Ok(predictions)
+    }
+}
+
+fn decide(goodness: Vec<Vec<f32>>, which: Vote, classes: &[String]) -> Result<Prediction> {
+    let logits = vote(&goodness, which);
+    if let Some(value) = logits.iter().find(|v| !v.is_finite()) {
+        return Err(Error::Model(format!("a score is {value}; these weights are of no use")));
+    }
+    let class =
+        (0..logits.len()).rev().max_by(|a, b| logits[*a].total_cmp(&logits[*b])).unwrap_or(0);
+    let largest = f64::from(logits[class]);
+    let total: f64 = logits.iter().map(|v| (f64::from(*v) - largest).exp()).sum();
+    let label = classes.get(class).cloned().unwrap_or_default();
+    Ok(Prediction { class, label, probability: 1.0 / total, goodness, logits })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_largest_score_decides_and_the_first_of_equals() {
+        let classes: Vec<String> = ["a", "b", "c"].map(String::from).to_vec();
+        let goodness = vec![vec![9.0, 0.0, 0.0], vec![0.0, 1.0, 1.0]];
+        let all = decide(goodness.clone(), Vote::All, &classes).unwrap();
+        assert_eq!((all.class, all.logits), (0, vec![4.5, 0.5, 0.5]));
+        let last = decide(goodness, Vote::Last, &classes).unwrap();
+        assert_eq!((last.class, last.label.as_str()), (1, "b"));
+        let e = 1f64.exp();
+        assert!((last.probability - e / (2.0 * e + 1.0)).abs() < 1e-12);
+        assert!(decide(vec![vec![0.0, f32::NAN, 1.0]], Vote::All, &classes).is_err());
+    }
+}

@@ -1,0 +1,346 @@
+//! Run folders: what a training run leaves behind, and how it goes on after an interruption.
+//!
+//! | file | content |
+//! |---|---|
+//! | `config.toml` | the effective configuration; a recipe for the same run |
+//! | `metrics.jsonl` | a line per epoch: losses and accuracies; the same for the same seed |
+//! | `timing.jsonl` | a line per epoch: seconds and images per second |
+//! | `model.safetensors` | weights, heads, running statistics; what it takes to use them |
+//! | `state.safetensors` | all that a resumed run needs; the only file that it reads back |
+
+use std::fs::{self, OpenOptions};
+use std::io::Write;
+use std::path::{Path, PathBuf};
+use std::time::Instant;
+
+use serde::{Deserialize, Serialize};
+
+use crate::checkpoint::{self, Arrays};
+use crate::config::{Config, Recipe};
+use crate::data::{self, Dataset, Normalization};
+use crate::files::write_whole;
+use crate::gpu::Gpu;
+use crate::metrics::Scores;
+use crate::train::{Progress, Reached, StepReport, Trainer};
+use crate::{Error, Result};
+
+/// Version of our metadata; files of another one are refused.
+const FORMAT: u32 = 1;
+
+/// What a model file says of itself.
+#[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
+pub struct ModelInfo {
+    /// Version of this structure.
+    pub format: u32,
+    /// How it was trained, which says what the network is.
+    pub config: Recipe,
+    /// Height, width and channels of its images.
+    pub image: [usize; 3],
+    /// Names of the classes.
+    pub classes: Vec<String>,
+    /// How pixels are normalised.
+    pub normalization: Normalization,
+}
+
+/// What a state file says of itself.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+struct StateInfo {
+    format: u32,
+    config: Recipe,
+    progress: Progress,
+    epochs: Vec<EpochRecord>,
+}
+
+/// A line of `metrics.jsonl`.
+#[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
+pub struct EpochRecord {
+    /// From 1.
+    pub epoch: u32,
+    /// Steps since the beginning.
+    pub steps: u64,
+    /// Means over the epoch's training steps.
+    pub train: Scores,
+    /// Scores on the test images after it.
+    pub test: Scores,
+}
+
+/// A line of `timing.jsonl`.
+#[derive(Clone, PartialEq, Debug, Serialize)]
+pub struct Timing {
+    /// From 1.
+    pub epoch: u32,
+    /// Wall-clock seconds of training in this epoch, as far as this process did it.
+    pub train_seconds: f64,
+    /// Training images per second.
+    pub images_per_second: f64,
+    /// Wall-clock seconds of evaluation.
+    pub test_seconds: f64,
+}
+
+/// Hears how a run goes on.
+pub trait Observer {
+    /// Everything is ready; nothing is trained yet.
+    fn started(&mut self, trainer: &Trainer, resumed: bool);
+    /// A step is done.
+    fn step(&mut self, epoch: u32, report: &StepReport);
+    /// An epoch is done and saved.
+    fn epoch(&mut self, record: &EpochRecord, timing: &Timing);
+}
+
+/// How to run.
+#[derive(Clone, Debug)]
+pub struct RunOptions {
+    /// The run folder.
+    pub folder: PathBuf,
+    /// Go on with what is there, if anything is.
+    pub resume: bool,
+    /// Steps between checkpoints within an epoch.
+    pub save_steps: usize,
+}
+
+/// Paths in a run folder.
+struct Folder<'a>(&'a Path);
+
+impl Folder<'_> {
+    fn config(&self) -> PathBuf {
+        self.0.join("config.toml")
+    }
+    fn metrics(&self) -> PathBuf {
+        self.0.join("metrics.jsonl")
+    }
+    fn timing(&self) -> PathBuf {
+        self.0.join("timing.jsonl")
+    }
+    fn model(&self) -> PathBuf {
+        self.0.join("model.safetensors")
+    }
+    fn state(&self) -> PathBuf {
+        self.0.join("state.safetensors")
+    }
+}
+
+/// The model file of a run.
+pub fn model_path(folder: &Path) -> PathBuf {
+    Folder(folder).model()
+}
+
+/// The configuration of a run.
+///
+/// # Errors
+/// [`Error::Io`] or [`Error::Corrupt`].
+pub fn read_config(folder: &Path) -> Result<Config> {
+    Config::read(&Folder(folder).config())
+}
+
+/// The configuration to run with: the folder's own if there is one to resume, else that of
+/// `recipe`.
+///
+/// # Errors
+/// [`Error::Usage`] if the folder holds a run and `resume` is not given, or if options
+/// contradict the run.
+pub fn configure(recipe: Recipe, options: &RunOptions) -> Result<Config> {
+    let folder = Folder(&options.folder);
+    if !folder.config().exists() {
+        return Config::resolve(recipe);
+    }
+    let shown = options.folder.display();
+    if !options.resume {
+        return Err(Error::Usage(format!(
+            "{shown} already holds a run: add --resume to go on with it, or choose another --out"
+        )));
+    }
+    let config = Config::read(&folder.config())?;
+    match recipe.conflicts(&config)[..] {
+        [] => Ok(config),
+        ref names => Err(Error::Usage(format!(
+            "{shown} was begun with another --{}: leave the option out to resume it, or choose another --out",
+            names.join(", --").replace('_', "-")
+        ))),
+    }
+}
+
+/// Trains, from the beginning or from the last checkpoint, and leaves a complete run folder.
+///
+/// # Errors
+/// Everything that loading, building, training and saving can meet; [`Error::Stopped`] once
+/// training has begun, saying what is kept.
+pub fn train(
+    gpu: &Gpu,
+    config: &Config,
+    options: &RunOptions,
+    observer: &mut dyn Observer,
+) -> Result<Vec<EpochRecord>> {
+    let dataset = data::load(&config.request())?;
+    let network = config.network(dataset.classes.len());
+    let trainer = Trainer::new(gpu, &network, &dataset, config.training())?;
+    let mut run = Run {
+        folder: Folder(&options.folder),
+        config,
+        dataset: &dataset,
+        trainer,
+        records: Vec::new(),
+        saved: None,
+    };
+    fs::create_dir_all(&options.folder).map_err(Error::io("create", &options.folder))?;
+    let resumed = options.resume && run.folder.state().exists();
+    if resumed {
+        run.resume()?;
+    } else {
+        let text = config.to_toml()?;
+        write_whole(&run.folder.config(), |file| file.write_all(text.as_bytes()))?;
+    }
+    observer.started(&run.trainer, resumed);
+    let result = run.go(options.save_steps.max(1), observer);
+    result.map_err(|source| run.stopped(source))?;
+    Ok(run.records)
+}
+
+struct Run<'a> {
+    folder: Folder<'a>,
+    config: &'a Config,
+    dataset: &'a Dataset,
+    trainer: Trainer<'a>,
+    records: Vec<EpochRecord>,
+    /// Epoch and step of the last checkpoint.
+    saved: Option<(u32, usize)>,
+}
+
+impl Run<'_> {
+    fn go(&mut self, save_steps: usize, observer: &mut dyn Observer) -> Result<()> {
+        while !self.trainer.finished() {
+            let (start, first) = (Instant::now(), self.trainer.progress().step);
+            let epoch = self.trainer.epoch() + 1;
+            let train = loop {
+                match self.trainer.steps(save_steps, |report| observer.step(epoch, report))? {
+                    Reached::Pause => self.save_state()?,
+                    Reached::EpochEnd(scores) => break scores,
+                }
+            };
+            let train_seconds = start.elapsed().as_secs_f64();
+            let images = (self.trainer.steps_per_epoch() - first) * self.config.batch;
+            let start = Instant::now();
+            let test = self.trainer.evaluate()?;
+            let timing = Timing {
+                epoch,
+                train_seconds,
+                images_per_second: images as f64 / train_seconds.max(1e-9),
+                test_seconds: start.elapsed().as_secs_f64(),
+            };
+            let steps = self.trainer.total_steps();
+            self.records.push(EpochRecord { epoch, steps, train, test });
+            self.save_state()?;
+            self.write_metrics()?;
+            self.save_model()?;
+            self.append_timing(&timing)?;
+            observer.epoch(&self.records[self.records.len() - 1], &timing);
+        }
+        Ok(())
+    }
+
+    /// Takes up the last checkpoint, and makes the other files agree with it.
+    fn resume(&mut self) -> Result<()> {
+        let path = self.folder.state();
+        let (arrays, info): (Arrays, StateInfo) = checkpoint::load(&path)?;
+        if info.format != FORMAT || info.config != portable(self.config) {
+            return Err(Error::corrupt(
+                &path,
+                "this state is of another run than config.toml describes",
+            ));
+        }
+        if info.epochs.len() != info.progress.epoch as usize {
+            return Err(Error::corrupt(&path, "its history does not match its progress"));
+        }
+        self.trainer.restore(&arrays, &info.progress, &path)?;
+        self.records = info.epochs;
+        self.saved = Some((info.progress.epoch, info.progress.step));
+        self.write_metrics()?;
+        if self.trainer.finished() {
+            self.save_model()?;
+        }
+        Ok(())
+    }
+
+    fn save_state(&mut self) -> Result<()> {
+        let arrays = self.trainer.arrays(true)?;
+        let progress = self.trainer.progress();
+        let at = (progress.epoch, progress.step);
+        let info = StateInfo {
+            format: FORMAT,
+            config: portable(self.config),
+            progress,
+            epochs: self.records.clone(),
+        };
+        checkpoint::save(&self.folder.state(), &arrays, &info)?;
+        self.saved = Some(at);
+        Ok(())
+    }
+
+    fn save_model(&mut self) -> Result<()> {
+        let images = &self.dataset.test;
+        let info = ModelInfo {
+            format: FORMAT,
+            config: portable(self.config),
+            image: [images.height, images.width, images.channels],
+            classes: self.dataset.classes.clone(),
+            normalization: self.trainer.normalization().clone(),
+        };
+        checkpoint::save(&self.folder.model(), &self.trainer.arrays(false)?, &info)
+    }
+
+    fn write_metrics(&self) -> Result<()> {
+        let path = self.folder.metrics();
+        write_whole(&path, |file| self.records.iter().try_for_each(|r| json_line(file, r)))
+    }
+
+    /// Times are of interest, not of importance: they are appended, not rewritten.
+    fn append_timing(&self, timing: &Timing) -> Result<()> {
+        let path = self.folder.timing();
+        let file = OpenOptions::new().create(true).append(true).open(&path);
+        file.and_then(|mut file| json_line(&mut file, timing)).map_err(Error::io("write", &path))
+    }
+
+    fn stopped(&self, source: Error) -> Error {
+        let folder = self.folder.0.display();
+        let kept = match self.saved {
+            Some((epoch, 0)) => format!("{folder} keeps the checkpoint after epoch {epoch}"),
+            Some((epoch, step)) => {
+                format!("{folder} keeps the checkpoint of epoch {}, step {step}", epoch + 1)
+            }
+            None => format!("no checkpoint was reached; {folder} holds the configuration only"),
+        };
+        Error::Stopped { source: Box::new(source), kept }
+    }
+}
+
+/// The configuration without what is true on this machine only.
+fn portable(config: &Config) -> Recipe {
+    Recipe { data: None, ..config.recipe() }
+}
+
+fn json_line(file: &mut (impl Write + ?Sized), value: &impl Serialize) -> std::io::Result<()> {
+    let line = serde_json::to_string(value)?;
+    writeln!(file, "{line}")
+}
+
+/// Reads a model file and what it says of itself.
+///
+/// # Errors
+/// [`Error::Io`] or [`Error::Corrupt`].
+pub fn read_model(path: &Path) -> Result<(Arrays, ModelInfo)> {
+    let (arrays, info): (Arrays, ModelInfo) = checkpoint::load(path)?;
+    let [h, w, c] = info.image;
+    let sane = info.format == FORMAT
+        && (1..=4096).contains(&h)
+        && (1..=4096).contains(&w)
+        && matches!(c, 1 | 3)
+        && info.classes.len() >= 2;
+    if !sane {
+        let problem = format!(
+            "its metadata (format {}, {h}×{w}×{c} images, {} classes) is not of this version of sff",
+            info.format,
+            info.classes.len()
+        );
+        return Err(Error::corrupt(path, problem));
+    }
+    Ok((arrays, info))
+}

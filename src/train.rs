@@ -1,0 +1,384 @@
+//! Training: epochs, learning-rate schedule, evaluation. Knows the session and the data.
+
+use std::f64::consts::PI;
+use std::path::Path;
+
+use serde::{Deserialize, Serialize};
+
+use crate::block::Network;
+use crate::checkpoint::{self, Arrays};
+use crate::data::{Dataset, Images, Normalization};
+use crate::feed::{self, Feeder, Runner, Sample, StepValues};
+use crate::gpu::Gpu;
+use crate::metrics::{Scores, Tally};
+use crate::ops::AdamW;
+use crate::program::{self, Built, Init, Routine, Setup};
+use crate::rng::{Rng, Stream, hash};
+use crate::session::{self, Session};
+use crate::{Error, Result};
+
+/// How the learning rate goes from step to step.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize, clap::ValueEnum)]
+#[serde(rename_all = "kebab-case")]
+pub enum Schedule {
+    /// Half a cosine, down to 0 at the last step.
+    Cosine,
+    /// Always the same.
+    Const,
+}
+
+/// How to train.
+#[derive(Clone, Copy, PartialEq, Debug)]
+pub struct Options {
+    /// Passes over the training images.
+    pub epochs: u32,
+    /// Images per step; images that do not fill a step sit an epoch out.
+    pub batch: usize,
+    /// Learning rate at the first step.
+    pub lr: f32,
+    /// AdamW's weight decay.
+    pub weight_decay: f32,
+    /// How the learning rate goes on.
+    pub schedule: Schedule,
+    /// Decides initial weights, order of the images and augmentation.
+    pub seed: u64,
+    /// Mirrors half of the training images.
+    pub flip: bool,
+    /// Shifts training images by up to this many pixels.
+    pub crop: u8,
+}
+
+impl Default for Options {
+    fn default() -> Self {
+        Self {
+            epochs: 3,
+            batch: 64,
+            lr: 3e-3,
+            weight_decay: 1e-2,
+            schedule: Schedule::Cosine,
+            seed: 0,
+            flip: false,
+            crop: 0,
+        }
+    }
+}
+
+/// Where training stands: all that a resumed run needs besides the tensors.
+#[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
+pub struct Progress {
+    /// Epochs that are finished.
+    pub epoch: u32,
+    /// Steps done in the epoch under way.
+    pub step: usize,
+    /// What those steps gave, see [`Tally::to_bits`].
+    pub tally: Vec<u64>,
+}
+
+/// What is known after a step; a few steps late.
+#[derive(Clone, Debug)]
+pub struct StepReport {
+    /// The step within the epoch, from 1.
+    pub step: usize,
+    /// Steps of an epoch.
+    pub steps: usize,
+    /// Means over the epoch so far.
+    pub scores: Scores,
+}
+
+/// What [`Trainer::steps`] did.
+#[derive(Clone, PartialEq, Debug)]
+pub enum Reached {
+    /// The number of steps asked for; the epoch goes on.
+    Pause,
+    /// The end of an epoch, with the means over its steps.
+    EpochEnd(Scores),
+}
+
+/// A network in training.
+pub struct Trainer<'a> {
+    session: Session,
+    built: Built,
+    routine: Routine,
+    eval: Routine,
+    dataset: &'a Dataset,
+    train_feeder: Feeder<'a>,
+    test_feeder: Feeder<'a>,
+    normalization: Normalization,
+    options: Options,
+    epoch: u32,
+    step: usize,
+    tally: Tally,
+    order: Vec<u32>,
+}
+
+const ADAMW: AdamW = AdamW { beta1: 0.9, beta2: 0.999, eps: 1e-8, weight_decay: 0.0 };
+
+impl<'a> Trainer<'a> {
+    /// Builds and plans the program, compiles it, and sets the initial weights.
+    ///
+    /// # Errors
+    /// [`Error::Usage`] for options that cannot work with these images, and those of
+    /// [`program::build`] and [`Session::new`].
+    pub fn new(
+        gpu: &Gpu,
+        network: &Network,
+        dataset: &'a Dataset,
+        options: Options,
+    ) -> Result<Self> {
+        check(&options, &dataset.train)?;
+        let normalization = Normalization::of(&dataset.train);
+        let image = feed::image_shape(&dataset.train);
+        let setup = Setup {
+            image,
+            normalize: feed::normalize(&normalization, image.c)?,
+            train: Some(feed::plan_feed(gpu, &dataset.train, options.batch)),
+            eval: Some(feed::plan_feed(gpu, &dataset.test, options.batch)),
+            adamw: AdamW { weight_decay: options.weight_decay, ..ADAMW },
+        };
+        let built = program::build(network, &setup)?;
+        let missing = || Error::Model("the program has no routine to train".into());
+        let routine = built.train.clone().ok_or_else(missing)?;
+        let eval = built.eval.clone().ok_or_else(missing)?;
+        let session = Session::new(gpu, built.program.clone(), session::Options::default())?;
+        initialise(&session, &built, options.seed);
+        Ok(Self {
+            train_feeder: Feeder::new(&session, &routine, &dataset.train),
+            test_feeder: Feeder::new(&session, &eval, &dataset.test),
+            tally: Tally::new(built.blocks.len()),
+            order: shuffled(&options, &dataset.train, 0),
+            session,
+            built,
+            routine,
+            eval,
+            dataset,
+            normalization,
+            options,
+            epoch: 0,
+            step: 0,
+        })
+    }
+
+    /// The session that computes.
+    pub fn session(&self) -> &Session {
+        &self.session
+    }
+
+    /// The program and its parts.
+    pub fn built(&self) -> &Built {
+        &self.built
+    }
+
+    /// How pixels are normalised.
+    pub fn normalization(&self) -> &Normalization {
+        &self.normalization
+    }
+
+    /// Epochs that are finished.
+    pub fn epoch(&self) -> u32 {
+        self.epoch
+    }
+
+    /// Whether all epochs are done.
+    pub fn finished(&self) -> bool {
+        self.epoch >= self.options.epochs
+    }
+
+    /// Steps of an epoch.
+    pub fn steps_per_epoch(&self) -> usize {
+        self.dataset.train.len() / self.options.batch
+    }
+
+    /// Steps since the beginning.
+    pub fn total_steps(&self) -> u64 {
+        u64::from(self.epoch) * self.steps_per_epoch() as u64 + self.step as u64
+    }
+
+    /// The learning rate of step `step`, counted from 0 over all epochs.
+    pub fn learning_rate(&self, step: u64) -> f32 {
+        learning_rate(&self.options, self.steps_per_epoch(), step)
+    }
+
+    /// Trains up to `limit` steps, at most to the end of the epoch. Nothing is left under way.
+    ///
+    /// # Errors
+    /// [`Error::NotFinite`] names the first block and step whose loss is not a number.
+    pub fn steps(&mut self, limit: usize, mut report: impl FnMut(&StepReport)) -> Result<Reached> {
+        let steps = self.steps_per_epoch();
+        let last = steps.min(self.step.saturating_add(limit));
+        let before = u64::from(self.epoch) * steps as u64;
+        let Self { session, built, routine, tally, options, .. } = self;
+        let (epoch, mut reported) = (self.epoch, self.step);
+        let mut runner = Runner::new(routine);
+        let mut done = |results: &[f32], images: usize| {
+            reported += 1;
+            let losses = &results[..built.blocks.len()];
+            if let Some(block) = losses.iter().position(|loss| !loss.is_finite()) {
+                return Err(Error::NotFinite {
+                    what: format!("the loss of {}", built.blocks[block]),
+                    value: losses[block],
+                    step: before + reported as u64,
+                    epoch: epoch + 1,
+                });
+            }
+            tally.add(results, images);
+            report(&StepReport { step: reported, steps, scores: tally.scores() });
+            Ok(())
+        };
+        for step in self.step..last {
+            let batch = &self.order[step * options.batch..(step + 1) * options.batch];
+            let samples: Vec<Sample> = batch
+                .iter()
+                .map(|index| {
+                    let mut rng =
+                        Rng::new(options.seed, Stream::Augment, epoch.into(), u64::from(*index));
+                    Sample::augmented(*index, options.flip, options.crop, &mut rng)
+                })
+                .collect();
+            let t = before + step as u64;
+            let correction = |beta: f32| (1.0 - f64::from(beta).powf((t + 1) as f64)) as f32;
+            let values = StepValues {
+                lr: learning_rate(options, steps, t),
+                correction1: correction(ADAMW.beta1),
+                correction2: correction(ADAMW.beta2),
+            };
+            self.train_feeder.bring(session, &samples, values);
+            runner.run(session, samples.len(), &mut done)?;
+        }
+        runner.finish(session, &mut done)?;
+        self.step = last;
+        if last < steps {
+            return Ok(Reached::Pause);
+        }
+        let scores = self.tally.scores();
+        self.start_epoch(self.epoch + 1);
+        Ok(Reached::EpochEnd(scores))
+    }
+
+    /// Trains to the end of the epoch.
+    ///
+    /// # Errors
+    /// As [`Trainer::steps`].
+    pub fn train_epoch(&mut self, mut report: impl FnMut(&StepReport)) -> Result<Scores> {
+        loop {
+            if let Reached::EpochEnd(scores) = self.steps(usize::MAX, &mut report)? {
+                return Ok(scores);
+            }
+        }
+    }
+
+    /// Scores on the test images.
+    ///
+    /// # Errors
+    /// As [`feed::evaluate`].
+    pub fn evaluate(&mut self) -> Result<Scores> {
+        feed::evaluate(&mut self.session, &self.built, &self.eval, &self.test_feeder)
+    }
+
+    /// Weights and running statistics; with `moments`, all that training goes on from.
+    ///
+    /// # Errors
+    /// [`Error::NotFinite`] if a weight is not a number, [`Error::Gpu`].
+    pub fn arrays(&mut self, moments: bool) -> Result<Arrays> {
+        let arrays = checkpoint::read_device(&mut self.session, &self.built, moments)?;
+        for (name, array) in &arrays {
+            if let Some(value) = array.values.iter().find(|v| !v.is_finite()) {
+                return Err(Error::NotFinite {
+                    what: format!("a value of {name}"),
+                    value: *value,
+                    step: self.total_steps(),
+                    epoch: self.epoch + u32::from(self.step > 0),
+                });
+            }
+        }
+        Ok(arrays)
+    }
+
+    /// Where training stands.
+    pub fn progress(&self) -> Progress {
+        Progress { epoch: self.epoch, step: self.step, tally: self.tally.to_bits() }
+    }
+
+    /// Goes on from what [`Trainer::arrays`] (with moments) and [`Trainer::progress`] gave.
+    ///
+    /// # Errors
+    /// [`Error::Corrupt`], naming `path`, if they are not of this network.
+    pub fn restore(&mut self, arrays: &Arrays, progress: &Progress, path: &Path) -> Result<()> {
+        let tally = Tally::from_bits(self.built.blocks.len(), &progress.tally);
+        let fits = progress.epoch <= self.options.epochs && progress.step < self.steps_per_epoch();
+        let (Some(tally), true) = (tally, fits) else {
+            return Err(Error::corrupt(path, "its progress is not of this run"));
+        };
+        checkpoint::write_device(&mut self.session, &self.built, true, arrays, path)?;
+        self.start_epoch(progress.epoch);
+        self.step = progress.step;
+        self.tally = tally;
+        Ok(())
+    }
+
+    fn start_epoch(&mut self, epoch: u32) {
+        self.epoch = epoch;
+        self.step = 0;
+        self.tally = Tally::new(self.built.blocks.len());
+        self.order = shuffled(&self.options, &self.dataset.train, epoch);
+    }
+}
+
+fn check(options: &Options, images: &Images) -> Result<()> {
+    let fail = |message: String| Err(Error::Usage(message));
+    let Options { epochs, batch, lr, weight_decay, .. } = *options;
+    if batch == 0 || epochs == 0 {
+        return fail("--batch and --epochs must be at least 1".into());
+    }
+    if batch > images.len() {
+        return fail(format!(
+            "a batch of {batch} is larger than the {} training images; use a smaller --batch",
+            images.len()
+        ));
+    }
+    if !(lr.is_finite() && lr > 0.0) {
+        return fail(format!("--lr must be a positive number, not {lr}"));
+    }
+    if !(weight_decay.is_finite() && weight_decay >= 0.0) {
+        return fail(format!("--weight-decay must be 0 or more, not {weight_decay}"));
+    }
+    Ok(())
+}
+
+fn learning_rate(options: &Options, steps_per_epoch: usize, step: u64) -> f32 {
+    let Options { lr, schedule, epochs, .. } = *options;
+    match schedule {
+        Schedule::Const => lr,
+        Schedule::Cosine => {
+            let all = u64::from(epochs) * steps_per_epoch as u64;
+            let done = step as f64 / all.max(1) as f64;
+            (f64::from(lr) * 0.5 * (1.0 + (PI * done).cos())) as f32
+        }
+    }
+}
+
+/// The order in which an epoch sees the images.
+fn shuffled(options: &Options, images: &Images, epoch: u32) -> Vec<u32> {
+    Rng::new(options.seed, Stream::Shuffle, epoch.into(), 0).permutation(images.len() as u32)
+}
+
+/// Sets initial weights. Each parameter draws from a stream of its own, chosen by its name, so
+/// that a layer begins alike in every partition.
+fn initialise(session: &Session, built: &Built, seed: u64) {
+    for (name, parameter) in &built.parameters {
+        let key = name.bytes().fold(0, |key, byte| hash([key, byte.into(), 0, 0]));
+        let mut rng = Rng::new(seed, Stream::Init, 0, key);
+        let mut draw = || match parameter.init {
+            Init::Constant(value) => value,
+            Init::Normal(deviation) => (rng.normal() * f64::from(deviation)) as f32,
+            Init::Uniform(bound) => ((2.0 * rng.uniform() - 1.0) * f64::from(bound)) as f32,
+        };
+        let elements = built.program.tensor(parameter.value).shape.elements();
+        let values: Vec<f32> = (0..elements).map(|_| draw()).collect();
+        session.write(parameter.value, &values);
+    }
+    for id in built.running.values() {
+        let channels = built.program.tensor(*id).shape.c;
+        let values: Vec<f32> = [0.0, 1.0].into_iter().flat_map(|v| vec![v; channels]).collect();
+        session.write(*id, &values);
+    }
+}
