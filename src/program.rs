@@ -3,7 +3,8 @@
 mod build;
 mod emit;
 
-pub use build::{Built, Feed, Init, Parameter, Routine, Setup, build};
+pub use build::{Built, Feed, Routine, Setup, build};
+pub use emit::{Init, Parameter};
 
 use std::fmt;
 

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::ops::Range;
 
 use super::Program;
-use super::emit::{Emitter, Saved};
+use super::emit::{Emitter, Init, Parameter, Saved};
 use crate::block::{Head, Layer, Network};
 use crate::ops::{AdamW, IMAGE_CHANNELS, Normalize, Op, SAMPLE_WORDS, STEP_WORDS, metrics_words};
 use crate::shape::{Layout, Shape, Window};
@@ -33,36 +33,6 @@ pub struct Setup {
     pub eval: Option<Feed>,
     /// The optimiser.
     pub adamw: AdamW,
-}
-
-/// How a parameter begins.
-#[derive(Clone, Copy, PartialEq, Debug)]
-pub enum Init {
-    /// Everywhere the same.
-    Constant(f32),
-    /// Normal with mean 0 and this standard deviation (He et al., arXiv 1502.01852).
-    Normal(f32),
-    /// Uniform between minus and plus this.
-    Uniform(f32),
-}
-
-/// A trained tensor: its value and, in a program that trains, its gradient and moments.
-#[derive(Clone, Debug)]
-pub struct Parameter {
-    /// The value.
-    pub value: TensorId,
-    /// Gradient, valid between the block's backward and its update.
-    pub grad: TensorId,
-    /// First moment.
-    pub m: TensorId,
-    /// Second moment.
-    pub v: TensorId,
-    /// The block that trains it.
-    pub block: usize,
-    /// How its values begin.
-    pub init: Init,
-    /// Its shape in files: output channels first, as torchvision has it.
-    pub file_shape: Vec<usize>,
 }
 
 /// A range of ops that runs as one submit, and the tensors through which the host talks to it.

@@ -3,13 +3,42 @@
 use std::collections::BTreeMap;
 
 use super::Program;
-use super::build::{Init, Parameter};
 use crate::block::Layer;
 use crate::ops::{AdamW, BatchNorm, Op};
 use crate::shape::{LANES, Layout, Shape, Window};
 use crate::split;
 use crate::tensor::{Kind, TensorId};
 use crate::{Error, Result};
+
+/// How a parameter begins.
+#[derive(Clone, Copy, PartialEq, Debug)]
+pub enum Init {
+    /// Everywhere the same.
+    Constant(f32),
+    /// Normal with mean 0 and this standard deviation (He et al., arXiv 1502.01852).
+    Normal(f32),
+    /// Uniform between minus and plus this.
+    Uniform(f32),
+}
+
+/// A trained tensor: its value and, in a program that trains, its gradient and moments.
+#[derive(Clone, Debug)]
+pub struct Parameter {
+    /// The value.
+    pub value: TensorId,
+    /// Gradient, valid between the block's backward and its update.
+    pub grad: TensorId,
+    /// First moment.
+    pub m: TensorId,
+    /// Second moment.
+    pub v: TensorId,
+    /// The block that trains it.
+    pub block: usize,
+    /// How its values begin.
+    pub init: Init,
+    /// Its shape in files: output channels first, as torchvision has it.
+    pub file_shape: Vec<usize>,
+}
 
 /// The slabs of one block.
 #[derive(Clone, Copy)]

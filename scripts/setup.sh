@@ -1,0 +1,40 @@
+# Sourced by the other scripts: stops on errors, goes to the top of the checkout, and installs
+# Debian or Ubuntu packages when they are asked for.
+set -euo pipefail
+cd "$(dirname "${BASH_SOURCE[0]}")/.."
+
+install_packages() {
+    if ! command -v apt-get >/dev/null; then
+        echo "please install what gives you: $* (there is no apt-get here)" >&2
+        exit 2
+    fi
+    local sudo=""
+    [ "$(id -u)" -eq 0 ] || sudo=sudo
+    echo "installing $*"
+    $sudo apt-get update -qq
+    DEBIAN_FRONTEND=noninteractive $sudo apt-get install -y -qq "$@" >/dev/null
+}
+
+require_rust() {
+    if ! command -v cargo >/dev/null; then
+        echo "Rust is missing: install it from https://rustup.rs, then run this again" >&2
+        exit 2
+    fi
+    # Some crates link with the system's C toolchain.
+    command -v cc >/dev/null || install_packages gcc libc6-dev
+}
+
+# A software driver, only where there is no device at all.
+require_device() {
+    target/release/sff devices >/dev/null 2>&1 || install_packages libvulkan1 mesa-vulkan-drivers
+    target/release/sff devices
+}
+
+require_fashion_mnist() {
+    local folder
+    for folder in datasets/fashion-mnist /usr/share/datasets/fashion-mnist; do
+        [ -e "$folder/train-images-idx3-ubyte.gz" ] && return
+        [ -e "$folder/train-images-idx3-ubyte" ] && return
+    done
+    install_packages dataset-fashion-mnist
+}
