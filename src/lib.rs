@@ -38,7 +38,7 @@
 //!   alive at the same time share bytes.
 //! - [`kernel::lower`] turns each op into dispatches of the kernels in `shaders/`, and
 //!   [`session::Session`] makes all of it real on a [`gpu::Gpu`].
-//! - [`reference`] gives the same ops their meaning in f64 on the CPU; tests compare the two.
+//! - [`mod@reference`] gives the same ops their meaning in f64 on the CPU; tests compare the two.
 //! - [`train::Trainer`] runs epochs; [`run`] adds a folder with checkpoints; [`infer`] uses what
 //!   came out.
 //!
