@@ -318,29 +318,39 @@ impl Run<'_> {
         }
         assert!(expected.is_empty(), "{}: never written: {expected:?}", self.label);
         assert_eq!(blocks, routine.scores.len(), "{}: updates", self.label);
-        let golden: Vec<_> = routine
-            .scores
-            .iter()
-            .enumerate()
-            .map(|(b, id)| self.golden(&self.scores_key(b), *id))
-            .collect();
+        let golden: Vec<_> = (0..blocks).map(|block| self.scores(routine, block).1).collect();
         self.compare_metrics(routine, &golden, self.bounds.forward);
     }
 
-    fn scores_key(&self, block: usize) -> String {
+    /// The scores of a block in training: logits, or scaled goodness.
+    fn scores(&self, routine: &Routine, block: usize) -> (String, Vec<f64>) {
         let logits = format!("b{block}.logits");
-        if self.case.has(&logits) { logits } else { format!("b{block}.g") }
+        if self.case.has(&logits) {
+            let golden = self.golden(&logits, routine.scores[block]);
+            return (logits, golden);
+        }
+        self.scaled_goodness(routine, block, "g")
+    }
+
+    /// The file has the goodness before it is scaled.
+    fn scaled_goodness(&self, routine: &Routine, block: usize, what: &str) -> (String, Vec<f64>) {
+        let (key, scale) = (format!("b{block}.{what}"), self.case.setting("scale"));
+        let goodness = self.golden(&key, routine.scores[block]);
+        (key, goodness.into_iter().map(|g| scale * g).collect())
     }
 
     /// What forward must give: blocks' inputs, outputs before and after layer norm, and scores.
     fn expected_maps(&self, routine: &Routine) -> Expected {
         let mut expected = Expected::new();
-        let mut expect = |key: String, id: TensorId| {
-            let golden = self.golden(&key, id);
+        let mut expect = |id: TensorId, (key, golden): (String, Vec<f64>)| {
             expected.entry(id).or_default().push(("forward", key, golden));
         };
+        let map = |id: TensorId, key: String| {
+            let golden = self.golden(&key, id);
+            (key, golden)
+        };
         for (block, (input, n)) in routine.maps.iter().enumerate() {
-            expect(self.scores_key(block), routine.scores[block]);
+            expect(routine.scores[block], self.scores(routine, block));
             // The raw output is what layer norm reads; a linear head has none.
             let ops = &self.built.program.ops()[routine.ops.clone()];
             let raw = ops.iter().find_map(|op| match op {
@@ -348,11 +358,11 @@ impl Run<'_> {
                 _ => None,
             });
             if let Some(h) = raw {
-                expect(format!("b{block}.h"), h);
-                expect(format!("b{block}.n"), *n);
+                expect(h, map(h, format!("b{block}.h")));
+                expect(*n, map(*n, format!("b{block}.n")));
             }
             if block > 0 {
-                expect(format!("b{block}.in"), *input);
+                expect(*input, map(*input, format!("b{block}.in")));
             }
         }
         expected
@@ -455,9 +465,9 @@ impl Run<'_> {
         assert_eq!(scores.len(), blocks);
         let mut golden = Vec::new();
         for (block, got) in scores.iter().enumerate() {
-            let key = format!("b{block}.g_eval");
-            golden.push(self.golden(&key, routine.scores[block]));
-            self.compare(("evaluation", &key), (got, &golden[block]), bound);
+            let (key, expected) = self.scaled_goodness(routine, block, "g_eval");
+            self.compare(("evaluation", &key), (got, &expected), bound);
+            golden.push(expected);
         }
         for (key, vote) in
             [("votes.all", vote(&scores)), ("votes.last", vote(&scores[blocks - 1..]))]
