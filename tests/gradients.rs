@@ -1,0 +1,257 @@
+//! Gradients of whole programs: central differences of the losses in the f64 reference, the
+//! wall between blocks, and every op of such a program on the device.
+
+mod common;
+
+use std::collections::BTreeMap;
+
+use common::{Pair, gpu};
+use sff::block::{Block, Head, Layer, Network};
+use sff::kernel::Tiles;
+use sff::ops::{AdamW, BatchNorm, Normalize, Op, SAMPLE_WORDS};
+use sff::program::{Built, Feed, Routine, Setup, build};
+use sff::reference::Reference;
+use sff::rng::{Rng, Stream};
+use sff::session::{Options, Session};
+use sff::shape::{Shape, Window};
+use sff::tensor::TensorId;
+
+const BATCH: usize = 3;
+const CLASSES: usize = 5;
+/// An image of odd size.
+const IMAGE: Shape = Shape::new(1, 11, 9, 3);
+/// Images that are kept on the device: more than a batch.
+const RESIDENT: usize = 7;
+
+fn conv(name: &str, out: usize, window: Window, bias: bool) -> Layer {
+    Layer::Conv2d { name: name.to_owned(), out, window, bias }
+}
+
+fn batch_norm(name: &str, relu: bool) -> Layer {
+    let norm = BatchNorm { eps: 1e-3, momentum: 0.2, relu };
+    Layer::BatchNorm { name: name.to_owned(), norm }
+}
+
+/// Convolutions with and without bias and stride, batch norm with and without ReLU, a max pool,
+/// residuals with and without a convolution in the shortcut.
+fn stages() -> [Vec<Layer>; 2] {
+    [
+        vec![
+            conv("stem", 6, Window::same(3, 1), true),
+            Layer::Relu,
+            Layer::Residual {
+                body: vec![
+                    conv("a1", 5, Window::same(1, 1), false),
+                    batch_norm("a1n", true),
+                    conv("a2", 6, Window::same(3, 1), true),
+                ],
+                shortcut: vec![],
+            },
+            Layer::MaxPool(Window { kernel: 3, stride: 2, pad: 1 }),
+        ],
+        vec![
+            // First in its block: nothing needs the gradient of its input.
+            Layer::Residual {
+                body: vec![
+                    conv("b1", 7, Window::same(3, 2), false),
+                    batch_norm("b1n", false),
+                    Layer::Relu,
+                    conv("b2", 9, Window::same(3, 1), false),
+                ],
+                shortcut: vec![
+                    conv("down", 9, Window { kernel: 1, stride: 2, pad: 0 }, false),
+                    batch_norm("downn", false),
+                ],
+            },
+            Layer::Relu,
+            conv("last", 4, Window::same(1, 1), false),
+            batch_norm("lastn", true),
+        ],
+    ]
+}
+
+fn network(head: Head) -> Network {
+    let block = |(name, layers): (&str, Vec<Layer>)| Block { name: name.to_owned(), layers };
+    let [first, second] = stages();
+    let blocks = match head {
+        Head::Goodness { .. } => vec![block(("first", first)), block(("second", second))],
+        Head::Linear => vec![block(("whole", [first, second].concat()))],
+    };
+    Network { blocks, head, classes: CLASSES }
+}
+
+const GOODNESS: Head = Head::Goodness { kernel: 3, scale: 0.8 };
+
+fn compile(head: Head) -> Built {
+    let feed = Some(Feed { batch: BATCH, resident: RESIDENT });
+    let setup = Setup {
+        image: IMAGE,
+        normalize: Normalize { mean: [0.4, 0.5, 0.6, 0.0], std: [0.2, 0.3, 0.25, 1.0] },
+        train: feed,
+        eval: feed,
+        adamw: AdamW { beta1: 0.9, beta2: 0.99, eps: 1e-8, weight_decay: 0.1 },
+    };
+    build(&network(head), &setup).unwrap()
+}
+
+/// Values of everything that the host writes: floats, and words.
+struct Inputs {
+    floats: BTreeMap<TensorId, Vec<f32>>,
+    words: BTreeMap<TensorId, Vec<u32>>,
+}
+
+impl Inputs {
+    fn new(built: &Built) -> Self {
+        let mut inputs = Self { floats: BTreeMap::new(), words: BTreeMap::new() };
+        let mut rng = Rng::new(1, Stream::Init, 0, 0);
+        for routine in [&built.train, &built.eval].into_iter().flatten() {
+            let mut words = |id: TensorId, value: &mut dyn FnMut(usize) -> u32| {
+                let count = built.program.tensor(id).shape.elements();
+                inputs.words.insert(id, (0..count).map(value).collect());
+            };
+            words(routine.pixels, &mut |_| rng.next_u64() as u32);
+            words(routine.all_labels, &mut |i| (i * 3 % CLASSES) as u32);
+            // One image is mirrored, one shifted, one is as it is.
+            let augment = [1 | 128 << 8 | 128 << 16, 129 << 8 | 126 << 16, 128 << 8 | 128 << 16];
+            words(routine.samples, &mut |i| match i % SAMPLE_WORDS {
+                0 => (i * 2 % RESIDENT) as u32,
+                _ => augment[i / SAMPLE_WORDS],
+            });
+            let step = [3e-3, 0.3, 0.02, BATCH as f32 - 1.0].map(f32::to_bits);
+            words(routine.step, &mut |i| step[i]);
+        }
+        let floats = &mut inputs.floats;
+        // No exact zeros: a batch norm's gamma and beta of zero would put whole maps on the kink
+        // of the ReLU.
+        let mut values = |id: TensorId| -> Vec<f32> {
+            let count = built.program.tensor(id).shape.elements();
+            (0..count).map(|_| rng.normal() as f32 * 0.5).collect()
+        };
+        for p in built.parameters.values() {
+            floats.insert(p.value, values(p.value));
+            // Moments as of a step in the middle: at the first one, a weight moves by the sign
+            // of its gradient, however small.
+            floats.insert(p.m, values(p.m));
+            floats.insert(p.v, values(p.v).iter().map(|v| v * v + 0.01).collect());
+        }
+        for id in built.running.values() {
+            floats.insert(*id, values(*id).iter().map(|v| v.abs() + 0.1).collect());
+        }
+        inputs
+    }
+
+    /// All ops of a routine in the reference, with `nudge` added to one value of a parameter.
+    fn run<'a>(
+        &self,
+        built: &'a Built,
+        routine: &Routine,
+        nudge: Option<(TensorId, usize, f64)>,
+    ) -> Reference<'a> {
+        let mut reference = Reference::new(built.program.tensors());
+        for (id, values) in &self.floats {
+            let mut values: Vec<f64> = values.iter().map(|v| f64::from(*v)).collect();
+            if let Some((_, at, by)) = nudge.filter(|(nudged, ..)| nudged == id) {
+                values[at] += by;
+            }
+            reference.set(*id, values);
+        }
+        for (id, words) in &self.words {
+            let float = |word: &u32| f64::from(f32::from_bits(*word));
+            let integer = |word: &u32| f64::from(*word);
+            let is_step = *id == routine.step;
+            let values = words.iter().map(|w| if is_step { float(w) } else { integer(w) });
+            reference.set(*id, values.collect());
+        }
+        built.program.ops()[routine.ops.clone()].iter().for_each(|op| reference.run(op));
+        reference
+    }
+}
+
+fn mean(values: &[f64]) -> f64 {
+    values.iter().sum::<f64>() / values.len() as f64
+}
+
+/// Central differences of each block's loss, for some values of each parameter.
+fn check_gradients(head: Head) {
+    /// Far above the rounding of f64 and far below the distance to most kinks.
+    const NUDGE: f64 = 1e-6;
+    let built = compile(head);
+    let inputs = Inputs::new(&built);
+    let train = built.train.as_ref().unwrap();
+    let gradients = inputs.run(&built, train, None);
+    let mut rng = Rng::new(2, Stream::Init, 0, 0);
+    for (name, p) in &built.parameters {
+        let gradient = gradients.get(p.grad);
+        let largest = gradient.iter().fold(0.0f64, |m, g| m.max(g.abs()));
+        assert!(largest > 1e-4, "{name}: a gradient of nothing tests nothing");
+        for _ in 0..6 {
+            let at = rng.below(gradient.len() as u64) as usize;
+            let loss = |by: f64| {
+                let reference = inputs.run(&built, train, Some((p.value, at, by)));
+                mean(reference.get(train.losses[p.block]))
+            };
+            let slope = (loss(NUDGE) - loss(-NUDGE)) / (2.0 * NUDGE);
+            let off = (slope - gradient[at]).abs() / largest;
+            assert!(off <= 1e-6, "{name}[{at}] is {}, not {slope}: off by {off:.1e}", gradient[at]);
+        }
+    }
+}
+
+#[test]
+fn gradients_of_blocks_match_central_differences() {
+    check_gradients(GOODNESS);
+}
+
+#[test]
+fn gradients_of_backpropagation_match_central_differences() {
+    check_gradients(Head::Linear);
+}
+
+#[test]
+fn no_gradient_crosses_the_wall_between_blocks() {
+    let built = compile(GOODNESS);
+    let inputs = Inputs::new(&built);
+    let train = built.train.as_ref().unwrap();
+    let nudged = |name: &str| {
+        let id = built.parameters[name].value;
+        inputs.run(&built, train, Some((id, 0, 0.5)))
+    };
+    // The head of the second block changes its own gradients, not those of the first.
+    let (plain, head) = (inputs.run(&built, train, None), nudged("aux.1.weight"));
+    for (name, p) in &built.parameters {
+        let same = plain.get(p.grad) == head.get(p.grad);
+        assert_eq!(same, p.block == 0, "{name}");
+    }
+    // Values do cross: they are the next block's input.
+    let stem = nudged("stem.weight");
+    assert_ne!(plain.get(train.losses[1]), stem.get(train.losses[1]));
+}
+
+/// Every op of both routines on the device against the reference.
+fn check_on_device(head: Head) {
+    let gpu = gpu();
+    let built = compile(head);
+    let inputs = Inputs::new(&built);
+    for tiles in [Tiles::CPU, Tiles::GPU] {
+        let options = Options { tiles: Some(tiles), checked: true };
+        let mut pair = Pair::new(Session::new(&gpu, built.program.clone(), options).unwrap());
+        inputs.floats.iter().for_each(|(id, values)| pair.set(*id, values));
+        inputs.words.iter().for_each(|(id, values)| pair.set_words(*id, values));
+        let mut updates = 0;
+        for (index, op) in built.program.ops().iter().enumerate() {
+            pair.step(index, &format!("{head:?}, {tiles:?}, op {index}"));
+            updates += usize::from(matches!(op, Op::AdamW { .. }));
+        }
+        assert_eq!(updates, built.blocks.len());
+    }
+}
+
+#[test]
+fn every_op_of_a_goodness_program_matches_on_the_device() {
+    check_on_device(GOODNESS);
+}
+
+#[test]
+fn every_op_of_a_backpropagation_program_matches_on_the_device() {
+    check_on_device(Head::Linear);
+}

@@ -1,0 +1,223 @@
+//! Every kernel that a program can need, without a device: it is valid WGSL, translates to every
+//! backend's language, and agrees with its Rust side on parameters and operands.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::Path;
+
+use naga::back::{hlsl, msl, spv};
+use naga::valid::{Capabilities, ModuleInfo, ValidationFlags, Validator};
+use sff::block::{Block, Head, Layer, Network};
+use sff::kernel::{Dispatch, Kernel, Tiles, lower};
+use sff::ops::{AdamW, BatchNorm, Normalize, Op};
+use sff::program::{Feed, Program, Setup, build};
+use sff::shaders::{Reflection, compose};
+use sff::shape::{Shape, Window};
+
+/// Storage buffers that WebGPU guarantees to a shader stage.
+const MAX_STORAGE_BINDINGS: usize = 8;
+
+/// Lists the variants of [`Op`]; the compiler sees to it that none is missing.
+macro_rules! variants {
+    ($($variant:ident),* $(,)?) => {
+        const VARIANTS: &[&str] = &[$(stringify!($variant)),*];
+
+        fn variant(op: &Op) -> &'static str {
+            match op {
+                $(Op::$variant { .. } => stringify!($variant)),*
+            }
+        }
+    };
+}
+
+variants![
+    Input,
+    Conv2d,
+    Conv2dDgrad,
+    Conv2dWgrad,
+    BiasGrad,
+    BatchNorm,
+    BatchNormEval,
+    BatchNormGrad,
+    Relu,
+    ReluGrad,
+    Add,
+    MaxPool,
+    MaxPoolGrad,
+    GlobalAvgPool,
+    GlobalAvgPoolGrad,
+    LayerNorm,
+    LayerNormGrad,
+    Goodness,
+    GoodnessGrad,
+    CrossEntropy,
+    AdamW,
+    Metrics,
+];
+
+/// Convolutions with and without bias, every use of batch norm and ReLU, pools, and residuals
+/// with and without a shortcut; names begin with `prefix`.
+fn layers(prefix: &str, channels: usize) -> Vec<Layer> {
+    let conv = |name: &str, window, bias| {
+        let name = format!("{prefix}.{name}");
+        Layer::Conv2d { name, out: channels, window, bias }
+    };
+    let batch_norm = |name: &str, relu| {
+        let norm = BatchNorm { eps: 1e-5, momentum: 0.1, relu };
+        Layer::BatchNorm { name: format!("{prefix}.{name}"), norm }
+    };
+    let body = vec![conv("2", Window::same(3, 1), false), batch_norm("2n", false)];
+    vec![
+        conv("0", Window::same(1, 1), true),
+        batch_norm("0n", true),
+        conv("1", Window::same(3, 2), false),
+        Layer::Relu,
+        Layer::Residual { body, shortcut: vec![] },
+        Layer::MaxPool(Window { kernel: 2, stride: 2, pad: 0 }),
+        Layer::Residual {
+            body: vec![conv("3", Window::same(1, 1), true)],
+            shortcut: vec![conv("4", Window::same(1, 1), false)],
+        },
+    ]
+}
+
+/// Programs that together have every op, with widths that clamp the register tiles in every
+/// combination.
+fn catalogue() -> Vec<Program> {
+    const WIDTHS: [usize; 6] = [1, 4, 8, 12, 64, 100];
+    const HEADS: [Head; 2] = [Head::Goodness { kernel: 3, scale: 1.0 }, Head::Linear];
+    let pairs = |channels| WIDTHS.map(|classes| (channels, classes.max(2)));
+    let widths = WIDTHS.into_iter().flat_map(pairs);
+    widths
+        .flat_map(|(channels, classes)| HEADS.map(|head| program(channels, classes, head)))
+        .collect()
+}
+
+fn program(channels: usize, classes: usize, head: Head) -> Program {
+    let feed = Some(Feed { batch: 5, resident: 8 });
+    let setup = Setup {
+        image: Shape::new(1, 16, 16, channels.min(4)),
+        normalize: Normalize { mean: [0.0; 4], std: [1.0; 4] },
+        train: feed,
+        eval: feed,
+        adamw: AdamW { beta1: 0.9, beta2: 0.999, eps: 1e-8, weight_decay: 0.01 },
+    };
+    let names: &[&str] = if head == Head::Linear { &["b0"] } else { &["b0", "b1"] };
+    let block = |name: &&str| Block { name: (*name).to_owned(), layers: layers(name, channels) };
+    let network = Network { blocks: names.iter().map(block).collect(), head, classes };
+    build(&network, &setup).unwrap().program
+}
+
+/// One dispatch of each kernel, and of each set of operands that it is given.
+fn dispatches(programs: &[Program]) -> BTreeMap<(Kernel, Vec<&'static str>), Dispatch> {
+    let mut found = BTreeMap::new();
+    for program in programs {
+        for op in program.ops() {
+            for tiles in [Tiles::CPU, Tiles::GPU] {
+                for dispatch in lower(op, program.tensors(), tiles) {
+                    let names = dispatch.operands.iter().map(|(name, _)| *name).collect();
+                    found.insert((dispatch.kernel.clone(), names), dispatch);
+                }
+            }
+        }
+    }
+    found
+}
+
+fn label(kernel: &Kernel) -> String {
+    format!("{}.{} {:?}", kernel.file, kernel.entry, kernel.definitions)
+}
+
+#[test]
+fn the_catalogue_has_every_op() {
+    let programs = catalogue();
+    let ops: Vec<&Op> = programs.iter().flat_map(Program::ops).collect();
+    let variants: BTreeSet<_> = ops.iter().map(|op| variant(op)).collect();
+    assert_eq!(variants, VARIANTS.iter().copied().collect());
+    let names: BTreeSet<_> = ops.iter().map(|op| op.name()).collect();
+    assert_eq!(names.len(), VARIANTS.len(), "two ops share a name: {names:?}");
+}
+
+#[test]
+fn rust_and_wgsl_agree_on_parameters_and_operands() {
+    let dispatches = dispatches(&catalogue());
+    for ((kernel, names), dispatch) in &dispatches {
+        let label = label(kernel);
+        let wgsl = compose(kernel.file, &kernel.definitions).unwrap();
+        let reflection = Reflection::new(&label, &wgsl, kernel.entry).unwrap();
+        let members: Vec<_> =
+            dispatch.members.iter().map(|(n, at, size)| ((*n).to_owned(), *at, *size)).collect();
+        let params: Vec<_> = reflection
+            .params
+            .iter()
+            .map(|(name, at, size)| (name.clone(), *at as usize, *size as usize))
+            .collect();
+        assert_eq!(members, params, "{label}");
+        assert_eq!(dispatch.params.len(), reflection.params_size as usize, "{label}");
+        let (uniforms, storage): (Vec<_>, Vec<_>) =
+            reflection.bindings.iter().partition(|b| b.uniform);
+        assert_eq!(uniforms.len(), 1, "{label}");
+        assert!(storage.len() <= MAX_STORAGE_BINDINGS, "{label}: {storage:?}");
+        let variables: BTreeSet<_> = storage.iter().map(|b| b.name.as_str()).collect();
+        assert_eq!(variables, names.iter().copied().collect(), "{label}");
+        assert_eq!(names.len(), storage.len(), "{label}: an operand is given twice");
+    }
+}
+
+#[test]
+fn every_kernel_translates_to_every_backend() {
+    let kernels: BTreeSet<_> = dispatches(&catalogue()).into_keys().map(|(k, _)| k).collect();
+    for kernel in &kernels {
+        let label = label(kernel);
+        let wgsl = compose(kernel.file, &kernel.definitions).unwrap();
+        let module = naga::front::wgsl::parse_str(&wgsl)
+            .unwrap_or_else(|e| panic!("{label}: {}", e.emit_to_string(&wgsl)));
+        let info = Validator::new(ValidationFlags::all(), Capabilities::empty())
+            .validate(&module)
+            .unwrap_or_else(|e| panic!("{label}: {}", e.emit_to_string(&wgsl)));
+        translate(&label, kernel.entry, &module, &info);
+    }
+    println!("{} kernels", kernels.len());
+}
+
+/// Translates one entry point for Vulkan, Metal and DirectX.
+fn translate(label: &str, entry: &str, module: &naga::Module, info: &ModuleInfo) {
+    let stage = naga::ShaderStage::Compute;
+    let pipeline = spv::PipelineOptions { shader_stage: stage, entry_point: entry.to_owned() };
+    let words = spv::write_vec(module, info, &spv::Options::default(), Some(&pipeline))
+        .unwrap_or_else(|e| panic!("{label}: SPIR-V: {e}"));
+    assert!(words.len() > 5, "{label}: SPIR-V is no more than a header");
+
+    let pipeline =
+        msl::PipelineOptions { entry_point: Some((stage, entry.to_owned())), ..Default::default() };
+    let (metal, translated) = msl::write_string(module, info, &msl::Options::default(), &pipeline)
+        .unwrap_or_else(|e| panic!("{label}: MSL: {e}"));
+    let names: Vec<_> = translated.entry_point_names.into_iter().map(Result::unwrap).collect();
+    assert!(names.iter().any(|name| metal.contains(name)), "{label}: MSL has none of {names:?}");
+
+    let pipeline = hlsl::PipelineOptions { entry_point: Some((stage, entry.to_owned())) };
+    let mut text = String::new();
+    hlsl::Writer::new(&mut text, &hlsl::Options::default(), &pipeline)
+        .write(module, info, None)
+        .unwrap_or_else(|e| panic!("{label}: HLSL: {e}"));
+    assert!(text.contains("numthreads"), "{label}: HLSL has no compute shader");
+}
+
+#[test]
+fn every_file_of_shaders_is_used() {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("shaders");
+    let files = folder.read_dir().unwrap().map(|entry| entry.unwrap().path());
+    let files: BTreeSet<String> =
+        files.map(|path| path.file_stem().unwrap().to_string_lossy().into_owned()).collect();
+    let mut used = BTreeSet::new();
+    let mut next: Vec<String> =
+        dispatches(&catalogue()).into_keys().map(|(kernel, _)| kernel.file.to_owned()).collect();
+    while let Some(name) = next.pop() {
+        let text = std::fs::read_to_string(folder.join(format!("{name}.wgsl"))).unwrap();
+        if used.insert(name) {
+            let imports = text.lines().filter_map(|line| line.trim().strip_prefix("#import "));
+            next.extend(imports.map(|name| name.trim().to_owned()));
+        }
+    }
+    // Kernels compose from the files that the crate lists, so what is used is listed.
+    assert_eq!(used, files);
+}
