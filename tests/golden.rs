@@ -383,7 +383,7 @@ impl Run<'_> {
     ) -> Vec<(String, Parameter)> {
         let members = self.built.program.members(slab);
         let named = self.built.parameters.iter().filter(|(_, p)| members.contains(&part(p)));
-        let named: Vec<_> = named.map(|(name, p)| (name.clone(), *p)).collect();
+        let named: Vec<_> = named.map(|(name, p)| (name.clone(), p.clone())).collect();
         assert_eq!(named.len(), members.len());
         named
     }
