@@ -258,6 +258,20 @@ impl Op {
         }
     }
 
+    /// Pairs of an output and an input that may share memory, if nothing reads the input later:
+    /// the kernels read a value before they write the one at the same place.
+    pub fn in_place(&self) -> Vec<(TensorId, TensorId)> {
+        match *self {
+            Self::BatchNormEval { x, y, .. } | Self::Relu { x, y } => vec![(y, x)],
+            Self::LayerNorm { x, y, .. } => vec![(y, x)],
+            Self::BatchNormGrad { dy, dx, .. }
+            | Self::ReluGrad { dy, dx, .. }
+            | Self::LayerNormGrad { dy, dx, .. } => vec![(dx, dy)],
+            Self::Add { a, b, y } => vec![(y, a), (y, b)],
+            _ => vec![],
+        }
+    }
+
     /// The op's name, as in the literature.
     pub fn name(&self) -> &'static str {
         match self {
