@@ -30,6 +30,8 @@ pub enum Layer {
     MaxPool(Window),
     /// Mean of each map.
     GlobalAvgPool,
+    /// Layers that belong together: what [`crate::program::Recompute::Block`] runs again as one.
+    Group(Vec<Layer>),
     /// `body(x) + shortcut(x)`; an empty shortcut passes `x` on.
     Residual {
         /// The longer way.

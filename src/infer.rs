@@ -11,7 +11,7 @@ use crate::feed::{self, Feeder, Runner, Sample, StepValues};
 use crate::gpu::Gpu;
 use crate::metrics::{Scores, Vote, vote};
 use crate::ops::AdamW;
-use crate::program::{self, Built, Routine, Setup};
+use crate::program::{self, Built, Recompute, Routine, Setup};
 use crate::run::{self, ModelInfo};
 use crate::session::{Options, Session};
 use crate::{Error, Result};
@@ -71,6 +71,7 @@ impl<'a> Inference<'a> {
             train: None,
             eval: Some(feed::plan_feed(gpu, images, batch.clamp(1, images.len()))),
             adamw: AdamW { beta1: 0.0, beta2: 0.0, eps: 0.0, weight_decay: 0.0 },
+            recompute: Recompute::None,
         };
         let built = program::build(&config.network(classes), &setup)?;
         let missing = || Error::Model("the program has no routine to evaluate".into());

@@ -45,10 +45,14 @@ pub fn cnn(widths: &[usize], partition: Partition) -> Vec<Block> {
         Partition::Block => format!("block{}", index + 1),
         Partition::Whole => "whole".to_owned(),
     };
+    // Whatever the partition, the architecture's blocks are what may be computed again as one.
+    let groups = |units: &[Vec<Layer>]| -> Vec<Layer> {
+        units.chunks(CNN_BLOCK).map(|units| Layer::Group(units.concat())).collect()
+    };
     units
         .chunks(size)
         .enumerate()
-        .map(|(index, units)| Block { name: name(index), layers: units.concat() })
+        .map(|(index, units)| Block { name: name(index), layers: groups(units) })
         .collect()
 }
 
@@ -60,7 +64,12 @@ mod tests {
     fn every_partition_has_the_same_layers() {
         let layers = |partition| {
             let blocks = cnn(&CNN_WIDTHS, partition);
-            (blocks.len(), blocks.into_iter().flat_map(|b| b.layers).collect::<Vec<_>>())
+            let groups = blocks.iter().flat_map(|b| &b.layers);
+            let inner = groups.flat_map(|group| match group {
+                Layer::Group(layers) => layers.clone(),
+                other => vec![other.clone()],
+            });
+            (blocks.len(), inner.collect::<Vec<_>>())
         };
         let (layer, block, whole) =
             (layers(Partition::Layer), layers(Partition::Block), layers(Partition::Whole));

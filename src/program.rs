@@ -2,9 +2,11 @@
 
 mod build;
 mod emit;
+mod recompute;
 
 pub use build::{Built, Feed, Routine, Setup, build};
 pub use emit::{Init, Parameter};
+pub use recompute::Recompute;
 
 use std::fmt;
 

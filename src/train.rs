@@ -12,7 +12,7 @@ use crate::feed::{self, Feeder, Runner, Sample, StepValues};
 use crate::gpu::Gpu;
 use crate::metrics::{Scores, Tally};
 use crate::ops::AdamW;
-use crate::program::{self, Built, Init, Routine, Setup};
+use crate::program::{self, Built, Init, Recompute, Routine, Setup};
 use crate::rng::{Rng, Stream, hash};
 use crate::session::{self, Session};
 use crate::{Error, Result};
@@ -134,6 +134,7 @@ impl<'a> Trainer<'a> {
             train: Some(feed::plan_feed(gpu, &dataset.train, options.batch)),
             eval: Some(feed::plan_feed(gpu, &dataset.test, options.batch)),
             adamw: AdamW { weight_decay: options.weight_decay, ..ADAMW },
+            recompute: Recompute::default(),
         };
         let built = program::build(network, &setup)?;
         let missing = || Error::Model("the program has no routine to train".into());

@@ -18,7 +18,7 @@ use common::gpu;
 use sff::block::Network;
 use sff::kernel::Tiles;
 use sff::ops::{Normalize, Op, late_half};
-use sff::program::{Built, Feed, Parameter, Routine, Setup, build};
+use sff::program::{Built, Feed, Parameter, Recompute, Routine, Setup, build};
 use sff::reference::Reference;
 use sff::session::{Options, Session};
 use sff::shape::{Layout, Shape};
@@ -130,6 +130,7 @@ fn compile(case: &Case, network: &Network) -> Built {
         train: feed,
         eval: feed,
         adamw: case.adamw(),
+        recompute: Recompute::default(),
     };
     build(network, &setup).unwrap_or_else(|e| panic!("{}: {e}", case.name))
 }

@@ -9,7 +9,7 @@ use common::{Pair, gpu};
 use sff::block::{Block, Head, Layer, Network};
 use sff::kernel::Tiles;
 use sff::ops::{AdamW, BatchNorm, Normalize, Op, SAMPLE_WORDS};
-use sff::program::{Built, Feed, Routine, Setup, build};
+use sff::program::{Built, Feed, Recompute, Routine, Setup, build};
 use sff::reference::Reference;
 use sff::rng::{Rng, Stream};
 use sff::session::{Options, Session};
@@ -90,6 +90,7 @@ fn compile(head: Head) -> Built {
         train: feed,
         eval: feed,
         adamw: AdamW { beta1: 0.9, beta2: 0.99, eps: 1e-8, weight_decay: 0.1 },
+        recompute: Recompute::default(),
     };
     build(&network(head), &setup).unwrap()
 }

@@ -9,7 +9,7 @@ use naga::valid::{Capabilities, ModuleInfo, ValidationFlags, Validator};
 use sff::block::{Block, Head, Layer, Network};
 use sff::kernel::{Dispatch, Kernel, Tiles, lower};
 use sff::ops::{AdamW, BatchNorm, Normalize, Op};
-use sff::program::{Feed, Program, Setup, build};
+use sff::program::{Feed, Program, Recompute, Setup, build};
 use sff::shaders::{Reflection, compose};
 use sff::shape::{Shape, Window};
 
@@ -100,6 +100,7 @@ fn program(channels: usize, classes: usize, head: Head) -> Program {
         train: feed,
         eval: feed,
         adamw: AdamW { beta1: 0.9, beta2: 0.999, eps: 1e-8, weight_decay: 0.01 },
+        recompute: Recompute::default(),
     };
     let names: &[&str] = if head == Head::Linear { &["b0"] } else { &["b0", "b1"] };
     let block = |name: &&str| Block { name: (*name).to_owned(), layers: layers(name, channels) };

@@ -5,6 +5,7 @@ use std::ops::Range;
 
 use super::Program;
 use super::emit::{Emitter, Init, Parameter, Saved};
+use super::recompute::Recompute;
 use crate::block::{Head, Layer, Network};
 use crate::ops::{AdamW, IMAGE_CHANNELS, Normalize, Op, SAMPLE_WORDS, STEP_WORDS, metrics_words};
 use crate::shape::{Layout, Shape, Window};
@@ -33,6 +34,8 @@ pub struct Setup {
     pub eval: Option<Feed>,
     /// The optimiser.
     pub adamw: AdamW,
+    /// What backward computes again.
+    pub recompute: Recompute,
 }
 
 /// A range of ops that runs as one submit, and the tensors through which the host talks to it.
@@ -88,7 +91,7 @@ pub struct Built {
 /// [`Error::Model`] if the network cannot work on such images.
 pub fn build(network: &Network, setup: &Setup) -> Result<Built> {
     check(network, setup)?;
-    let mut emitter = Emitter::new(setup.train.is_some());
+    let mut emitter = Emitter::new(setup.train.is_some(), setup.recompute);
     let mut routine = |name, feed: Option<Feed>| {
         feed.map(|feed| RoutineBuilder { network, setup, feed, name }.build(&mut emitter))
             .transpose()

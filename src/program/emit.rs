@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 
 use super::Program;
+use super::recompute::{Normalized, Recompute};
 use crate::block::Layer;
 use crate::ops::{AdamW, BatchNorm, Op};
 use crate::shape::{LANES, Layout, Shape, Window};
@@ -57,6 +58,7 @@ pub enum Saved {
     MaxPool { x: Shape, argmax: TensorId, window: Window },
     GlobalAvgPool { x: Shape },
     Residual { body: Vec<Saved>, shortcut: Vec<Saved> },
+    Group { x: TensorId, tape: Vec<Saved> },
 }
 
 /// Appends ops to a program; keeps count of parameters and names.
@@ -66,6 +68,10 @@ pub struct Emitter {
     pub parameters: BTreeMap<String, Parameter>,
     /// Running statistics, by the name of their batch norm.
     pub running: BTreeMap<String, TensorId>,
+    /// What backward computes again.
+    pub recompute: Recompute,
+    /// Outputs of batch norm in training, and how they come about.
+    pub normalized: BTreeMap<TensorId, Normalized>,
     /// Whether forward is for training: batch statistics, values kept for backward.
     pub training: bool,
     /// Whether parameters need gradients and moments at all.
@@ -77,8 +83,10 @@ pub struct Emitter {
 }
 
 impl Emitter {
-    pub fn new(trainable: bool) -> Self {
+    pub fn new(trainable: bool, recompute: Recompute) -> Self {
         Self {
+            recompute,
+            normalized: BTreeMap::new(),
             program: Program::default(),
             parameters: BTreeMap::new(),
             running: BTreeMap::new(),
@@ -241,6 +249,7 @@ impl Emitter {
                 let stats = self.maps("stats", Shape::new(1, 1, 2, shape.c));
                 let scratch = self.batch_norm_scratch(shape);
                 let name = name.clone();
+                self.normalized.insert(y, Normalized { x, gamma, beta, stats, norm });
                 self.program.push(Op::BatchNorm {
                     x,
                     gamma,
@@ -270,6 +279,10 @@ impl Emitter {
                 let y = self.maps("mean", Shape::rows(shape.n, shape.c));
                 self.program.push(Op::GlobalAvgPool { x, y });
                 (y, Saved::GlobalAvgPool { x: shape })
+            }
+            Layer::Group(layers) => {
+                let (y, tape) = self.forward(layers, x)?;
+                (y, Saved::Group { x, tape })
             }
             Layer::Residual { body, shortcut } => {
                 let (a, body) = self.forward(body, x)?;
@@ -333,7 +346,7 @@ impl Emitter {
     fn layer_backward(&mut self, saved: &Saved, dy: TensorId, need_dx: bool) -> Option<TensorId> {
         match saved {
             Saved::Conv2d { x, w, bias, y, window } => {
-                let (x, window) = (*x, *window);
+                let (x, window) = (self.recall(*x), *window);
                 if let Some(bias) = bias {
                     let chunks = split::chunks(y.pixels());
                     let scratch = self.scratch(Shape::rows(chunks, y.c));
@@ -388,6 +401,11 @@ impl Emitter {
                 self.program.push(Op::GlobalAvgPoolGrad { dy, dx });
                 dx
             }),
+            Saved::Group { x, tape } if self.recompute == Recompute::Block => {
+                let (_, tape) = self.replay(tape, *x, false);
+                self.backward(&tape, dy, need_dx)
+            }
+            Saved::Group { tape, .. } => self.backward(tape, dy, need_dx),
             Saved::Residual { body, shortcut } => {
                 let a = self.backward(body, dy, need_dx);
                 let b = self.backward(shortcut, dy, need_dx);

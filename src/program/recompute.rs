@@ -1,0 +1,130 @@
+//! Trading time for memory: forward values that are computed again when backward needs them.
+
+use super::emit::{Emitter, Saved};
+use crate::ops::{BatchNorm, Op};
+use crate::shape::{Layout, Shape};
+use crate::tensor::{Kind, TensorId};
+
+/// What is computed again instead of kept. Results are the same, bit for bit.
+#[derive(
+    Clone,
+    Copy,
+    PartialEq,
+    Eq,
+    Debug,
+    Default,
+    serde::Serialize,
+    serde::Deserialize,
+    clap::ValueEnum,
+)]
+#[serde(rename_all = "kebab-case")]
+pub enum Recompute {
+    /// Nothing: every value that backward reads is kept.
+    None,
+    /// Outputs of batch norm (and its activation), from its input: one pass over a map for each
+    /// convolution that follows a batch norm, and that map need not be kept.
+    #[default]
+    Cheap,
+    /// Everything inside each block of the architecture, from the block's input: a second
+    /// forward pass, and only inputs of blocks are kept (Chen et al., arXiv 1604.06174).
+    Block,
+}
+
+/// How the output of a batch norm is had from its input.
+#[derive(Clone, Copy)]
+pub struct Normalized {
+    pub x: TensorId,
+    pub gamma: TensorId,
+    pub beta: TensorId,
+    pub stats: TensorId,
+    pub norm: BatchNorm,
+}
+
+impl Emitter {
+    /// A value for backward to read: the one of forward, or the same computed again.
+    pub fn recall(&mut self, y: TensorId) -> TensorId {
+        match self.normalized.get(&y).copied() {
+            Some(from) if self.recompute == Recompute::Cheap => self.normalize_again(from),
+            _ => y,
+        }
+    }
+
+    fn normalize_again(&mut self, from: Normalized) -> TensorId {
+        let Normalized { x, gamma, beta, stats, norm } = from;
+        let y = self.maps("again", self.shape(x));
+        // The batch's statistics stand in for the running ones.
+        self.program.push(Op::BatchNormEval { x, gamma, beta, running: stats, y, norm });
+        y
+    }
+
+    /// Runs the layers that left `tape` forward again, from `x`. The last layer's output is
+    /// computed only if `need_y`.
+    pub fn replay(&mut self, tape: &[Saved], x: TensorId, need_y: bool) -> (TensorId, Vec<Saved>) {
+        let mut at = x;
+        let mut fresh = Vec::new();
+        for (index, saved) in tape.iter().enumerate() {
+            let need_y = need_y || index + 1 < tape.len();
+            let (y, saved) = self.replay_layer(saved, at, need_y);
+            at = y;
+            fresh.push(saved);
+        }
+        (at, fresh)
+    }
+
+    fn replay_layer(&mut self, saved: &Saved, x: TensorId, need_y: bool) -> (TensorId, Saved) {
+        let emit = |e: &mut Self, shape, op: &dyn Fn(TensorId) -> Op| {
+            if !need_y {
+                return x;
+            }
+            let y = e.maps("again", shape);
+            e.program.push(op(y));
+            y
+        };
+        match saved {
+            Saved::Conv2d { w, bias, y: shape, window, .. } => {
+                let weight = self.parameters[w].value;
+                let b = bias.as_ref().map(|b| self.parameters[b].value);
+                let window = *window;
+                let y = emit(self, *shape, &|y| Op::Conv2d { x, w: weight, bias: b, y, window });
+                (y, Saved::Conv2d { x, w: w.clone(), bias: bias.clone(), y: *shape, window })
+            }
+            Saved::BatchNorm { name, stats, norm, .. } => {
+                let [gamma, beta] =
+                    ["weight", "bias"].map(|p| self.parameters[&format!("{name}.{p}")].value);
+                let (stats, norm) = (*stats, *norm);
+                let op = |y| Op::BatchNormEval { x, gamma, beta, running: stats, y, norm };
+                let y = emit(self, self.shape(x), &op);
+                (y, Saved::BatchNorm { x, name: name.clone(), stats, norm })
+            }
+            Saved::Relu { .. } => {
+                // Its gradient reads the output.
+                let y = self.maps("again", self.shape(x));
+                self.program.push(Op::Relu { x, y });
+                (y, Saved::Relu { y })
+            }
+            Saved::MaxPool { x: shape, window, .. } => {
+                let pooled = window.output(*shape).unwrap_or(*shape);
+                let y = self.maps("again", pooled);
+                let words = pooled.with_c(pooled.c4());
+                let argmax = self.temporary("argmax", words, Layout::Words, Kind::Activation);
+                self.program.push(Op::MaxPool { x, y, argmax, window: *window });
+                (y, Saved::MaxPool { x: *shape, argmax, window: *window })
+            }
+            Saved::GlobalAvgPool { x: shape } => {
+                let mean = Shape::rows(shape.n, shape.c);
+                let y = emit(self, mean, &|y| Op::GlobalAvgPool { x, y });
+                (y, Saved::GlobalAvgPool { x: *shape })
+            }
+            Saved::Residual { body, shortcut } => {
+                let (a, body) = self.replay(body, x, need_y);
+                let (b, shortcut) = self.replay(shortcut, x, need_y);
+                let y = emit(self, self.shape(a), &|y| Op::Add { a, b, y });
+                (y, Saved::Residual { body, shortcut })
+            }
+            Saved::Group { tape, .. } => {
+                let (y, tape) = self.replay(tape, x, need_y);
+                (y, Saved::Group { x, tape })
+            }
+        }
+    }
+}
