@@ -94,13 +94,13 @@ fn ops(x: Shape, y: Shape, window: Window) -> Vec<(&'static str, Timed)> {
         ),
         (
             "goodness_grad",
-            make(&|p, [xi, yi, w, dw, dscores]| {
+            make(&|p, [xi, _, w, dw, dscores]| {
                 let slice = split::goodness_slice(x, y.c);
                 let maps_shape = x.with_n(slice).with_c(y.c);
                 let maps = p.add("maps", maps_shape, Layout::Nhwc, Kind::Workspace);
-                let splits = split::goodness_splits(maps_shape.pixels(), weight);
-                let scratch = scratch(p, Shape::rows(splits * x.n.div_ceil(slice), stored));
-                let _ = yi;
+                let slices = x.n.div_ceil(slice);
+                let splits = split::goodness_splits(maps_shape, weight, slices);
+                let scratch = scratch(p, Shape::rows(splits * slices, stored));
                 let dx = p.add("dx", x, Layout::Nhwc, Kind::Activation);
                 Op::GoodnessGrad { x: xi, w, dscores, dx, dw, maps, scratch, window, scale: 1.0 }
             }),

@@ -3,22 +3,28 @@
 //! A plan is a pure function of a program. Tensors that keep their value between steps come
 //! first; above them, tensors that are never alive at the same time share bytes.
 
+mod picture;
+mod report;
 mod verify;
 
+pub use picture::svg;
+pub use report::{BlockPeak, LiveByKind, Report};
 pub use verify::verify;
 
 use std::fmt;
 use std::ops::Range;
 
 use crate::program::Program;
+use crate::rng::hash;
 use crate::shape::ALIGNMENT;
-use crate::tensor::{Kind, TensorId};
+use crate::tensor::TensorId;
 
 /// Memory layout of a program.
 #[derive(Clone, Debug)]
 pub struct Plan {
     offsets: Vec<usize>,
     lifetimes: Vec<Option<Range<usize>>>,
+    cells: Vec<Cell>,
     /// Bytes of the arena: the peak.
     pub bytes: usize,
     /// Bytes at its start that belong to tensors which keep their value.
@@ -28,6 +34,7 @@ pub struct Plan {
 }
 
 /// Tensors that hold the same bytes one after another: one, or several that are updated in place.
+#[derive(Clone, Debug)]
 struct Cell {
     tensors: Vec<TensorId>,
     life: Range<usize>,
@@ -54,7 +61,11 @@ impl Plan {
             }
         }
         let cells = cells(program, &lifetimes);
-        let places = best_layout(&cells);
+        let live = |op: usize| -> usize {
+            cells.iter().filter(|c| c.life.contains(&op)).map(|c| c.bytes).sum()
+        };
+        let bound = (0..program.ops().len()).map(live).max().unwrap_or(0);
+        let places = best_layout(&cells, bound);
         for (cell, place) in cells.iter().zip(&places) {
             cell.tensors.iter().for_each(|id| offsets[id.0] = persistent + place);
         }
@@ -62,12 +73,8 @@ impl Plan {
             let (root, offset) = program.root(id);
             offsets[id.0] = offsets[root.0] + offset;
         }
-        let live = |op: usize| -> usize {
-            cells.iter().filter(|c| c.life.contains(&op)).map(|c| c.bytes).sum()
-        };
-        let bound = (0..program.ops().len()).map(live).max().unwrap_or(0);
         let bytes = persistent + height(&cells, &places);
-        Self { offsets, lifetimes, bytes, persistent, lower_bound: persistent + bound }
+        Self { offsets, lifetimes, cells, bytes, persistent, lower_bound: persistent + bound }
     }
 
     /// First byte of a tensor in the arena.
@@ -134,9 +141,11 @@ fn cells(program: &Program, lifetimes: &[Option<Range<usize>>]) -> Vec<Cell> {
     cells
 }
 
-/// The lowest of several layouts. Each places cells one by one at the lowest address that is free
-/// during the cell's whole life; they differ in the order.
-fn best_layout(cells: &[Cell]) -> Vec<usize> {
+/// The lowest layout that was found. Each places cells one by one at the lowest address that is
+/// free during the cell's whole life; they differ in the order. Several orders are tried, and the
+/// best is improved by placing the cells at the top earlier, until it reaches `bound` or a fixed
+/// number of tries. All choices are the same at every call.
+fn best_layout(cells: &[Cell], bound: usize) -> Vec<usize> {
     type Order = fn(&Cell) -> (usize, usize);
     const ORDERS: [Order; 4] = [
         |c| (usize::MAX - c.bytes, c.life.start),
@@ -144,15 +153,38 @@ fn best_layout(cells: &[Cell]) -> Vec<usize> {
         |c| (usize::MAX - c.life.len(), usize::MAX - c.bytes),
         |c| (c.life.start, usize::MAX - c.bytes),
     ];
-    ORDERS
-        .into_iter()
-        .map(|order| {
-            let mut indices: Vec<usize> = (0..cells.len()).collect();
-            indices.sort_by_key(|i| order(&cells[*i]));
-            first_fit(cells, &indices)
-        })
-        .min_by_key(|places| height(cells, places))
-        .unwrap_or_default()
+    /// Comparisons of two cells that the search may make: a fraction of a second.
+    const EFFORT: usize = 20_000_000;
+
+    let sorted = ORDERS.map(|order| {
+        let mut indices: Vec<usize> = (0..cells.len()).collect();
+        indices.sort_by_key(|i| order(&cells[*i]));
+        indices
+    });
+    let lay = |order: Vec<usize>| {
+        let places = first_fit(cells, &order);
+        (height(cells, &places), order, places)
+    };
+    let Some(mut best) = sorted.into_iter().map(lay).min_by_key(|(height, ..)| *height) else {
+        return Vec::new();
+    };
+    let tries = EFFORT / (cells.len() * cells.len()).max(1);
+    for attempt in 0..tries.min(5000) {
+        let (top, order, places) = &best;
+        if *top <= bound {
+            break;
+        }
+        let at_top = |i: &usize| places[*i] + cells[*i].bytes == *top;
+        let Some(from) = order.iter().position(at_top).filter(|from| *from > 0) else { break };
+        let to = hash([attempt as u64, 0, 0, 0]) as usize % from;
+        let mut order = order.clone();
+        order[to..=from].rotate_right(1);
+        let next = lay(order);
+        if next.0 <= best.0 {
+            best = next;
+        }
+    }
+    best.2
 }
 
 fn first_fit(cells: &[Cell], order: &[usize]) -> Vec<usize> {
@@ -187,7 +219,6 @@ struct Table<'a> {
 impl fmt::Display for Table<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Self { plan, program } = *self;
-        let mib = |bytes: usize| bytes as f64 / (1 << 20) as f64;
         let mut ids: Vec<_> =
             program.ids().filter(|id| program.tensor(*id).parent.is_none()).collect();
         ids.sort_by_key(|id| (plan.offset(*id), *id));
@@ -206,24 +237,7 @@ impl fmt::Display for Table<'_> {
                 t.name
             )?;
         }
-        for kind in Kind::ALL {
-            let live = |op: usize| -> usize {
-                let alive = |id: &TensorId| match plan.lifetime(*id) {
-                    Some(life) => life.contains(&op),
-                    None => program.tensor(*id).kind.persists(),
-                };
-                program
-                    .ids()
-                    .filter(|id| program.tensor(*id).parent.is_none())
-                    .filter(|id| program.tensor(*id).kind == kind && alive(id))
-                    .map(|id| program.tensor(id).bytes())
-                    .sum()
-            };
-            let most = (0..program.ops().len()).map(live).max().unwrap_or(0);
-            writeln!(f, "{:>14} {:9.2} MiB at most at a time", format!("{kind:?}"), mib(most))?;
-        }
-        let over = 100.0 * (plan.bytes as f64 / plan.lower_bound.max(1) as f64 - 1.0);
-        writeln!(f, "peak {:.2} MiB, {over:.1}% above the live bytes", mib(plan.bytes))
+        write!(f, "{}", Report::new(program, plan, &[]))
     }
 }
 
@@ -232,6 +246,7 @@ mod tests {
     use super::*;
     use crate::ops::Op;
     use crate::shape::{Layout, Shape, Window};
+    use crate::tensor::Kind;
     use proptest::prelude::*;
 
     /// Each op reads any earlier tensors and writes a new one, some of them in place if they may.

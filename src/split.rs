@@ -41,7 +41,7 @@ pub fn goodness_slice(x: Shape, classes: usize) -> usize {
     x.n.div_ceil(4).next_multiple_of(step(image).max(step(scores))).min(x.n)
 }
 
-/// Splits of the weight gradient of each such slice; a multiple of 4, for the same reason.
-pub fn goodness_splits(slice_pixels: usize, weight: Shape) -> usize {
-    wgrad_splits(slice_pixels, weight).next_multiple_of(4)
+/// Splits of the weight gradient of each of such slices; a multiple of 4, for the same reason.
+pub fn goodness_splits(slice: Shape, weight: Shape, slices: usize) -> usize {
+    (wgrad_splits(slice.pixels() * slices, weight) / slices).max(1).next_multiple_of(4)
 }

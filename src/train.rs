@@ -111,7 +111,8 @@ pub struct Trainer<'a> {
     order: Vec<u32>,
 }
 
-const ADAMW: AdamW = AdamW { beta1: 0.9, beta2: 0.999, eps: 1e-8, weight_decay: 0.0 };
+/// Constants of the optimiser, without weight decay.
+pub const ADAMW: AdamW = AdamW { beta1: 0.9, beta2: 0.999, eps: 1e-8, weight_decay: 0.0 };
 
 impl<'a> Trainer<'a> {
     /// Builds and plans the program, compiles it, and sets the initial weights.

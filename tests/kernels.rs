@@ -82,8 +82,9 @@ fn goodness_and_its_gradients() {
             let slice = split::goodness_slice(shape, classes);
             let maps_shape = shape.with_n(slice).with_c(classes);
             let maps = scratch(&mut case, maps_shape);
-            let splits = split::goodness_splits(maps_shape.pixels(), weight);
-            let rows = Shape::rows(splits * shape.n.div_ceil(slice), stored(weight));
+            let slices = shape.n.div_ceil(slice);
+            let splits = split::goodness_splits(maps_shape, weight, slices);
+            let rows = Shape::rows(splits * slices, stored(weight));
             let sums = scratch(&mut case, rows);
             let scale = 0.7;
             case.program.push(Op::Goodness { x, w, scores, scratch: partial, window, scale });

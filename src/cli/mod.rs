@@ -3,6 +3,7 @@
 mod data;
 mod devices;
 mod eval;
+mod plan;
 mod predict;
 mod progress;
 mod train;
@@ -35,6 +36,8 @@ enum Command {
     Eval(eval::Eval),
     /// Classify pictures with a trained network
     Predict(predict::Predict),
+    /// Show what memory training takes, and where it goes; needs no GPU
+    Plan(plan::Plan),
     /// Look at data sets
     Data(data::Data),
 }
@@ -60,6 +63,7 @@ pub fn run() -> Result<()> {
         Command::Train(command) => command.run(),
         Command::Eval(command) => command.run(),
         Command::Predict(command) => command.run(),
+        Command::Plan(command) => command.run(),
         Command::Data(command) => command.run(),
     }
 }

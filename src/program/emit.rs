@@ -467,8 +467,9 @@ impl Emitter {
         let slice = split::goodness_slice(shape, weight.c);
         let maps_shape = shape.with_n(slice).with_c(weight.c);
         let maps = self.temporary("class_maps", maps_shape, Layout::Nhwc, Kind::Workspace);
-        let splits = split::goodness_splits(maps_shape.pixels(), weight) * shape.n.div_ceil(slice);
-        let scratch = self.scratch(Shape::rows(splits, Layout::Hwio.stored(weight).elements()));
+        let slices = shape.n.div_ceil(slice);
+        let rows = slices * split::goodness_splits(maps_shape, weight, slices);
+        let scratch = self.scratch(Shape::rows(rows, Layout::Hwio.stored(weight).elements()));
         self.program.push(Op::GoodnessGrad { x, w, dscores, dx, dw, maps, scratch, window, scale });
         dx
     }
