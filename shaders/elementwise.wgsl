@@ -3,12 +3,14 @@
 
 struct Params {
     len: u32,
+    factor: f32,
 }
 
 @group(0) @binding(0) var<uniform> params: Params;
 @group(0) @binding(1) var<storage, read_write> a: array<vec4<f32>>;
 @group(0) @binding(2) var<storage, read_write> b: array<vec4<f32>>;
 @group(0) @binding(3) var<storage, read_write> y: array<vec4<f32>>;
+@group(0) @binding(4) var<storage, read_write> keep: array<vec4<f32>>;
 
 @compute @workgroup_size(GROUP)
 fn relu(
@@ -44,5 +46,18 @@ fn add(
     let id = flat_id(group, groups, local);
     if id < params.len {
         y[id] = a[id] + b[id];
+    }
+}
+
+@compute @workgroup_size(GROUP)
+fn accumulate(
+    @builtin(workgroup_id) group: vec3<u32>,
+    @builtin(num_workgroups) groups: vec3<u32>,
+    @builtin(local_invocation_index) local: u32,
+) {
+    let id = flat_id(group, groups, local);
+    if id < params.len {
+        // A total that is not kept may hold anything, even what is not a number.
+        y[id] = select(vec4<f32>(), y[id], keep[0].x != 0.0) + params.factor * a[id];
     }
 }

@@ -70,6 +70,7 @@ impl<'a> Inference<'a> {
             normalize: feed::normalize(&info.normalization, c)?,
             train: None,
             eval: Some(feed::plan_feed(gpu, images, batch.clamp(1, images.len()))),
+            micro_batches: 1,
             adamw: AdamW { beta1: 0.0, beta2: 0.0, eps: 0.0, weight_decay: 0.0 },
             recompute: Recompute::None,
         };

@@ -155,6 +155,9 @@ pub enum Op {
     },
     /// `loss[i] = logsumexp(scores[i]) - scores[i, label]`; `dscores` is the gradient of its mean.
     CrossEntropy { scores: TensorId, labels: TensorId, loss: TensorId, dscores: Option<TensorId> },
+    /// `total = factor * x`, added to the old total if the first value of `keep` is not 0: sums
+    /// gradients over micro-batches. Both hold the same layout.
+    Accumulate { x: TensorId, total: TensorId, keep: TensorId, factor: f32 },
     /// Updates a block's parameters in place; all four hold the same layout.
     AdamW {
         params: TensorId,
@@ -249,6 +252,7 @@ impl Op {
                 a.writes.extend(dscores);
                 a
             }
+            Self::Accumulate { x, total, keep, .. } => access(&[x, total, keep], &[total], &[]),
             Self::AdamW { params, grads, m, v, step, .. } => {
                 access(&[params, grads, m, v, step], &[params, m, v], &[])
             }
@@ -295,6 +299,7 @@ impl Op {
             Self::Goodness { .. } => "goodness",
             Self::GoodnessGrad { .. } => "goodness_grad",
             Self::CrossEntropy { .. } => "cross_entropy",
+            Self::Accumulate { .. } => "accumulate",
             Self::AdamW { .. } => "adamw",
             Self::Metrics { .. } => "metrics",
         }

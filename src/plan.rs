@@ -55,7 +55,7 @@ impl Plan {
         let mut offsets = vec![0; program.tensors().len()];
         let mut persistent = 0;
         for id in program.ids().filter(|id| program.tensor(*id).parent.is_none()) {
-            if program.tensor(id).kind.persists() {
+            if program.tensor(id).persists() {
                 offsets[id.0] = persistent;
                 persistent += size(id);
             }
@@ -101,7 +101,7 @@ fn lifetimes(program: &Program) -> Vec<Option<Range<usize>>> {
         let access = op.access();
         for id in access.reads.into_iter().chain(access.writes).chain(access.scratch) {
             let (root, _) = program.root(id);
-            if !program.tensor(root).kind.persists() {
+            if !program.tensor(root).persists() {
                 lives[root.0].get_or_insert(index..index + 1).end = index + 1;
             }
         }

@@ -51,7 +51,15 @@ impl Program {
     /// Adds a tensor.
     pub fn add(&mut self, name: &str, shape: Shape, layout: Layout, kind: Kind) -> TensorId {
         let name = name.to_owned();
-        self.tensors.push(Tensor { name, shape, layout, kind, block: None, parent: None });
+        self.tensors.push(Tensor {
+            name,
+            shape,
+            layout,
+            kind,
+            block: None,
+            keep: false,
+            parent: None,
+        });
         TensorId(self.tensors.len() - 1)
     }
 
@@ -75,12 +83,18 @@ impl Program {
         self.tensors[slab.0].shape = Shape::vector(words);
         self.tensors[id.0].parent = Some((slab, offset));
         self.tensors[id.0].block = self.tensors[slab.0].block;
+        self.tensors[id.0].keep = self.tensors[slab.0].keep;
         id
     }
 
     /// Says which block a tensor belongs to.
     pub fn set_block(&mut self, id: TensorId, block: usize) {
         self.tensors[id.0].block = Some(block);
+    }
+
+    /// Makes a tensor keep its value between runs.
+    pub fn keep(&mut self, id: TensorId) {
+        self.tensors[id.0].keep = true;
     }
 
     /// Appends an op.
@@ -107,7 +121,7 @@ impl Program {
     /// # Errors
     /// [`Error::Model`] names the op and the tensor.
     pub fn validate(&self) -> Result<()> {
-        let mut written: Vec<bool> = self.tensors.iter().map(|t| t.kind.persists()).collect();
+        let mut written: Vec<bool> = self.tensors.iter().map(Tensor::persists).collect();
         for (index, op) in self.ops.iter().enumerate() {
             let access = op.access();
             for id in access.reads {

@@ -192,6 +192,17 @@ impl<'a> Reference<'a> {
                     self.set(dscores, grads);
                 }
             }
+            Op::Accumulate { x, total, keep, factor } => {
+                let kept = self.get(keep)[0] != 0.0;
+                for [x, total] in self.matching_members([x, total]) {
+                    let mut sum: Vec<f64> =
+                        self.get(x).iter().map(|v| f64::from(factor) * v).collect();
+                    if kept {
+                        sum.iter_mut().zip(self.get(total)).for_each(|(sum, old)| *sum += old);
+                    }
+                    self.set(total, sum);
+                }
+            }
             Op::AdamW { params, grads, m, v, step, adamw } => {
                 let step = train::Step::new(self.get(step));
                 for [p, g, m, v] in self.matching_members([params, grads, m, v]) {

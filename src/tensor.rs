@@ -24,7 +24,7 @@ pub enum Kind {
 }
 
 impl Kind {
-    /// Whether the tensor keeps its value between steps.
+    /// Whether tensors of this kind keep their value between runs.
     pub fn persists(self) -> bool {
         matches!(self, Self::Io | Self::Parameter | Self::Optimizer)
     }
@@ -53,11 +53,18 @@ pub struct Tensor {
     pub kind: Kind,
     /// The block it belongs to, if any.
     pub block: Option<usize>,
+    /// Whether it keeps its value between runs although its kind does not.
+    pub keep: bool,
     /// The tensor whose memory it shares, and the first byte in it.
     pub parent: Option<(TensorId, usize)>,
 }
 
 impl Tensor {
+    /// Whether the tensor keeps its value between runs.
+    pub fn persists(&self) -> bool {
+        self.keep || self.kind.persists()
+    }
+
     /// Bytes it occupies, padding included.
     pub fn bytes(&self) -> usize {
         self.layout.bytes(self.shape)

@@ -134,6 +134,7 @@ impl<'a> Trainer<'a> {
             normalize: feed::normalize(&normalization, image.c)?,
             train: Some(feed::plan_feed(gpu, &dataset.train, options.batch)),
             eval: Some(feed::plan_feed(gpu, &dataset.test, options.batch)),
+            micro_batches: 1,
             adamw: AdamW { weight_decay: options.weight_decay, ..ADAMW },
             recompute: Recompute::default(),
         };

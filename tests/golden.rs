@@ -129,6 +129,7 @@ fn compile(case: &Case, network: &Network) -> Built {
         normalize: Normalize { mean: [0.0; 4], std: [1.0; 4] },
         train: feed,
         eval: feed,
+        micro_batches: 1,
         adamw: case.adamw(),
         recompute: Recompute::default(),
     };

@@ -89,6 +89,7 @@ fn compile(head: Head) -> Built {
         normalize: Normalize { mean: [0.4, 0.5, 0.6, 0.0], std: [0.2, 0.3, 0.25, 1.0] },
         train: feed,
         eval: feed,
+        micro_batches: 1,
         adamw: AdamW { beta1: 0.9, beta2: 0.99, eps: 1e-8, weight_decay: 0.1 },
         recompute: Recompute::default(),
     };

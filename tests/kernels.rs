@@ -294,6 +294,10 @@ fn adamw_updates_a_slab() {
     let step = case.words([3e-3, 0.271, 0.002997, 8.0].map(f32::to_bits).to_vec());
     let [params, grads, m, v] = slabs[..] else { unreachable!() };
     case.program.push(Op::AdamW { params, grads, m, v, step, adamw });
+    for kept in [0.0f32, 1.0] {
+        let keep = case.words(vec![kept.to_bits()]);
+        case.program.push(Op::Accumulate { x: grads, total: m, keep, factor: 0.25 });
+    }
     case.check(&gpu, "adamw");
 }
 

@@ -50,6 +50,7 @@ variants![
     Goodness,
     GoodnessGrad,
     CrossEntropy,
+    Accumulate,
     AdamW,
     Metrics,
 ];
@@ -99,6 +100,8 @@ fn program(channels: usize, classes: usize, head: Head) -> Program {
         normalize: Normalize { mean: [0.0; 4], std: [1.0; 4] },
         train: feed,
         eval: feed,
+        // One head with sums over micro-batches, the other without.
+        micro_batches: if head == Head::Linear { 2 } else { 1 },
         adamw: AdamW { beta1: 0.9, beta2: 0.999, eps: 1e-8, weight_decay: 0.01 },
         recompute: Recompute::default(),
     };

@@ -135,6 +135,7 @@ impl Plan {
             normalize: Normalize { mean: [0.0; 4], std: [1.0; 4] },
             train: Some(Feed { batch: self.batch, resident: self.batch }),
             eval: None,
+            micro_batches: 1,
             adamw: train::ADAMW,
             recompute,
         };

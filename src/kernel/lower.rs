@@ -65,7 +65,7 @@ impl Lowering<'_> {
     fn elementwise(&mut self, entry: &'static str, operands: &[(&'static str, TensorId)]) {
         let operands: Vec<_> = operands.iter().map(|(n, id)| (*n, self.whole(*id))).collect();
         let len = operands.last().map_or(0, |(_, o)| o.bytes / 16);
-        let params = params::Elementwise { len: u(len) };
+        let params = params::Elementwise { len: u(len), factor: 1.0 };
         self.push(("elementwise", entry, &[]), &operands, params, len);
     }
 
@@ -383,6 +383,12 @@ impl Lowering<'_> {
                 operands.extend(dscores.map(|d| ("dscores", self.whole(d))));
                 let grad = [("GRAD", u32::from(dscores.is_some()))];
                 self.push(("cross_entropy", "main", &grad), &operands, params, shape.n);
+            }
+            Op::Accumulate { x, total, keep, factor } => {
+                let len = tensor(self.tensors, total).bytes() / 16;
+                let operands = whole(&self, &[("a", x), ("keep", keep), ("y", total)]);
+                let params = params::Elementwise { len: u(len), factor };
+                self.push(("elementwise", "accumulate", &[]), &operands, params, len);
             }
             Op::AdamW { params, grads, m, v, step, adamw } => {
                 let len = tensor(self.tensors, params).bytes() / 16;

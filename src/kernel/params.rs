@@ -32,7 +32,7 @@ params! {
         kernel: u32, stride: u32, pad: u32, pixels: u32, images: u32, parts: u32, factor: f32,
     }
     CrossEntropy { images: u32, classes: u32, stride: u32 }
-    Elementwise { len: u32 }
+    Elementwise { len: u32, factor: f32 }
     GlobalAvgPool { images: u32, size: u32, c4: u32 }
     Input { mean: [f32; 4], scale: [f32; 4], h: u32, w: u32, c: u32, len: u32 }
     LayerNorm { images: u32, size: u32, c: u32, c4: u32, chunks: u32, eps: f32 }

@@ -58,7 +58,7 @@ impl Report {
             let persistent: usize = program
                 .tensors()
                 .iter()
-                .filter(|t| t.parent.is_none() && t.kind.persists() && wanted.contains(&t.kind))
+                .filter(|t| t.parent.is_none() && t.persists() && wanted.contains(&t.kind))
                 .map(crate::tensor::Tensor::bytes)
                 .sum();
             let live = |op| -> usize {

@@ -4,7 +4,7 @@ use std::ops::Range;
 
 use super::Plan;
 use crate::program::Program;
-use crate::tensor::TensorId;
+use crate::tensor::{Tensor, TensorId};
 use crate::{Error, Result};
 
 /// Checks `plan` against what the ops of `program` read and write.
@@ -22,9 +22,9 @@ pub fn verify(program: &Program, plan: &Plan) -> Result<()> {
     };
     let related = |a: TensorId, b: TensorId| program.root(a).0 == program.root(b).0;
     let persistent: Vec<TensorId> =
-        program.ids().filter(|id| program.tensor(*id).kind.persists()).collect();
+        program.ids().filter(|id| program.tensor(*id).persists()).collect();
     // Which tensors hold their value at the moment.
-    let mut whole: Vec<bool> = program.tensors().iter().map(|t| t.kind.persists()).collect();
+    let mut whole: Vec<bool> = program.tensors().iter().map(Tensor::persists).collect();
     for (index, op) in program.ops().iter().enumerate() {
         let fail = |what: &str, a: TensorId, b: TensorId| {
             let (a, b) = (&program.tensor(a).name, &program.tensor(b).name);

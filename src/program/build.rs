@@ -32,6 +32,9 @@ pub struct Setup {
     pub train: Option<Feed>,
     /// Evaluation, if wanted.
     pub eval: Option<Feed>,
+    /// Runs of the training routine whose gradients make one step; [`Feed::batch`] is the
+    /// number of images of each. Batch norm sees each alone.
+    pub micro_batches: usize,
     /// The optimiser.
     pub adamw: AdamW,
     /// What backward computes again.
@@ -61,6 +64,8 @@ pub struct Routine {
     pub scores: Vec<TensorId>,
     /// Loss per image, a tensor for each block.
     pub losses: Vec<TensorId>,
+    /// Where micro-batches are summed: 0 in its first value starts a new sum.
+    pub keep: Option<TensorId>,
     /// Results of the step, see [`Op::Metrics`].
     pub metrics: TensorId,
     /// Input and output (after layer norm, where there is one) of each block.
@@ -72,8 +77,11 @@ pub struct Routine {
 pub struct Built {
     /// The ops.
     pub program: Program,
-    /// One optimiser step.
+    /// Forward, losses and gradients of one batch; the update too, unless gradients are summed
+    /// over micro-batches.
     pub train: Option<Routine>,
+    /// The update after the last micro-batch, if it is not part of `train`.
+    pub update: Option<Range<usize>>,
     /// One batch of evaluation.
     pub eval: Option<Routine>,
     /// Trained tensors by name.
@@ -91,17 +99,25 @@ pub struct Built {
 /// [`Error::Model`] if the network cannot work on such images.
 pub fn build(network: &Network, setup: &Setup) -> Result<Built> {
     check(network, setup)?;
-    let mut emitter = Emitter::new(setup.train.is_some(), setup.recompute);
+    let mut emitter = Emitter::new(setup.train.is_some(), setup.micro_batches > 1, setup.recompute);
     let mut routine = |name, feed: Option<Feed>| {
         feed.map(|feed| RoutineBuilder { network, setup, feed, name }.build(&mut emitter))
             .transpose()
     };
     let train = routine("train", setup.train)?;
     let eval = routine("eval", setup.eval)?;
+    let first = emitter.program.ops().len();
+    let update = train.as_ref().filter(|_| setup.micro_batches > 1).map(|train| {
+        for block in 0..network.blocks.len() {
+            emitter.block(block);
+            emitter.adamw(train.step, setup.adamw);
+        }
+        first..emitter.program.ops().len()
+    });
     let Emitter { program, parameters, running, .. } = emitter;
     program.validate()?;
     let blocks = network.blocks.iter().map(|b| b.name.clone()).collect();
-    Ok(Built { program, train, eval, parameters, running, blocks })
+    Ok(Built { program, train, update, eval, parameters, running, blocks })
 }
 
 fn check(network: &Network, setup: &Setup) -> Result<()> {
@@ -173,6 +189,8 @@ impl RoutineBuilder<'_> {
             ("metrics", io(metrics_words(blocks))),
         ]
         .map(|(what, (shape, layout, kind))| add(what, shape, layout, kind));
+        let summing = training && setup.micro_batches > 1;
+        let keep = summing.then(|| add("keep", words(1), Layout::Words, Kind::Io));
         let x = add("x", setup.image.with_n(feed.batch), Layout::Nhwc, Kind::Activation);
         let labels = add("labels", words(feed.batch), Layout::Words, Kind::Activation);
         let all_scores = program.add_slab(&format!("{name}.scores"), Kind::Activation);
@@ -206,8 +224,10 @@ impl RoutineBuilder<'_> {
                 }
                 Head::Linear => self.linear(e, (h, tape), results)?,
             };
-            if training {
-                e.adamw(step, setup.adamw);
+            match keep {
+                Some(keep) => e.accumulate(keep, 1.0 / setup.micro_batches as f32),
+                None if training => e.adamw(step, setup.adamw),
+                None => {}
             }
             scores.push(results.scores);
             losses.push(results.loss);
@@ -237,6 +257,7 @@ impl RoutineBuilder<'_> {
             all_labels,
             samples,
             step,
+            keep,
             x,
             labels,
             scores,

@@ -48,6 +48,8 @@ struct Slabs {
     grad: TensorId,
     m: TensorId,
     v: TensorId,
+    /// Sum of the gradients over micro-batches, if there are several.
+    total: Option<TensorId>,
 }
 
 /// What a layer keeps from forward for backward.
@@ -68,6 +70,8 @@ pub struct Emitter {
     pub parameters: BTreeMap<String, Parameter>,
     /// Running statistics, by the name of their batch norm.
     pub running: BTreeMap<String, TensorId>,
+    /// Whether gradients are summed over several micro-batches before an update.
+    pub summing: bool,
     /// What backward computes again.
     pub recompute: Recompute,
     /// Outputs of batch norm in training, and how they come about.
@@ -83,8 +87,9 @@ pub struct Emitter {
 }
 
 impl Emitter {
-    pub fn new(trainable: bool, recompute: Recompute) -> Self {
+    pub fn new(trainable: bool, summing: bool, recompute: Recompute) -> Self {
         Self {
+            summing,
             recompute,
             normalized: BTreeMap::new(),
             program: Program::default(),
@@ -123,7 +128,13 @@ impl Emitter {
             } else {
                 [value; 3]
             };
-            self.slabs.push(Slabs { value, grad, m, v });
+            let total = self.summing.then(|| {
+                let id = self.program.add_slab(&format!("b{block}.total"), Kind::ParamGradient);
+                self.program.set_block(id, block);
+                self.program.keep(id);
+                id
+            });
+            self.slabs.push(Slabs { value, grad, m, v, total });
         }
     }
 
@@ -175,6 +186,9 @@ impl Emitter {
         } else {
             [value; 3]
         };
+        if let Some(total) = slabs.total {
+            self.program.add_member(total, &format!("{name}.total"), shape, layout);
+        }
         let block = self.block;
         let Shape { n, h, w, c } = shape;
         let file_shape = if layout == Layout::Hwio { vec![c, w, n, h] } else { vec![c] };
@@ -198,10 +212,19 @@ impl Emitter {
         id
     }
 
+    /// Adds the block's gradients to their sum over micro-batches.
+    pub fn accumulate(&mut self, keep: TensorId, factor: f32) {
+        let Slabs { grad, total, .. } = self.slabs[self.block];
+        if let Some(total) = total {
+            self.program.push(Op::Accumulate { x: grad, total, keep, factor });
+        }
+    }
+
     /// Updates all parameters of the block.
     pub fn adamw(&mut self, step: TensorId, adamw: AdamW) {
-        let Slabs { value, grad, m, v } = self.slabs[self.block];
-        self.program.push(Op::AdamW { params: value, grads: grad, m, v, step, adamw });
+        let Slabs { value, grad, m, v, total } = self.slabs[self.block];
+        let grads = total.unwrap_or(grad);
+        self.program.push(Op::AdamW { params: value, grads, m, v, step, adamw });
     }
 
     /// Runs layers forward; returns the output and, in training, what backward needs.

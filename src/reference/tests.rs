@@ -12,7 +12,15 @@ pub struct Table(pub Vec<Tensor>);
 impl Table {
     pub fn add(&mut self, layout: Layout, shape: Shape) -> TensorId {
         let name = format!("t{}", self.0.len());
-        self.0.push(Tensor { name, shape, layout, kind: Kind::Io, block: None, parent: None });
+        self.0.push(Tensor {
+            name,
+            shape,
+            layout,
+            kind: Kind::Io,
+            block: None,
+            keep: false,
+            parent: None,
+        });
         TensorId(self.0.len() - 1)
     }
 

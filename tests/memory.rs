@@ -1,0 +1,111 @@
+//! Ways to need less memory: values computed again give the same bits, and gradients summed over
+//! micro-batches the same step.
+
+mod common;
+
+use common::{difference, gpu, random};
+use sff::block::{Head, Layer, Network, Partition};
+use sff::models;
+use sff::ops::{AdamW, Normalize};
+use sff::plan::{Plan, verify};
+use sff::program::{Built, Feed, Recompute, Setup, build};
+use sff::session::{Options, Session};
+use sff::shape::Shape;
+
+const MODES: [Recompute; 3] = [Recompute::None, Recompute::Cheap, Recompute::Block];
+
+const IMAGES: usize = 12;
+
+fn cnn(partition: Partition, head: Head) -> Network {
+    Network { blocks: models::cnn(&[8, 12, 16, 16], partition), head, classes: 5 }
+}
+
+fn built(network: &Network, recompute: Recompute, micro_batches: usize) -> Built {
+    let setup = Setup {
+        image: Shape::new(1, 14, 13, 3),
+        normalize: Normalize { mean: [0.5; 4], std: [0.25; 4] },
+        train: Some(Feed { batch: IMAGES / micro_batches, resident: IMAGES }),
+        eval: None,
+        micro_batches,
+        adamw: AdamW { beta1: 0.9, beta2: 0.999, eps: 1e-8, weight_decay: 0.01 },
+        recompute,
+    };
+    build(network, &setup).unwrap()
+}
+
+/// Every parameter after three steps from random weights, and the bytes of the plan.
+fn train(network: &Network, recompute: Recompute, micro_batches: usize) -> (Vec<Vec<f32>>, usize) {
+    let built = built(network, recompute, micro_batches);
+    let routine = built.train.as_ref().unwrap();
+    let plan = Plan::new(&built.program);
+    verify(&built.program, &plan).unwrap();
+    let mut session =
+        Session::new(&gpu(), built.program.clone(), Options { tiles: None, checked: true })
+            .unwrap();
+    for (seed, parameter) in built.parameters.values().enumerate() {
+        let elements = built.program.tensor(parameter.value).shape.elements();
+        session.write(parameter.value, &random(seed as u64, elements));
+    }
+    let pixels: Vec<u8> = (0..12 * 14 * 13 * 3u32).map(|i| (i * i % 251) as u8).collect();
+    session.write_bytes(routine.pixels, &pixels);
+    let labels: Vec<u32> = (0..12).map(|i| i % 5).collect();
+    session.write_bytes(routine.all_labels, bytemuck::cast_slice(&labels));
+    session.write_bytes(routine.step, bytemuck::cast_slice(&[1e-2f32, 0.1, 0.001, 12.0]));
+    for _ in 0..3 {
+        for micro in 0..micro_batches {
+            let images = (0..routine.batch).map(|i| (micro * routine.batch + i) as u32);
+            let samples: Vec<u32> = images.flat_map(|i| [i, 128 << 8 | 128 << 16]).collect();
+            session.write_bytes(routine.samples, bytemuck::cast_slice(&samples));
+            if let Some(keep) = routine.keep {
+                session.write_bytes(keep, bytemuck::bytes_of(&f32::from(u8::from(micro > 0))));
+            }
+            session.run(routine.ops.clone(), None).unwrap();
+        }
+        if let Some(update) = built.update.clone() {
+            session.run(update, None).unwrap();
+        }
+    }
+    let values = built.parameters.values().map(|p| session.read(p.value).unwrap()).collect();
+    (values, plan.bytes)
+}
+
+#[test]
+fn every_mode_gives_the_same_bits_and_needs_less() {
+    let goodness = Head::Goodness { kernel: 3, scale: 1.0 };
+    for (partition, head) in [
+        (Partition::Whole, Head::Linear),
+        (Partition::Whole, goodness),
+        (Partition::Block, goodness),
+    ] {
+        let [none, cheap, block] = MODES.map(|mode| train(&cnn(partition, head), mode, 1));
+        assert!(none.0.iter().flatten().all(|v| v.is_finite()));
+        assert!(none.0 == cheap.0, "{partition:?} {head:?}: cheap differs");
+        assert!(none.0 == block.0, "{partition:?} {head:?}: block differs");
+        assert!(cheap.1 <= none.1, "{partition:?} {head:?}: {} {}", cheap.1, none.1);
+    }
+}
+
+/// Without batch norm the micro-batches of a step do not know of each other, so their sum is the
+/// whole batch's, but for rounding.
+#[test]
+fn micro_batches_add_up_to_the_whole_batch() {
+    for head in [Head::Linear, Head::Goodness { kernel: 3, scale: 1.0 }] {
+        let mut network = cnn(Partition::Whole, head);
+        for layer in &mut network.blocks[0].layers {
+            if let Layer::Group(layers) = layer {
+                let is_norm = |l: &Layer| matches!(l, Layer::BatchNorm { .. });
+                layers.iter_mut().filter(|l| is_norm(l)).for_each(|l| *l = Layer::Relu);
+            }
+        }
+        let (whole, whole_bytes) = train(&network, Recompute::Cheap, 1);
+        for micro_batches in [2, 3, 12] {
+            let (parts, bytes) = train(&network, Recompute::Cheap, micro_batches);
+            assert!(bytes < whole_bytes);
+            for (a, b) in whole.iter().zip(&parts) {
+                let b: Vec<f64> = b.iter().map(|v| f64::from(*v)).collect();
+                let worst = difference(a, &b);
+                assert!(worst < 1e-4, "{head:?}, {micro_batches}: off by {worst:.1e}");
+            }
+        }
+    }
+}
