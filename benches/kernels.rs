@@ -1,7 +1,8 @@
 //! Times the convolution kernels: `cargo bench --bench kernels [-- FILTER]`.
 //!
 //! Prints GFLOP/s (two operations per multiply-add, padding lanes not counted), the best of
-//! several runs. `SFF_TEST_DEVICE` chooses the device.
+//! several runs. With `--json` a line of JSON per kernel. `SFF_TEST_DEVICE` chooses the device,
+//! `SFF_TILES=cpu|gpu` the register tiles.
 
 use std::time::Instant;
 
@@ -26,6 +27,11 @@ const CASES: [(Shape, usize, Window); 6] = [
 const RUNS: usize = 5;
 
 fn main() {
+    if std::env::args().any(|a| a == "--help") {
+        println!("usage: [--json] [FILTER]: prints GFLOP/s of the convolution kernels");
+        return;
+    }
+    let json = std::env::args().any(|a| a == "--json");
     let filter: Vec<String> = std::env::args().skip(1).filter(|a| !a.starts_with('-')).collect();
     let selector = std::env::var("SFF_TEST_DEVICE").ok();
     let gpu = Gpu::open(selector.as_deref()).unwrap_or_else(|e| panic!("{e}"));
@@ -34,7 +40,9 @@ fn main() {
         Ok("gpu") => Some(Tiles::GPU),
         _ => None,
     };
-    println!("{} ({})", gpu.adapter.name, gpu.adapter.driver);
+    if !json {
+        println!("{} ({})", gpu.adapter.name, gpu.adapter.driver);
+    }
     for (x, cout, window) in CASES {
         let y = window.output(x).expect("the cases fit").with_c(cout);
         for (name, op) in ops(x, y, window) {
@@ -44,11 +52,14 @@ fn main() {
                 let passes = if name == "goodness_grad" { 3 } else { 1 };
                 let (program, probe) = op;
                 let seconds = time(&gpu, program, probe, tiles);
-                println!(
-                    "{label}: {:8.2} ms, {:7.2} GFLOP/s",
-                    1e3 * seconds,
-                    1e-9 * (passes * flops) as f64 / seconds
-                );
+                let rate = 1e-9 * (passes * flops) as f64 / seconds;
+                if json {
+                    let line = serde_json::json!({"kernel": name, "x": x.to_string(), "out": cout,
+                        "k": window.kernel, "ms": 1e3 * seconds, "gflops": rate});
+                    println!("{line}");
+                } else {
+                    println!("{label}: {:8.2} ms, {rate:7.2} GFLOP/s", 1e3 * seconds);
+                }
             }
         }
     }
