@@ -12,15 +12,14 @@ export SFF_TEST_DEVICE=${2:-}
 [ -n "$SFF_TEST_DEVICE" ] || unset SFF_TEST_DEVICE
 if command -v cargo >/dev/null; then
     cargo build --release --quiet
-    cargo bench --bench kernels --no-run --quiet
+    cargo bench --bench convolution --no-run --quiet
 fi
 out=benches/results/$name
 mkdir -p "$out"
 date -u +%Y-%m-%d >"$out/date.txt"
 target/release/sff devices "${device[@]}" --json >"$out/devices.json"
-bench=$(ls -t target/release/deps/kernels-* | grep -v '\.d$' | while read -r f; do
-    [ -x "$f" ] && "$f" --help 2>/dev/null | grep -q 'GFLOP' && echo "$f" && break
-done)
+# cargo names the program after a hash.
+bench=$(find target/release/deps -name 'convolution-*' -executable -type f -printf '%T@ %p\n' | sort -n | tail -1 | cut -d' ' -f2)
 "$bench" --json >"$out/kernels.jsonl"
 runs=$(mktemp -d)
 trap 'rm -rf "$runs"' EXIT

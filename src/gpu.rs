@@ -3,6 +3,7 @@
 use std::fmt;
 use std::sync::{Arc, Mutex};
 
+use crate::plan::Limits;
 use crate::{Error, Result};
 
 /// An adapter as `sff devices` shows it.
@@ -187,6 +188,15 @@ impl Gpu {
         match self.fault.lock().ok().and_then(|fault| fault.clone()) {
             Some(message) => Err(Error::Gpu(message)),
             None => Ok(()),
+        }
+    }
+
+    /// What a plan for this device must respect.
+    pub fn limits(&self) -> Limits {
+        let bytes = |bytes: u64| usize::try_from(bytes).unwrap_or(usize::MAX);
+        Limits {
+            max_buffer: bytes(self.adapter.max_buffer_size),
+            max_binding: bytes(self.adapter.max_binding_size),
         }
     }
 

@@ -18,6 +18,7 @@ use crate::program::Program;
 use crate::rng::hash;
 use crate::shape::ALIGNMENT;
 use crate::tensor::TensorId;
+use crate::{Error, Result};
 
 /// Memory layout of a program.
 #[derive(Clone, Debug)]
@@ -25,6 +26,7 @@ pub struct Plan {
     offsets: Vec<usize>,
     lifetimes: Vec<Option<Range<usize>>>,
     cells: Vec<Cell>,
+    limits: Limits,
     /// Bytes of the arena: the peak.
     pub bytes: usize,
     /// Bytes at its start that belong to tensors which keep their value.
@@ -32,6 +34,36 @@ pub struct Plan {
     /// Largest sum of simultaneously live bytes: no layout can need less.
     pub lower_bound: usize,
 }
+
+/// What a plan must respect of a device.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Limits {
+    /// Largest buffer, in bytes.
+    pub max_buffer: usize,
+    /// Largest range of a buffer that a kernel can see, in bytes.
+    pub max_binding: usize,
+}
+
+impl Limits {
+    /// What every WebGPU device has.
+    pub const WEBGPU: Self = Self { max_buffer: 256 << 20, max_binding: 128 << 20 };
+    /// No limits: how much memory would it take?
+    pub const NONE: Self = Self { max_buffer: usize::MAX >> 1, max_binding: usize::MAX >> 1 };
+
+    /// Bytes of a full arena.
+    fn arena(&self) -> usize {
+        self.max_buffer / ALIGNMENT * ALIGNMENT
+    }
+
+    /// The first place from `at` on where `bytes` do not straddle two arenas.
+    fn fit(&self, at: usize, bytes: usize) -> usize {
+        let left = self.arena() - at % self.arena();
+        if bytes > left { at + left } else { at }
+    }
+}
+
+/// Moves an address up to where so many bytes can start.
+type Fit<'a> = dyn Fn(usize, usize) -> usize + 'a;
 
 /// Tensors that hold the same bytes one after another: one, or several that are updated in place.
 #[derive(Clone, Debug)]
@@ -48,16 +80,29 @@ impl Cell {
 }
 
 impl Plan {
-    /// Lays out `program`.
-    pub fn new(program: &Program) -> Self {
+    /// Lays out `program` for a device with these limits.
+    ///
+    /// # Errors
+    /// [`Error::Limit`] if a tensor alone is larger than the device's largest buffer.
+    pub fn new(program: &Program, limits: Limits) -> Result<Self> {
+        for t in program.tensors() {
+            if t.bytes() > limits.arena() {
+                return Err(Error::Limit {
+                    what: format!("{} ({})", t.name, t.shape),
+                    needed: format!("{} MiB", t.bytes().div_ceil(1 << 20)),
+                    available: format!("{} MiB in one buffer", limits.max_buffer >> 20),
+                    advice: "use a smaller --batch".into(),
+                });
+            }
+        }
         let lifetimes = lifetimes(program);
         let size = |id: TensorId| program.tensor(id).bytes().next_multiple_of(ALIGNMENT);
         let mut offsets = vec![0; program.tensors().len()];
         let mut persistent = 0;
         for id in program.ids().filter(|id| program.tensor(*id).parent.is_none()) {
             if program.tensor(id).persists() {
-                offsets[id.0] = persistent;
-                persistent += size(id);
+                offsets[id.0] = limits.fit(persistent, size(id));
+                persistent = offsets[id.0] + size(id);
             }
         }
         let cells = cells(program, &lifetimes);
@@ -65,7 +110,8 @@ impl Plan {
             cells.iter().filter(|c| c.life.contains(&op)).map(|c| c.bytes).sum()
         };
         let bound = (0..program.ops().len()).map(live).max().unwrap_or(0);
-        let places = best_layout(&cells, bound);
+        let base = |at: usize, bytes: usize| limits.fit(persistent + at, bytes) - persistent;
+        let places = best_layout(&cells, bound, &base);
         for (cell, place) in cells.iter().zip(&places) {
             cell.tensors.iter().for_each(|id| offsets[id.0] = persistent + place);
         }
@@ -74,10 +120,24 @@ impl Plan {
             offsets[id.0] = offsets[root.0] + offset;
         }
         let bytes = persistent + height(&cells, &places);
-        Self { offsets, lifetimes, cells, bytes, persistent, lower_bound: persistent + bound }
+        let lower_bound = persistent + bound;
+        Ok(Self { offsets, lifetimes, cells, limits, bytes, persistent, lower_bound })
     }
 
-    /// First byte of a tensor in the arena.
+    /// Bytes of each arena. Together they are [`Plan::bytes`]; all but the last are as large as a
+    /// buffer may be.
+    pub fn arenas(&self) -> Vec<usize> {
+        let largest = self.limits.arena();
+        (0..self.bytes).step_by(largest).map(|at| largest.min(self.bytes - at)).collect()
+    }
+
+    /// The arena that holds a tensor, and the tensor's first byte in it.
+    pub fn place(&self, id: TensorId) -> (usize, usize) {
+        let largest = self.limits.arena();
+        (self.offsets[id.0] / largest, self.offsets[id.0] % largest)
+    }
+
+    /// First byte of a tensor, counted through all arenas.
     pub fn offset(&self, id: TensorId) -> usize {
         self.offsets[id.0]
     }
@@ -145,7 +205,7 @@ fn cells(program: &Program, lifetimes: &[Option<Range<usize>>]) -> Vec<Cell> {
 /// free during the cell's whole life; they differ in the order. Several orders are tried, and the
 /// best is improved by placing the cells at the top earlier, until it reaches `bound` or a fixed
 /// number of tries. All choices are the same at every call.
-fn best_layout(cells: &[Cell], bound: usize) -> Vec<usize> {
+fn best_layout(cells: &[Cell], bound: usize, fit: &Fit) -> Vec<usize> {
     type Order = fn(&Cell) -> (usize, usize);
     const ORDERS: [Order; 4] = [
         |c| (usize::MAX - c.bytes, c.life.start),
@@ -162,7 +222,7 @@ fn best_layout(cells: &[Cell], bound: usize) -> Vec<usize> {
         indices
     });
     let lay = |order: Vec<usize>| {
-        let places = first_fit(cells, &order);
+        let places = first_fit(cells, &order, fit);
         (height(cells, &places), order, places)
     };
     let Some(mut best) = sorted.into_iter().map(lay).min_by_key(|(height, ..)| *height) else {
@@ -187,7 +247,7 @@ fn best_layout(cells: &[Cell], bound: usize) -> Vec<usize> {
     best.2
 }
 
-fn first_fit(cells: &[Cell], order: &[usize]) -> Vec<usize> {
+fn first_fit(cells: &[Cell], order: &[usize], fit: &Fit) -> Vec<usize> {
     let mut places = vec![0; cells.len()];
     for (done, index) in order.iter().enumerate() {
         let cell = &cells[*index];
@@ -195,12 +255,12 @@ fn first_fit(cells: &[Cell], order: &[usize]) -> Vec<usize> {
         let mut busy: Vec<Range<usize>> =
             placed.map(|other| places[*other]..places[*other] + cells[*other].bytes).collect();
         busy.sort_by_key(|range| range.start);
-        let mut at = 0;
+        let mut at = fit(0, cell.bytes);
         for range in busy {
             if at + cell.bytes <= range.start {
                 break;
             }
-            at = at.max(range.end);
+            at = fit(at.max(range.end), cell.bytes);
         }
         places[*index] = at;
     }
@@ -275,12 +335,20 @@ mod tests {
         #[test]
         fn every_read_sees_the_last_write(
             steps in prop::collection::vec((1usize..5, 0usize..100, 0usize..100, any::<bool>()), 1..40),
+            several: bool,
         ) {
             let program = random_program(&steps);
             program.validate().unwrap();
-            let plan = Plan::new(&program);
+            // The second limit makes arenas of five of the smallest tensors.
+            let tight = Limits { max_buffer: 5 * 256, max_binding: 5 * 256 };
+            let plan = Plan::new(&program, if several { tight } else { Limits::NONE }).unwrap();
             verify(&program, &plan).unwrap();
             prop_assert!(plan.bytes >= plan.lower_bound);
+            prop_assert_eq!(plan.arenas().iter().sum::<usize>(), plan.bytes);
+            for id in program.ids() {
+                let (arena, at) = plan.place(id);
+                prop_assert!(at + program.tensor(id).bytes() <= plan.arenas()[arena]);
+            }
             for id in program.ids() {
                 prop_assert_eq!(plan.offset(id) % ALIGNMENT, 0);
                 prop_assert!(plan.offset(id) + program.tensor(id).bytes() <= plan.bytes);
@@ -292,7 +360,7 @@ mod tests {
     fn a_wrong_plan_is_noticed() {
         let steps = [(2, 0, 0, true), (2, 0, 0, false), (2, 1, 2, false), (2, 3, 3, false)];
         let program = random_program(&steps);
-        let good = Plan::new(&program);
+        let good = Plan::new(&program, Limits::NONE).unwrap();
         verify(&program, &good).unwrap();
         let mut noticed = 0;
         for id in program.ids() {
@@ -320,7 +388,7 @@ mod tests {
             program.push(Op::Relu { x: y, y: z });
             x = z;
         }
-        let plan = Plan::new(&program);
+        let plan = Plan::new(&program, Limits::NONE).unwrap();
         let weight = program.tensor(w).bytes();
         assert_eq!((plan.bytes, plan.lower_bound), (weight + 3 * 256, weight + 3 * 256));
     }

@@ -9,7 +9,7 @@ use std::sync::mpsc;
 
 use crate::gpu::Gpu;
 use crate::kernel::{Dispatch, Kernel, Tiles, lower};
-use crate::plan::Plan;
+use crate::plan::{Limits, Plan};
 use crate::program::Program;
 use crate::shaders::{self, Reflection};
 use crate::shape::{ALIGNMENT, Layout};
@@ -24,6 +24,8 @@ const MAX_GROUPS: usize = 65_535;
 pub struct Options {
     /// Register tiles; chosen by kind of device if not given.
     pub tiles: Option<Tiles>,
+    /// Limits to respect; the device's if not given.
+    pub limits: Option<Limits>,
     /// Keeps bounds checks and loop bounds in the shaders: for tests.
     pub checked: bool,
 }
@@ -52,7 +54,7 @@ pub struct Session {
     gpu: Gpu,
     program: Program,
     plan: Plan,
-    arena: wgpu::Buffer,
+    arenas: Vec<wgpu::Buffer>,
     ready: Vec<Ready>,
     /// The dispatches of each op.
     of_op: Vec<Range<usize>>,
@@ -68,8 +70,9 @@ impl Session {
     /// [`Error::Gpu`] if the device refuses, [`Error::Shader`] if a kernel does not compile.
     pub fn new(gpu: &Gpu, program: Program, options: Options) -> Result<Self> {
         program.validate()?;
-        let plan = Plan::new(&program);
-        check_limits(gpu, &program, &plan)?;
+        let limits = options.limits.unwrap_or(gpu.limits());
+        check_bindings(&program, limits)?;
+        let plan = Plan::new(&program, limits)?;
         let tiles = options.tiles.unwrap_or(if gpu.is_cpu() { Tiles::CPU } else { Tiles::GPU });
         let mut dispatches = Vec::new();
         let mut of_op = Vec::new();
@@ -81,7 +84,11 @@ impl Session {
         let usage = wgpu::BufferUsages::STORAGE
             | wgpu::BufferUsages::COPY_SRC
             | wgpu::BufferUsages::COPY_DST;
-        let arena = allocate(gpu, "arena", plan.bytes, usage)?;
+        let arenas: Vec<_> = plan
+            .arenas()
+            .into_iter()
+            .map(|bytes| allocate(gpu, "arena", bytes, usage))
+            .collect::<Result<_>>()?;
         let usage = wgpu::BufferUsages::UNIFORM | wgpu::BufferUsages::COPY_DST;
         let uniforms = allocate(gpu, "uniforms", dispatches.len() * ALIGNMENT, usage)?;
         let mut pipelines: BTreeMap<Kernel, Pipeline> = BTreeMap::new();
@@ -94,14 +101,14 @@ impl Session {
             let pipeline = &pipelines[&dispatch.kernel];
             let uniform = (&uniforms, index * ALIGNMENT);
             gpu.queue.write_buffer(&uniforms, uniform.1 as u64, &dispatch.params);
-            ready.push(prepare(gpu, &plan, &arena, uniform, pipeline, dispatch)?);
+            ready.push(prepare(gpu, &plan, &arenas, uniform, pipeline, dispatch)?);
         }
         gpu.check()?;
         Ok(Self {
             gpu: gpu.clone(),
             program,
             plan,
-            arena,
+            arenas,
             ready,
             of_op,
             in_flight: VecDeque::new(),
@@ -114,14 +121,14 @@ impl Session {
         &self.program
     }
 
-    /// The memory plan; the arena has exactly `plan().bytes` bytes.
+    /// The memory plan; the arenas have exactly `plan().bytes` bytes.
     pub fn plan(&self) -> &Plan {
         &self.plan
     }
 
-    /// Bytes of the arena as the device reports them.
+    /// Bytes of the arenas as the device reports them.
     pub fn allocated(&self) -> u64 {
-        self.arena.size()
+        self.arenas.iter().map(wgpu::Buffer::size).sum()
     }
 
     /// Number of dispatches in some ops.
@@ -133,14 +140,15 @@ impl Session {
     pub fn write_bytes(&self, id: TensorId, bytes: &[u8]) {
         let room = self.program.tensor(id).bytes();
         assert!(bytes.len() <= room, "{} bytes do not fit {room}", bytes.len());
-        let offset = self.plan.offset(id) as u64;
+        let (arena, offset) = self.plan.place(id);
+        let (arena, offset) = (&self.arenas[arena], offset as u64);
         // Copies are in whole words; the last one may need filling up.
         let whole = bytes.len() / 4 * 4;
-        self.gpu.queue.write_buffer(&self.arena, offset, &bytes[..whole]);
+        self.gpu.queue.write_buffer(arena, offset, &bytes[..whole]);
         if whole < bytes.len() {
             let mut last = [0; 4];
             last[..bytes.len() - whole].copy_from_slice(&bytes[whole..]);
-            self.gpu.queue.write_buffer(&self.arena, offset + whole as u64, &last);
+            self.gpu.queue.write_buffer(arena, offset + whole as u64, &last);
         }
     }
 
@@ -247,8 +255,14 @@ impl Session {
         id: TensorId,
         buffer: wgpu::Buffer,
     ) -> wgpu::Buffer {
-        let offset = self.plan.offset(id) as u64;
-        encoder.copy_buffer_to_buffer(&self.arena, offset, &buffer, 0, buffer.size());
+        let (arena, offset) = self.plan.place(id);
+        encoder.copy_buffer_to_buffer(
+            &self.arenas[arena],
+            offset as u64,
+            &buffer,
+            0,
+            buffer.size(),
+        );
         buffer
     }
 
@@ -284,20 +298,17 @@ impl Session {
     }
 }
 
-fn check_limits(gpu: &Gpu, program: &Program, plan: &Plan) -> Result<()> {
-    let mib = |bytes: u64| format!("{} MiB", bytes.div_ceil(1 << 20));
-    let limit = |what: String, needed: usize, available: u64| {
-        if needed as u64 <= available {
-            return Ok(());
-        }
-        let advice = "use a smaller --batch".to_owned();
-        Err(Error::Limit { what, needed: mib(needed as u64), available: mib(available), advice })
-    };
-    limit("the memory plan".into(), plan.bytes, gpu.adapter.max_buffer_size)?;
-    for t in program.tensors().iter() {
-        limit(format!("tensor {} ({})", t.name, t.shape), t.bytes(), gpu.adapter.max_binding_size)?;
+fn check_bindings(program: &Program, limits: Limits) -> Result<()> {
+    let mib = |bytes: usize| format!("{} MiB", bytes.div_ceil(1 << 20));
+    match program.tensors().iter().find(|t| t.bytes() > limits.max_binding) {
+        None => Ok(()),
+        Some(t) => Err(Error::Limit {
+            what: format!("tensor {} ({})", t.name, t.shape),
+            needed: mib(t.bytes()),
+            available: mib(limits.max_binding),
+            advice: "use a smaller --batch".into(),
+        }),
     }
-    Ok(())
 }
 
 fn allocate(
@@ -389,7 +400,7 @@ fn compile(gpu: &Gpu, dispatch: &Dispatch, checked: bool) -> Result<Pipeline> {
 fn prepare(
     gpu: &Gpu,
     plan: &Plan,
-    arena: &wgpu::Buffer,
+    arenas: &[wgpu::Buffer],
     (uniforms, uniform_offset): (&wgpu::Buffer, usize),
     pipeline: &Pipeline,
     dispatch: &Dispatch,
@@ -405,7 +416,8 @@ fn prepare(
                 name: format!("{}.{}", dispatch.kernel.file, dispatch.kernel.entry),
                 problem: format!("nothing is bound to `{}`", binding.name),
             })?;
-            (arena, plan.offset(operand.tensor) + operand.offset, operand.bytes)
+            let (arena, offset) = plan.place(operand.tensor);
+            (&arenas[arena], offset + operand.offset, operand.bytes)
         };
         entries.push(wgpu::BindGroupEntry {
             binding: binding.index,

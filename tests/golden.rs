@@ -527,7 +527,7 @@ fn golden_vectors_match_on_the_device() {
     for (case, network) in cases() {
         for (name, tiles) in [("CPU", Tiles::CPU), ("GPU", Tiles::GPU)] {
             let built = compile(&case, &network);
-            let options = Options { tiles: Some(tiles), checked: true };
+            let options = Options { tiles: Some(tiles), checked: true, ..Options::default() };
             let mut machine = Session::new(&gpu, built.program.clone(), options)
                 .unwrap_or_else(|e| panic!("{}: {e}", case.name));
             let label = format!("golden {} on the device with {name} tiles", case.name);

@@ -235,7 +235,7 @@ fn check_on_device(head: Head) {
     let built = compile(head);
     let inputs = Inputs::new(&built);
     for tiles in [Tiles::CPU, Tiles::GPU] {
-        let options = Options { tiles: Some(tiles), checked: true };
+        let options = Options { tiles: Some(tiles), checked: true, ..Options::default() };
         let mut pair = Pair::new(Session::new(&gpu, built.program.clone(), options).unwrap());
         inputs.floats.iter().for_each(|(id, values)| pair.set(*id, values));
         inputs.words.iter().for_each(|(id, values)| pair.set_words(*id, values));

@@ -7,7 +7,7 @@ use common::{difference, gpu, random};
 use sff::block::{Head, Layer, Network, Partition};
 use sff::models;
 use sff::ops::{AdamW, Normalize};
-use sff::plan::{Plan, verify};
+use sff::plan::{Limits, Plan, verify};
 use sff::program::{Built, Feed, Recompute, Setup, build};
 use sff::session::{Options, Session};
 use sff::shape::Shape;
@@ -35,13 +35,25 @@ fn built(network: &Network, recompute: Recompute, micro_batches: usize) -> Built
 
 /// Every parameter after three steps from random weights, and the bytes of the plan.
 fn train(network: &Network, recompute: Recompute, micro_batches: usize) -> (Vec<Vec<f32>>, usize) {
+    train_within(network, recompute, micro_batches, Limits::NONE)
+}
+
+fn train_within(
+    network: &Network,
+    recompute: Recompute,
+    micro_batches: usize,
+    limits: Limits,
+) -> (Vec<Vec<f32>>, usize) {
     let built = built(network, recompute, micro_batches);
     let routine = built.train.as_ref().unwrap();
-    let plan = Plan::new(&built.program);
+    let plan = Plan::new(&built.program, limits).unwrap();
     verify(&built.program, &plan).unwrap();
-    let mut session =
-        Session::new(&gpu(), built.program.clone(), Options { tiles: None, checked: true })
-            .unwrap();
+    let mut session = Session::new(
+        &gpu(),
+        built.program.clone(),
+        Options { limits: Some(limits), checked: true, ..Options::default() },
+    )
+    .unwrap();
     for (seed, parameter) in built.parameters.values().enumerate() {
         let elements = built.program.tensor(parameter.value).shape.elements();
         session.write(parameter.value, &random(seed as u64, elements));
@@ -108,4 +120,13 @@ fn micro_batches_add_up_to_the_whole_batch() {
             }
         }
     }
+}
+
+#[test]
+fn several_arenas_give_the_same_bits() {
+    let network = cnn(Partition::Block, Head::Goodness { kernel: 3, scale: 1.0 });
+    let (one, bytes) = train(&network, Recompute::Cheap, 1);
+    let limits = Limits { max_buffer: bytes / 3, max_binding: bytes / 3 };
+    let (several, _) = train_within(&network, Recompute::Cheap, 1, limits);
+    assert!(one == several);
 }

@@ -8,7 +8,7 @@ use sff::block::Partition;
 use sff::config::{Config, Method, Recipe};
 use sff::files::write_whole;
 use sff::ops::Normalize;
-use sff::plan::{self, Plan as Layout, Report};
+use sff::plan::{self, Limits, Plan as Layout, Report};
 use sff::program::{self, Built, Feed, Recompute, Setup};
 use sff::shape::Shape;
 use sff::{Result, train};
@@ -80,7 +80,7 @@ impl Plan {
     pub fn run(self) -> Result<()> {
         let method = self.method.unwrap_or(Method::Sff);
         let (config, built) = self.build(method, self.partition, self.recompute)?;
-        let layout = Layout::new(&built.program);
+        let layout = Layout::new(&built.program, Limits::NONE)?;
         let report = Report::new(&built.program, &layout, &built.blocks);
         let Config { arch, partition, .. } = &config;
         if let Some(path) = &self.svg {
@@ -106,7 +106,7 @@ impl Plan {
         out.push_str(&format!("{:20} {:>9} {:>24}", "", "peak", "activations, workspace"));
         for (name, method, partition, recompute) in COMPARED {
             let (_, built) = self.build(method, Some(partition), recompute)?;
-            let layout = Layout::new(&built.program);
+            let layout = Layout::new(&built.program, Limits::NONE)?;
             let report = Report::new(&built.program, &layout, &built.blocks);
             let used = mib(report.activations_and_workspace);
             out.push_str(&format!("\n{name:20} {:9.1} {used:24.1}", mib(report.peak_bytes)));

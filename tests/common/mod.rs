@@ -90,7 +90,7 @@ impl Case {
     /// Runs the program's ops on both sides, with both sets of tiles, and compares.
     pub fn check(&self, gpu: &Gpu, label: &str) {
         for tiles in [Tiles::CPU, Tiles::GPU] {
-            let options = Options { tiles: Some(tiles), checked: true };
+            let options = Options { tiles: Some(tiles), checked: true, ..Options::default() };
             let session = Session::new(gpu, self.program.clone(), options)
                 .unwrap_or_else(|e| panic!("{label}: {e}"));
             let mut pair = Pair::new(session);

@@ -1,4 +1,4 @@
-//! Times the convolution kernels: `cargo bench --bench kernels [-- FILTER]`.
+//! Times the convolution kernels: `cargo bench --bench convolution [-- FILTER]`.
 //!
 //! Prints GFLOP/s (two operations per multiply-add, padding lanes not counted), the best of
 //! several runs. With `--json` a line of JSON per kernel. `SFF_TEST_DEVICE` chooses the device,
@@ -121,8 +121,9 @@ fn ops(x: Shape, y: Shape, window: Window) -> Vec<(&'static str, Timed)> {
 
 /// Seconds per run of the program: the best of several.
 fn time(gpu: &Gpu, program: Program, probe: TensorId, tiles: Option<Tiles>) -> f64 {
-    let mut session = Session::new(gpu, program, Options { tiles, checked: false })
-        .unwrap_or_else(|e| panic!("{e}"));
+    let mut session =
+        Session::new(gpu, program, Options { tiles, checked: false, ..Options::default() })
+            .unwrap_or_else(|e| panic!("{e}"));
     let mut best = f64::INFINITY;
     for run in 0..=RUNS {
         let start = Instant::now();
