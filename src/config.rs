@@ -54,10 +54,10 @@ pub struct Recipe {
     #[arg(long, value_name = "N")]
     pub batch: Option<usize>,
     /// Learning rate at the start [default: 0.003 for sff, 0.01 for bp]
-    #[arg(long)]
+    #[arg(long, allow_negative_numbers = true)]
     pub lr: Option<f32>,
     /// AdamW's weight decay, per unit of learning rate [default: 0.01]
-    #[arg(long)]
+    #[arg(long, allow_negative_numbers = true)]
     pub weight_decay: Option<f32>,
     /// How the learning rate goes on [default: cosine]
     #[arg(long)]
@@ -84,9 +84,8 @@ impl Recipe {
     pub fn read(path: &Path) -> Result<Self> {
         let text = read_text(path)?;
         toml::from_str(&text).map_err(|e| {
-            let line = e
-                .span()
-                .map_or(0, |span| text[..span.start.min(text.len())].lines().count().max(1));
+            let start = e.span().map_or(0, |span| span.start.min(text.len()));
+            let line = 1 + text[..start].matches('\n').count();
             Error::corrupt(path, format!("line {line}: {}", e.message()))
         })
     }
@@ -210,10 +209,14 @@ impl Config {
             ));
         }
         let aux_kernel = recipe.aux_kernel.unwrap_or(5);
-        if aux_kernel % 2 == 0 || aux_kernel > 31 {
+        if aux_kernel.is_multiple_of(2) || aux_kernel > 31 {
             return Err(Error::Usage(format!(
                 "--aux-kernel must be odd, at most 31, not {aux_kernel}"
             )));
+        }
+        let crop = recipe.crop.unwrap_or(0);
+        if crop > 127 {
+            return Err(Error::Usage(format!("--crop must be at most 127, not {crop}")));
         }
         let small = recipe.train_limit.is_some_and(|n| n <= SMALL_SET);
         // Backpropagation has one loss, so it trains the network as one block.
@@ -242,7 +245,7 @@ impl Config {
             seed: recipe.seed.unwrap_or(0),
             train_limit: recipe.train_limit,
             flip: recipe.flip.unwrap_or(false),
-            crop: recipe.crop.unwrap_or(0),
+            crop,
         })
     }
 
@@ -341,6 +344,23 @@ mod tests {
         assert!(recipe.conflicts(&config).is_empty());
         let other = Recipe { seed: Some(1), lr: Some(0.1), ..Recipe::default() };
         assert_eq!(other.conflicts(&config), ["seed"]);
+    }
+
+    proptest::proptest! {
+        #[test]
+        fn numbers_read_back_to_the_last_bit(
+            lr in 1e-12f32..1e3, weight_decay in 0f32..10.0, seed: u64,
+        ) {
+            let (lr, weight_decay, seed) = (Some(lr), Some(weight_decay), Some(seed));
+            let config = Config::resolve(Recipe { lr, weight_decay, seed, ..Recipe::default() });
+            let config = config.unwrap();
+            let toml: Recipe = toml::from_str(&config.to_toml().unwrap()).unwrap();
+            let json = serde_json::to_string(&config.recipe()).unwrap();
+            let json: Recipe = serde_json::from_str(&json).unwrap();
+            for recipe in [toml, json] {
+                proptest::prop_assert_eq!(recipe, config.recipe());
+            }
+        }
     }
 
     #[test]

@@ -86,9 +86,17 @@ impl<'a> Inference<'a> {
     /// Accuracy and loss over all images.
     ///
     /// # Errors
-    /// As [`feed::evaluate`].
+    /// [`Error::Gpu`], or [`Error::Model`] if a loss is not a number.
     pub fn evaluate(&mut self) -> Result<Scores> {
-        feed::evaluate(&mut self.session, &self.built, &self.routine, &self.feeder)
+        let Self { session, built, routine, feeder, .. } = self;
+        let scores = feed::evaluate(session, built, routine, feeder)?;
+        match scores.not_finite() {
+            Some((block, loss)) => Err(Error::Model(format!(
+                "the loss of {} is {loss}; these weights are of no use",
+                built.blocks[block]
+            ))),
+            None => Ok(scores),
+        }
     }
 
     /// A prediction for each image; `info` is the model's.

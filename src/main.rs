@@ -2,6 +2,7 @@
 
 mod cli;
 
+use std::io::Write;
 use std::process::ExitCode;
 
 fn main() -> ExitCode {
@@ -16,7 +17,9 @@ fn main() -> ExitCode {
         Err(error) => {
             // One line, whatever a library put into it.
             let message = error.to_string();
-            eprintln!("error: {}", message.split_whitespace().collect::<Vec<_>>().join(" "));
+            let line = message.split_whitespace().collect::<Vec<_>>().join(" ");
+            // The exit code tells as much if nobody can read this.
+            let _ = writeln!(std::io::stderr(), "error: {line}");
             ExitCode::from(2)
         }
     }

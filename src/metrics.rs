@@ -64,16 +64,30 @@ impl Tally {
         }
     }
 
+    /// Images counted.
+    pub fn images(&self) -> u64 {
+        self.images
+    }
+
     /// Everything counted, exactly, as words that survive a file.
     pub fn to_bits(&self) -> Vec<u64> {
         self.sums.iter().map(|v| v.to_bits()).chain([self.images]).collect()
     }
 
-    /// The inverse of [`Tally::to_bits`]; `None` if they are not of as many blocks.
+    /// The inverse of [`Tally::to_bits`]; `None` if they are not of as many blocks, or no sums
+    /// of finite numbers.
     pub fn from_bits(blocks: usize, bits: &[u64]) -> Option<Self> {
         let (images, sums) = bits.split_last()?;
         let sums: Vec<f64> = sums.iter().map(|v| f64::from_bits(*v)).collect();
-        (sums.len() == metrics_words(blocks)).then_some(Self { sums, images: *images, blocks })
+        let usable = sums.len() == metrics_words(blocks) && sums.iter().all(|v| v.is_finite());
+        usable.then_some(Self { sums, images: *images, blocks })
+    }
+}
+
+impl Scores {
+    /// The first block whose loss is not a finite number, and that loss.
+    pub fn not_finite(&self) -> Option<(usize, f64)> {
+        self.losses.iter().copied().enumerate().find(|(_, loss)| !loss.is_finite())
     }
 }
 

@@ -42,11 +42,31 @@ pub struct ModelInfo {
     pub normalization: Normalization,
 }
 
+impl ModelInfo {
+    /// Checks that the file at `path`, which says this of itself, is of the run that `config`
+    /// describes.
+    ///
+    /// # Errors
+    /// [`Error::Corrupt`].
+    pub fn check(&self, config: &Config, path: &Path) -> Result<()> {
+        if self.format == FORMAT && self.config == portable(config) {
+            return Ok(());
+        }
+        let differing = self.config.conflicts(config);
+        let hint = if differing.is_empty() {
+            String::new()
+        } else {
+            format!(" (not the same: {})", differing.join(", ").replace('_', "-"))
+        };
+        Err(Error::corrupt(path, format!("it is of another run than config.toml describes{hint}")))
+    }
+}
+
 /// What a state file says of itself.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 struct StateInfo {
-    format: u32,
-    config: Recipe,
+    /// As in the model file; its normalisation also tells whether the images are the same.
+    model: ModelInfo,
     progress: Progress,
     epochs: Vec<EpochRecord>,
 }
@@ -102,6 +122,12 @@ pub struct RunOptions {
 struct Folder<'a>(&'a Path);
 
 impl Folder<'_> {
+    /// Whether there is anything that a new run would replace.
+    fn is_used(&self) -> bool {
+        [self.config(), self.metrics(), self.timing(), self.model(), self.state()]
+            .iter()
+            .any(|path| path.exists())
+    }
     fn config(&self) -> PathBuf {
         self.0.join("config.toml")
     }
@@ -136,22 +162,28 @@ pub fn read_config(folder: &Path) -> Result<Config> {
 /// `recipe`.
 ///
 /// # Errors
-/// [`Error::Usage`] if the folder holds a run and `resume` is not given, or if options
-/// contradict the run.
+/// [`Error::Usage`] if the folder holds a run and `resume` is not given, if what it holds has no
+/// configuration, or if options contradict the run. The images may have moved meanwhile.
 pub fn configure(recipe: Recipe, options: &RunOptions) -> Result<Config> {
     let folder = Folder(&options.folder);
-    if !folder.config().exists() {
+    if !folder.is_used() {
         return Config::resolve(recipe);
     }
     let shown = options.folder.display();
+    if !folder.config().exists() {
+        return Err(Error::Usage(format!(
+            "{shown} holds files of a run, but no config.toml: choose another --out"
+        )));
+    }
     if !options.resume {
         return Err(Error::Usage(format!(
             "{shown} already holds a run: add --resume to go on with it, or choose another --out"
         )));
     }
     let config = Config::read(&folder.config())?;
-    match recipe.conflicts(&config)[..] {
-        [] => Ok(config),
+    let data = recipe.data.clone().or_else(|| config.data.clone());
+    match (Recipe { data: None, ..recipe }).conflicts(&config)[..] {
+        [] => Ok(Config { data, ..config }),
         ref names => Err(Error::Usage(format!(
             "{shown} was begun with another --{}: leave the option out to resume it, or choose another --out",
             names.join(", --").replace('_', "-")
@@ -170,6 +202,8 @@ pub fn train(
     options: &RunOptions,
     observer: &mut dyn Observer,
 ) -> Result<Vec<EpochRecord>> {
+    // What cannot be saved is said now, not after training.
+    let text = config.to_toml()?;
     let dataset = data::load(&config.request())?;
     let network = config.network(dataset.classes.len());
     let trainer = Trainer::new(gpu, &network, &dataset, config.training())?;
@@ -186,7 +220,6 @@ pub fn train(
     if resumed {
         run.resume()?;
     } else {
-        let text = config.to_toml()?;
         write_whole(&run.folder.config(), |file| file.write_all(text.as_bytes()))?;
     }
     observer.started(&run.trainer, resumed);
@@ -241,13 +274,16 @@ impl Run<'_> {
     fn resume(&mut self) -> Result<()> {
         let path = self.folder.state();
         let (arrays, info): (Arrays, StateInfo) = checkpoint::load(&path)?;
-        if info.format != FORMAT || info.config != portable(self.config) {
-            return Err(Error::corrupt(
-                &path,
-                "this state is of another run than config.toml describes",
-            ));
+        info.model.check(self.config, &path)?;
+        if info.model != self.model_info() {
+            return Err(Error::corrupt(&path, "the images are not those that it was trained on"));
         }
-        if info.epochs.len() != info.progress.epoch as usize {
+        let per_epoch = self.trainer.steps_per_epoch() as u64;
+        let fits = |(r, epoch): (&EpochRecord, u32)| {
+            r.epoch == epoch && r.steps == u64::from(epoch) * per_epoch
+        };
+        let complete = info.epochs.len() == info.progress.epoch as usize;
+        if !complete || !info.epochs.iter().zip(1..).all(fits) {
             return Err(Error::corrupt(&path, "its history does not match its progress"));
         }
         self.trainer.restore(&arrays, &info.progress, &path)?;
@@ -264,27 +300,26 @@ impl Run<'_> {
         let arrays = self.trainer.arrays(true)?;
         let progress = self.trainer.progress();
         let at = (progress.epoch, progress.step);
-        let info = StateInfo {
-            format: FORMAT,
-            config: portable(self.config),
-            progress,
-            epochs: self.records.clone(),
-        };
+        let info = StateInfo { model: self.model_info(), progress, epochs: self.records.clone() };
         checkpoint::save(&self.folder.state(), &arrays, &info)?;
         self.saved = Some(at);
         Ok(())
     }
 
     fn save_model(&mut self) -> Result<()> {
+        let arrays = self.trainer.arrays(false)?;
+        checkpoint::save(&self.folder.model(), &arrays, &self.model_info())
+    }
+
+    fn model_info(&self) -> ModelInfo {
         let images = &self.dataset.test;
-        let info = ModelInfo {
+        ModelInfo {
             format: FORMAT,
             config: portable(self.config),
             image: [images.height, images.width, images.channels],
             classes: self.dataset.classes.clone(),
             normalization: self.trainer.normalization().clone(),
-        };
-        checkpoint::save(&self.folder.model(), &self.trainer.arrays(false)?, &info)
+        }
     }
 
     fn write_metrics(&self) -> Result<()> {
@@ -317,9 +352,10 @@ fn portable(config: &Config) -> Recipe {
     Recipe { data: None, ..config.recipe() }
 }
 
+/// Writes a line in one call, so that a kill cannot leave a part of it.
 fn json_line(file: &mut (impl Write + ?Sized), value: &impl Serialize) -> std::io::Result<()> {
-    let line = serde_json::to_string(value)?;
-    writeln!(file, "{line}")
+    let line = serde_json::to_string(value)? + "\n";
+    file.write_all(line.as_bytes())
 }
 
 /// Reads a model file and what it says of itself.

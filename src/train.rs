@@ -272,9 +272,23 @@ impl<'a> Trainer<'a> {
     /// Scores on the test images.
     ///
     /// # Errors
-    /// As [`feed::evaluate`].
+    /// [`Error::NotFinite`] names the first block whose loss is not a number, [`Error::Gpu`].
     pub fn evaluate(&mut self) -> Result<Scores> {
-        feed::evaluate(&mut self.session, &self.built, &self.eval, &self.test_feeder)
+        let Self { session, built, eval, test_feeder, .. } = self;
+        let scores = feed::evaluate(session, built, eval, test_feeder)?;
+        match scores.not_finite() {
+            Some((block, loss)) => {
+                let what = format!("the test loss of {}", self.built.blocks[block]);
+                Err(self.not_finite(what, loss as f32))
+            }
+            None => Ok(scores),
+        }
+    }
+
+    /// The error for a value that the last step made useless.
+    fn not_finite(&self, what: String, value: f32) -> Error {
+        let epoch = self.epoch + u32::from(self.step > 0);
+        Error::NotFinite { what, value, step: self.total_steps(), epoch }
     }
 
     /// Weights and running statistics; with `moments`, all that training goes on from.
@@ -285,12 +299,7 @@ impl<'a> Trainer<'a> {
         let arrays = checkpoint::read_device(&mut self.session, &self.built, moments)?;
         for (name, array) in &arrays {
             if let Some(value) = array.values.iter().find(|v| !v.is_finite()) {
-                return Err(Error::NotFinite {
-                    what: format!("a value of {name}"),
-                    value: *value,
-                    step: self.total_steps(),
-                    epoch: self.epoch + u32::from(self.step > 0),
-                });
+                return Err(self.not_finite(format!("a value of {name}"), *value));
             }
         }
         Ok(arrays)
@@ -307,13 +316,15 @@ impl<'a> Trainer<'a> {
     /// [`Error::Corrupt`], naming `path`, if they are not of this network.
     pub fn restore(&mut self, arrays: &Arrays, progress: &Progress, path: &Path) -> Result<()> {
         let tally = Tally::from_bits(self.built.blocks.len(), &progress.tally);
-        let fits = progress.epoch <= self.options.epochs && progress.step < self.steps_per_epoch();
-        let (Some(tally), true) = (tally, fits) else {
-            return Err(Error::corrupt(path, "its progress is not of this run"));
-        };
+        let Progress { epoch, step, .. } = *progress;
+        let fits = step < self.steps_per_epoch()
+            && (epoch < self.options.epochs || (epoch, step) == (self.options.epochs, 0));
+        let counts = |tally: &Tally| tally.images() == (step * self.options.batch) as u64;
+        let tally = tally.filter(|tally| fits && counts(tally));
+        let tally = tally.ok_or_else(|| Error::corrupt(path, "its progress is not of this run"))?;
         checkpoint::write_device(&mut self.session, &self.built, true, arrays, path)?;
-        self.start_epoch(progress.epoch);
-        self.step = progress.step;
+        self.start_epoch(epoch);
+        self.step = step;
         self.tally = tally;
         Ok(())
     }

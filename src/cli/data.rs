@@ -7,6 +7,7 @@ use sff::data::{self, Request, picture};
 use sff::{Error, Result};
 
 #[derive(Args)]
+#[command(arg_required_else_help = false)]
 pub struct Data {
     #[command(subcommand)]
     command: Command,

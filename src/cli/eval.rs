@@ -17,9 +17,9 @@ pub struct Eval {
     /// Folder with the data set's files [default: as in training]
     #[arg(long, value_name = "FOLDER")]
     data: Option<PathBuf>,
-    /// Images per step
-    #[arg(long, value_name = "N", default_value_t = 64)]
-    batch: usize,
+    /// Images per step [default: as in training]
+    #[arg(long, value_name = "N")]
+    batch: Option<usize>,
     /// Print JSON: accuracies as fractions, the mean loss, the number of images
     #[arg(long)]
     json: bool,
@@ -41,11 +41,11 @@ impl Eval {
         let config = run::read_config(&self.run)?;
         let model = run::model_path(&self.run);
         let (_, info) = run::read_model(&model)?;
-        let theirs = info.config.arch.clone().unwrap_or_default();
-        if theirs != config.arch {
-            let problem =
-                format!("this model is a {theirs}, but the run's config.toml says {}", config.arch);
-            return Err(Error::corrupt(&model, problem));
+        info.check(&config, &model)?;
+        // Sums in steps of the same size give the very scores that training noted.
+        let batch = self.batch.unwrap_or(config.batch);
+        if batch == 0 {
+            return Err(Error::Usage("--batch must be at least 1".into()));
         }
         let mut request = config.request();
         // The training images are not looked at.
@@ -59,7 +59,7 @@ impl Eval {
             ));
         }
         let gpu = self.device.open()?;
-        let scores = Inference::new(&gpu, &model, &dataset.test, self.batch)?.evaluate()?;
+        let scores = Inference::new(&gpu, &model, &dataset.test, batch)?.evaluate()?;
         if self.json {
             let accuracy = scores.accuracy;
             let (blocks, loss, images) = (scores.blocks, scores.loss, scores.images);

@@ -19,6 +19,7 @@ use sff::{Error, Result};
 #[derive(Parser)]
 #[command(
     version,
+    arg_required_else_help = false,
     after_help = "Example: sff train --dataset fashion-mnist --out runs/first\n\nExit codes: 0 success, 2 an error (one line on standard error)"
 )]
 struct Cli {
@@ -58,7 +59,7 @@ impl DeviceArg {
 
 /// Parses the command line and does what it says.
 pub fn run() -> Result<()> {
-    match Cli::parse().command {
+    match parse()?.command {
         Command::Devices(command) => command.run(),
         Command::Train(command) => command.run(),
         Command::Eval(command) => command.run(),
@@ -66,6 +67,21 @@ pub fn run() -> Result<()> {
         Command::Plan(command) => command.run(),
         Command::Data(command) => command.run(),
     }
+}
+
+/// Clap's own errors, too, become one line: what it says before the usage, which `--help` shows.
+fn parse() -> Result<Cli> {
+    Cli::try_parse().map_err(|error| {
+        if !error.use_stderr() {
+            // `--help` and `--version` are no errors.
+            error.exit();
+        }
+        let text = error.to_string();
+        let said = text.lines().take_while(|line| !line.starts_with("Usage:"));
+        let said: Vec<_> = said.filter(|line| !line.starts_with("For more")).collect();
+        let said = said.join(" ");
+        Error::Usage(format!("{} (see --help)", said.trim_start_matches("error: ").trim_end()))
+    })
 }
 
 /// Prints to standard output; a reader that went away is no error of ours.

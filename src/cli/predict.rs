@@ -34,7 +34,7 @@ pub struct Predict {
 /// One element of what `--json` prints.
 #[derive(Serialize)]
 struct Report {
-    file: PathBuf,
+    file: String,
     #[serde(flatten)]
     prediction: Prediction,
 }
@@ -58,7 +58,7 @@ impl Predict {
                 .pictures
                 .into_iter()
                 .zip(predictions)
-                .map(|(file, prediction)| Report { file, prediction })
+                .map(|(path, prediction)| Report { file: path.display().to_string(), prediction })
                 .collect();
             return super::print_json(&reports);
         }

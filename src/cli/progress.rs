@@ -1,5 +1,6 @@
 //! What a person sees of a run: a bar on a terminal, plain lines elsewhere, a table at the end.
 
+use std::io::Write;
 use std::path::Path;
 use std::time::{Duration, Instant};
 
@@ -64,7 +65,8 @@ impl Progress {
 
     /// A line of text, above the bar if there is one.
     fn say(&self, text: &str) {
-        self.bar.suspend(|| eprintln!("{text}"));
+        // Training goes on even if nobody listens any more.
+        let _ = self.bar.suspend(|| writeln!(std::io::stderr(), "{text}"));
     }
 
     fn rate(&self) -> f64 {

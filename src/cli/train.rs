@@ -35,6 +35,9 @@ pub struct Train {
 
 impl Train {
     pub fn run(self) -> Result<()> {
+        if self.save_steps == 0 {
+            return Err(Error::Usage("--save-steps must be at least 1".into()));
+        }
         let recipe = match &self.recipe_file {
             Some(file) => self.recipe.over(Recipe::read(file)?),
             None => self.recipe,

@@ -1,0 +1,6 @@
+//! The program from outside: every command, its files, its errors, and runs that are killed.
+
+mod bad_input;
+mod happy;
+mod interrupted;
+mod support;

@@ -1,0 +1,175 @@
+//! A folder of its own for each test, and the program run in it.
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+
+use serde_json::Value;
+use tempfile::TempDir;
+
+/// A small run: 3 blocks, 12 steps in each of 2 epochs; a second or so.
+pub const SMALL: &str =
+    "train --dataset shapes --train-limit 96 --batch 8 --widths 4,4,4 --partition layer --epochs 2";
+
+/// What a finished run folder holds.
+pub const RUN_FILES: [&str; 5] =
+    ["config.toml", "metrics.jsonl", "model.safetensors", "state.safetensors", "timing.jsonl"];
+
+/// A folder that the program is run in.
+pub struct Sandbox(TempDir);
+
+/// What a command did.
+pub struct Ran {
+    pub code: Option<i32>,
+    pub out: String,
+    pub err: String,
+}
+
+impl Sandbox {
+    pub fn new() -> Self {
+        Self(tempfile::tempdir().unwrap())
+    }
+
+    pub fn path(&self, name: &str) -> PathBuf {
+        self.0.path().join(name)
+    }
+
+    /// Writes a file, and the folders that it needs.
+    pub fn put(&self, name: &str, content: impl AsRef<[u8]>) -> PathBuf {
+        let path = self.path(name);
+        fs::create_dir_all(path.parent().unwrap()).unwrap();
+        fs::write(&path, content).unwrap();
+        path
+    }
+
+    /// The program with arguments separated by spaces, in this folder.
+    pub fn command(&self, line: &str) -> Command {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_sff"));
+        let words: Vec<&str> = line.split_whitespace().collect();
+        command.args(&words).current_dir(self.0.path()).stdin(Stdio::null());
+        // As on a machine without a desktop, where drivers like to print warnings.
+        command.env_remove("XDG_RUNTIME_DIR");
+        if let (Ok(device), Some(&"train" | &"eval" | &"predict")) =
+            (std::env::var("SFF_TEST_DEVICE"), words.first())
+            && !words.contains(&"--device")
+        {
+            command.args(["--device", &device]);
+        }
+        command
+    }
+
+    /// Runs a command to its end.
+    pub fn run(&self, line: &str) -> Ran {
+        Ran::of(&mut self.command(line))
+    }
+
+    /// Runs a command that must succeed, and returns its output.
+    pub fn ok(&self, line: &str) -> String {
+        self.run(line).ok()
+    }
+
+    /// Runs a command that must fail, and returns its one line.
+    pub fn error(&self, line: &str) -> String {
+        self.run(line).error()
+    }
+
+    /// Runs a command that must fail with a line that has all of `parts`.
+    pub fn refuses(&self, line: &str, parts: &[&str]) {
+        let message = self.error(line);
+        for part in parts {
+            assert!(message.contains(part), "{line}\n{message}\nexpected: {part}");
+        }
+    }
+
+    /// The JSON that a command prints.
+    pub fn json(&self, line: &str) -> Value {
+        serde_json::from_str(&self.ok(line)).unwrap()
+    }
+
+    /// Names and contents of the files in a folder.
+    pub fn files(&self, folder: &str) -> BTreeMap<String, Vec<u8>> {
+        files(&self.path(folder))
+    }
+
+    /// The same without times, which differ from run to run.
+    pub fn results(&self, folder: &str) -> BTreeMap<String, Vec<u8>> {
+        let mut files = self.files(folder);
+        files.remove("timing.jsonl");
+        files
+    }
+
+    /// Copies the files of one folder into another.
+    pub fn copy(&self, from: &str, to: &str) {
+        for (name, content) in self.files(from) {
+            self.put(&format!("{to}/{name}"), content);
+        }
+    }
+}
+
+impl Ran {
+    pub fn of(command: &mut Command) -> Self {
+        let output = command.output().unwrap();
+        let text = |bytes| String::from_utf8(bytes).expect("output is UTF-8");
+        Self { code: output.status.code(), out: text(output.stdout), err: text(output.stderr) }
+    }
+
+    pub fn ok(self) -> String {
+        assert_eq!(self.code, Some(0), "{}{}", self.out, self.err);
+        self.out
+    }
+
+    /// The error line of a command that failed before it had anything to tell.
+    pub fn error(self) -> String {
+        assert_eq!(self.err.lines().count(), 1, "one line, not:\n{}", self.err);
+        assert_eq!(self.out, "");
+        self.last_error()
+    }
+
+    /// The error line of a command that failed after some progress.
+    pub fn last_error(self) -> String {
+        assert_eq!(self.code, Some(2), "{}{}", self.out, self.err);
+        assert!(!self.err.contains("panicked"), "{}", self.err);
+        let last = self.err.lines().last().unwrap_or_default();
+        let message = last.strip_prefix("error: ").unwrap_or_else(|| panic!("{}", self.err));
+        message.to_owned()
+    }
+}
+
+pub fn files(folder: &Path) -> BTreeMap<String, Vec<u8>> {
+    let entries = fs::read_dir(folder).unwrap_or_else(|e| panic!("{}: {e}", folder.display()));
+    entries
+        .map(|entry| {
+            let path = entry.unwrap().path();
+            let name = path.file_name().unwrap().to_str().unwrap().to_owned();
+            (name, fs::read(path).unwrap())
+        })
+        .collect()
+}
+
+/// Asserts that two sets of files are the same, naming the first that differs.
+pub fn assert_same(a: &BTreeMap<String, Vec<u8>>, b: &BTreeMap<String, Vec<u8>>) {
+    assert_eq!(a.keys().collect::<Vec<_>>(), b.keys().collect::<Vec<_>>());
+    for (name, content) in a {
+        assert!(content == &b[name], "{name} differs");
+    }
+}
+
+/// An idx file of unsigned bytes.
+pub fn idx(dims: &[usize], data: &[u8]) -> Vec<u8> {
+    let mut out = vec![0, 0, 8, dims.len() as u8];
+    dims.iter().for_each(|dim| out.extend((*dim as u32).to_be_bytes()));
+    out.extend(data);
+    out
+}
+
+/// The four files of an MNIST with images of `side` x `side`.
+pub fn digits(sandbox: &Sandbox, folder: &str, side: usize, train: usize, test: usize) {
+    for (name, count) in [("train", train), ("t10k", test)] {
+        let pixels: Vec<u8> = (0..count * side * side).map(|i| (i * 37 % 251) as u8).collect();
+        let labels: Vec<u8> = (0..count).map(|i| (i % 10) as u8).collect();
+        let images = idx(&[count, side, side], &pixels);
+        sandbox.put(&format!("{folder}/{name}-images-idx3-ubyte"), images);
+        sandbox.put(&format!("{folder}/{name}-labels-idx1-ubyte"), idx(&[count], &labels));
+    }
+}
