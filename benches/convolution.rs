@@ -91,8 +91,7 @@ fn ops(x: Shape, y: Shape, window: Window) -> Vec<(&'static str, Timed)> {
         (
             "conv2d_wgrad",
             make(&|p, [xi, yi, _, dw, _]| {
-                let scratch =
-                    scratch(p, Shape::rows(split::wgrad_splits(y.pixels(), weight), stored));
+                let scratch = scratch(p, Shape::rows(split::wgrad(y, weight).count(y.n), stored));
                 Op::Conv2dWgrad { x: xi, dy: yi, dw, scratch, window }
             }),
         ),
@@ -109,9 +108,8 @@ fn ops(x: Shape, y: Shape, window: Window) -> Vec<(&'static str, Timed)> {
                 let slice = split::goodness_slice(x, y.c);
                 let maps_shape = x.with_n(slice).with_c(y.c);
                 let maps = p.add("maps", maps_shape, Layout::Nhwc, Kind::Workspace);
-                let slices = x.n.div_ceil(slice);
-                let splits = split::goodness_splits(maps_shape, weight, slices);
-                let scratch = scratch(p, Shape::rows(splits * slices, stored));
+                let rows = split::goodness_wgrad_rows(x, maps_shape, weight);
+                let scratch = scratch(p, Shape::rows(rows, stored));
                 let dx = p.add("dx", x, Layout::Nhwc, Kind::Activation);
                 Op::GoodnessGrad { x: xi, w, dscores, dx, dw, maps, scratch, window, scale: 1.0 }
             }),

@@ -1,12 +1,17 @@
 // Batch norm per channel, with an optional ReLU. Sums over pixels are taken in two stages:
-// `chunks` partial results per channel group, then one invocation per group joins them in order.
+// a partial result per part of the pixels, then one invocation per channel group joins them in
+// order. `pixels` are those of the dispatch, `total` those of the batch.
 #import grid
+#import cut
 #import welford
 
 struct Params {
     pixels: u32,
     c4: u32,
-    chunks: u32,
+    parts: u32,
+    group: u32,
+    first: u32,
+    total: u32,
     eps: f32,
     momentum: f32,
 }
@@ -23,9 +28,9 @@ struct Params {
 @group(0) @binding(9) var<storage, read_write> dgamma: array<vec4<f32>>;
 @group(0) @binding(10) var<storage, read_write> dbeta: array<vec4<f32>>;
 
-// How many of the pixels chunk, chunk + chunks, … there are.
-fn chunk_size(chunk: u32) -> f32 {
-    return f32(div_ceil(params.pixels - chunk, params.chunks));
+// How many pixels a part has: every `params.parts`th of its group.
+fn part_size(part: u32) -> f32 {
+    return f32(div_ceil(group_of(part).size - part % params.parts, params.parts));
 }
 
 fn deviation(variance: vec4<f32>) -> vec4<f32> {
@@ -54,22 +59,24 @@ fn reduce(
     @builtin(local_invocation_index) local: u32,
 ) {
     let id = flat_id(group, groups, local);
-    if id >= params.chunks * params.c4 {
+    let c = id % params.c4;
+    let part = id / params.c4;
+    if part >= part_count() {
         return;
     }
-    let c = id % params.c4;
-    let chunk = id / params.c4;
-    let shift = x[chunk * params.c4 + c];
+    let pixels = group_of(part);
+    let shift = x[(pixels.first + part % params.parts) * params.c4 + c];
     var sum = vec4<f32>();
     var squares = vec4<f32>();
-    for (var pixel = chunk; pixel < params.pixels; pixel += params.chunks) {
-        let d = x[pixel * params.c4 + c] - shift;
+    for (var at = part % params.parts; at < pixels.size; at += params.parts) {
+        let d = x[(pixels.first + at) * params.c4 + c] - shift;
         sum += d;
         squares += d * d;
     }
-    let m = moments(chunk_size(chunk), shift, sum, squares);
-    partial[2u * id] = m.mean;
-    partial[2u * id + 1u] = m.m2;
+    let m = moments(part_size(part), shift, sum, squares);
+    let to = 2u * ((params.first + part) * params.c4 + c);
+    partial[to] = m.mean;
+    partial[to + 1u] = m.m2;
 }
 
 @compute @workgroup_size(GROUP)
@@ -82,10 +89,10 @@ fn finish(
     if c >= params.c4 {
         return;
     }
-    var total = Moments(chunk_size(0u), partial[2u * c], partial[2u * c + 1u]);
-    for (var chunk = 1u; chunk < params.chunks; chunk++) {
-        let at = 2u * (chunk * params.c4 + c);
-        total = merge(total, Moments(chunk_size(chunk), partial[at], partial[at + 1u]));
+    var total = Moments(part_size(0u), partial[2u * c], partial[2u * c + 1u]);
+    for (var part = 1u; part < part_count(); part++) {
+        let at = 2u * (part * params.c4 + c);
+        total = merge(total, Moments(part_size(part), partial[at], partial[at + 1u]));
     }
     stats[c] = total.mean;
     stats[params.c4 + c] = total.m2 / total.count;
@@ -120,19 +127,22 @@ fn grad_reduce(
     @builtin(local_invocation_index) local: u32,
 ) {
     let id = flat_id(group, groups, local);
-    if id >= params.chunks * params.c4 {
+    let c = id % params.c4;
+    let part = id / params.c4;
+    if part >= part_count() {
         return;
     }
-    let c = id % params.c4;
+    let pixels = group_of(part);
     var sum = vec4<f32>();
     var product = vec4<f32>();
-    for (var pixel = id / params.c4; pixel < params.pixels; pixel += params.chunks) {
-        let u = upstream(pixel * params.c4 + c, c);
+    for (var at = part % params.parts; at < pixels.size; at += params.parts) {
+        let u = upstream((pixels.first + at) * params.c4 + c, c);
         sum += u.dy;
         product += u.dy * u.normal;
     }
-    partial[2u * id] = sum;
-    partial[2u * id + 1u] = product;
+    let to = 2u * ((params.first + part) * params.c4 + c);
+    partial[to] = sum;
+    partial[to + 1u] = product;
 }
 
 @compute @workgroup_size(GROUP)
@@ -147,8 +157,8 @@ fn grad_finish(
     }
     var sum = vec4<f32>();
     var product = vec4<f32>();
-    for (var chunk = 0u; chunk < params.chunks; chunk++) {
-        let at = 2u * (chunk * params.c4 + c);
+    for (var part = 0u; part < part_count(); part++) {
+        let at = 2u * (part * params.c4 + c);
         sum += partial[at];
         product += partial[at + 1u];
     }
@@ -169,6 +179,6 @@ fn grad_apply(
     }
     let c = id % params.c4;
     let u = upstream(id, c);
-    let centred = u.dy - (dbeta[c] + u.normal * dgamma[c]) / f32(params.pixels);
+    let centred = u.dy - (dbeta[c] + u.normal * dgamma[c]) / f32(params.total);
     y[id] = gamma[c] / deviation(stats[params.c4 + c]) * centred;
 }

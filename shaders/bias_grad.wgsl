@@ -1,10 +1,13 @@
-// Sums a gradient over pixels, `chunks` partial sums per channel group; sum_rows joins them.
+// Sums a gradient over pixels, a partial sum per part and channel group; sum_rows joins them.
 #import grid
+#import cut
 
 struct Params {
     pixels: u32,
     c4: u32,
-    chunks: u32,
+    parts: u32,
+    group: u32,
+    first: u32,
 }
 
 @group(0) @binding(0) var<uniform> params: Params;
@@ -18,12 +21,15 @@ fn main(
     @builtin(local_invocation_index) local: u32,
 ) {
     let id = flat_id(group, groups, local);
-    if id >= params.chunks * params.c4 {
+    let c = id % params.c4;
+    let part = id / params.c4;
+    if part >= part_count() {
         return;
     }
+    let pixels = group_of(part);
     var total = vec4<f32>();
-    for (var pixel = id / params.c4; pixel < params.pixels; pixel += params.chunks) {
-        total += dy[pixel * params.c4 + id % params.c4];
+    for (var at = part % params.parts; at < pixels.size; at += params.parts) {
+        total += dy[(pixels.first + at) * params.c4 + c];
     }
-    partial[id] = total;
+    partial[(params.first + part) * params.c4 + c] = total;
 }

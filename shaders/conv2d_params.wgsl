@@ -1,5 +1,6 @@
 // Parameters of every kernel that convolves. `pixels` are those of the output, over all
-// `images`; `parts` is into how many shares a sum over pixels is cut; `factor` scales results.
+// `images`; `factor` scales results. Sums over pixels are cut in `parts`, per image or per group
+// of `group` pixels, and the first result is row `first` of the partial sums.
 struct Params {
     in_h: u32,
     in_w: u32,
@@ -13,6 +14,8 @@ struct Params {
     pixels: u32,
     images: u32,
     parts: u32,
+    group: u32,
+    first: u32,
     factor: f32,
 }
 

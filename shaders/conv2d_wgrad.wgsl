@@ -1,8 +1,9 @@
 // Gradient of a convolution's weight: a matrix product whose depth is the pixels. Rows are
-// (window position, input channel), columns output channels. The depth is cut in splits; each
-// invocation sums one split for a tile of ROWS × 4 rows by COLUMNS × 4 columns.
+// (window position, input channel), columns output channels. The depth is cut in parts; each
+// invocation sums one part for a tile of ROWS × 4 rows by COLUMNS × 4 columns.
 #import grid
 #import conv2d_params
+#import cut
 
 @group(0) @binding(1) var<storage, read_write> x: array<vec4<f32>>;
 @group(0) @binding(2) var<storage, read_write> dy: array<vec4<f32>>;
@@ -20,8 +21,8 @@ fn main(
     let id = flat_id(group, groups, local);
     let row = id % row_tiles * ${ROWS}u;
     let column = id / row_tiles % column_tiles * ${COLUMNS}u;
-    let split = id / row_tiles / column_tiles;
-    if split >= params.parts {
+    let part = id / row_tiles / column_tiles;
+    if part >= part_count() {
         return;
     }
 #for v in 0..COLUMNS
@@ -39,9 +40,11 @@ fn main(
 #endfor
 #endfor
 #endfor
-    let share = div_ceil(params.pixels, params.parts);
-    let first = min(split * share, params.pixels);
-    let last = min(first + share, params.pixels);
+    let pixels = group_of(part);
+    let share = div_ceil(pixels.size, params.parts);
+    let skipped = min(part % params.parts * share, pixels.size);
+    let first = pixels.first + skipped;
+    let last = first + min(share, pixels.size - skipped);
     // The pixel's coordinates are counted along: divisions cost more than the products here.
     var ox = i32(first % params.out_w);
     var oy = i32(first / params.out_w % params.out_h);
@@ -78,7 +81,7 @@ fn main(
     if row + ${r}u < rows {
 #for v in 0..COLUMNS
         if column + ${v}u < params.out_c4 {
-            let at = (split * rows + row_${r}) * 4u * params.out_c4 + column_${v};
+            let at = ((params.first + part) * rows + row_${r}) * 4u * params.out_c4 + column_${v};
 #for l in 0..4
             partial[at + ${l}u * params.out_c4] = acc_${r}_${v}_${l};
 #endfor

@@ -67,6 +67,15 @@ impl Tiles {
     pub const CPU: Self = Self { pixels: 16, columns: 4, rows: 4, wgrad_columns: 4 };
 }
 
+/// What dispatches are made for.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Target {
+    /// Register tiles.
+    pub tiles: Tiles,
+    /// Largest range of a buffer that a kernel can see, in bytes.
+    pub max_binding: usize,
+}
+
 /// Looks tensors up by id.
 pub(crate) fn tensor(tensors: &[Tensor], id: TensorId) -> &Tensor {
     &tensors[id.0]

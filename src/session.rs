@@ -8,12 +8,12 @@ use std::ops::Range;
 use std::sync::mpsc;
 
 use crate::gpu::Gpu;
-use crate::kernel::{Dispatch, Kernel, Tiles, lower};
+use crate::kernel::{Dispatch, Kernel, Target, Tiles, lower};
 use crate::plan::{Limits, Plan};
 use crate::program::Program;
 use crate::shaders::{self, Reflection};
 use crate::shape::{ALIGNMENT, Layout};
-use crate::tensor::TensorId;
+use crate::tensor::{Kind, TensorId};
 use crate::{Error, Result};
 
 /// Workgroups that a dispatch may have in one dimension, on any device.
@@ -71,16 +71,17 @@ impl Session {
     pub fn new(gpu: &Gpu, program: Program, options: Options) -> Result<Self> {
         program.validate()?;
         let limits = options.limits.unwrap_or(gpu.limits());
-        check_bindings(&program, limits)?;
         let plan = Plan::new(&program, limits)?;
         let tiles = options.tiles.unwrap_or(if gpu.is_cpu() { Tiles::CPU } else { Tiles::GPU });
+        let target = Target { tiles, max_binding: limits.max_binding };
         let mut dispatches = Vec::new();
         let mut of_op = Vec::new();
         for op in program.ops() {
             let first = dispatches.len();
-            dispatches.extend(lower(op, program.tensors(), tiles));
+            dispatches.extend(lower(op, program.tensors(), target));
             of_op.push(first..dispatches.len());
         }
+        check_bindings(&program, limits, &dispatches)?;
         let usage = wgpu::BufferUsages::STORAGE
             | wgpu::BufferUsages::COPY_SRC
             | wgpu::BufferUsages::COPY_DST;
@@ -298,17 +299,24 @@ impl Session {
     }
 }
 
-fn check_bindings(program: &Program, limits: Limits) -> Result<()> {
+/// What is still too large after lowering cannot be cut along the batch.
+fn check_bindings(program: &Program, limits: Limits, dispatches: &[Dispatch]) -> Result<()> {
+    let operands = dispatches.iter().flat_map(|d| &d.operands).map(|(_, operand)| operand);
+    let Some(operand) = operands.into_iter().find(|o| o.bytes > limits.max_binding) else {
+        return Ok(());
+    };
     let mib = |bytes: usize| format!("{} MiB", bytes.div_ceil(1 << 20));
-    match program.tensors().iter().find(|t| t.bytes() > limits.max_binding) {
-        None => Ok(()),
-        Some(t) => Err(Error::Limit {
-            what: format!("tensor {} ({})", t.name, t.shape),
-            needed: mib(t.bytes()),
-            available: mib(limits.max_binding),
-            advice: "use a smaller --batch".into(),
-        }),
-    }
+    let t = program.tensor(operand.tensor);
+    let advice = match t.kind {
+        Kind::Activation | Kind::Workspace | Kind::Io => "use a smaller --batch or smaller images",
+        _ => "use fewer channels",
+    };
+    Err(Error::Limit {
+        what: format!("tensor {} ({})", t.name, t.shape),
+        needed: mib(operand.bytes),
+        available: format!("{} to a kernel", mib(limits.max_binding)),
+        advice: advice.to_owned(),
+    })
 }
 
 fn allocate(

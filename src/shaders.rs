@@ -34,6 +34,7 @@ sources![
     "conv2d_tile",
     "conv2d_wgrad",
     "cross_entropy",
+    "cut",
     "elementwise",
     "global_avg_pool",
     "goodness",

@@ -65,6 +65,14 @@ impl Tensor {
         self.keep || self.kind.persists()
     }
 
+    /// Bytes of its values and their padding lanes, without what fills up words to a whole vec4.
+    pub fn content_bytes(&self) -> usize {
+        match self.layout {
+            Layout::Words => self.shape.elements() * 4,
+            _ => self.bytes(),
+        }
+    }
+
     /// Bytes it occupies, padding included.
     pub fn bytes(&self) -> usize {
         self.layout.bytes(self.shape)

@@ -50,9 +50,10 @@ fn convolution_forward_and_both_gradients() {
             let (y, biased) = (case.output(y_shape), case.output(y_shape));
             let (dx, db) = (case.output(shape), case.output(Shape::vector(cout)));
             let dw = case.temporary("dw", weight, Layout::Hwio, Kind::ParamGradient);
-            let splits = split::wgrad_splits(y_shape.pixels(), weight);
-            let partial = scratch(&mut case, Shape::rows(splits, stored(weight)));
-            let sums = scratch(&mut case, Shape::rows(split::chunks(y_shape.pixels()), cout));
+            let parts = split::wgrad(y_shape, weight).count(y_shape.n);
+            let partial = scratch(&mut case, Shape::rows(parts, stored(weight)));
+            let parts = split::reduction(y_shape).count(y_shape.n);
+            let sums = scratch(&mut case, Shape::rows(parts, cout));
             case.program.push(Op::Conv2d { x, w, bias: None, y, window });
             case.program.push(Op::Conv2d { x, w, bias: Some(b), y: biased, window });
             case.program.push(Op::Conv2dDgrad { dy, w, dx, window });
@@ -82,10 +83,8 @@ fn goodness_and_its_gradients() {
             let slice = split::goodness_slice(shape, classes);
             let maps_shape = shape.with_n(slice).with_c(classes);
             let maps = scratch(&mut case, maps_shape);
-            let slices = shape.n.div_ceil(slice);
-            let splits = split::goodness_splits(maps_shape, weight, slices);
-            let rows = Shape::rows(splits * slices, stored(weight));
-            let sums = scratch(&mut case, rows);
+            let rows = split::goodness_wgrad_rows(shape, maps_shape, weight);
+            let sums = scratch(&mut case, Shape::rows(rows, stored(weight)));
             let scale = 0.7;
             case.program.push(Op::Goodness { x, w, scores, scratch: partial, window, scale });
             case.program.push(Op::GoodnessGrad {
@@ -137,8 +136,8 @@ fn batch_norm_in_training_and_evaluation() {
             let (y, eval, dx) = (case.output(shape), case.output(shape), case.output(shape));
             let (dgamma, dbeta) =
                 (case.output(Shape::vector(shape.c)), case.output(Shape::vector(shape.c)));
-            let rows = Shape::rows(split::chunks(shape.pixels()), 2 * shape.c4() * 4);
-            let partial = scratch(&mut case, rows);
+            let parts = split::reduction(shape).count(shape.n);
+            let partial = scratch(&mut case, Shape::rows(parts, 2 * shape.c4() * 4));
             case.program.push(Op::BatchNormEval { x, gamma, beta, running, y: eval, norm });
             case.program.push(Op::BatchNorm {
                 x,

@@ -7,7 +7,7 @@ use std::path::Path;
 use naga::back::{hlsl, msl, spv};
 use naga::valid::{Capabilities, ModuleInfo, ValidationFlags, Validator};
 use sff::block::{Block, Head, Layer, Network};
-use sff::kernel::{Dispatch, Kernel, Tiles, lower};
+use sff::kernel::{Dispatch, Kernel, Target, Tiles, lower};
 use sff::ops::{AdamW, BatchNorm, Normalize, Op};
 use sff::program::{Feed, Program, Recompute, Setup, build};
 use sff::shaders::{Reflection, compose};
@@ -117,7 +117,9 @@ fn dispatches(programs: &[Program]) -> BTreeMap<(Kernel, Vec<&'static str>), Dis
     for program in programs {
         for op in program.ops() {
             for tiles in [Tiles::CPU, Tiles::GPU] {
-                for dispatch in lower(op, program.tensors(), tiles) {
+                for dispatch in
+                    lower(op, program.tensors(), Target { tiles, max_binding: usize::MAX })
+                {
                     let names = dispatch.operands.iter().map(|(name, _)| *name).collect();
                     found.insert((dispatch.kernel.clone(), names), dispatch);
                 }

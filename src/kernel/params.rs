@@ -25,11 +25,14 @@ macro_rules! params {
 
 params! {
     AdamW { len: u32, beta1: f32, beta2: f32, eps: f32, weight_decay: f32 }
-    BatchNorm { pixels: u32, c4: u32, chunks: u32, eps: f32, momentum: f32 }
-    BiasGrad { pixels: u32, c4: u32, chunks: u32 }
+    BatchNorm {
+        pixels: u32, c4: u32, parts: u32, group: u32, first: u32, total: u32, eps: f32, momentum: f32,
+    }
+    BiasGrad { pixels: u32, c4: u32, parts: u32, group: u32, first: u32 }
     Conv2d {
         in_h: u32, in_w: u32, in_c4: u32, out_h: u32, out_w: u32, out_c4: u32,
-        kernel: u32, stride: u32, pad: u32, pixels: u32, images: u32, parts: u32, factor: f32,
+        kernel: u32, stride: u32, pad: u32, pixels: u32, images: u32, parts: u32,
+        group: u32, first: u32, factor: f32,
     }
     CrossEntropy { images: u32, classes: u32, stride: u32 }
     Elementwise { len: u32, factor: f32 }

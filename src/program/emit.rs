@@ -352,8 +352,8 @@ impl Emitter {
     }
 
     fn batch_norm_scratch(&mut self, x: Shape) -> TensorId {
-        let chunks = split::chunks(x.pixels());
-        self.scratch(Shape::rows(chunks, 2 * x.c4() * LANES))
+        let parts = split::reduction(x).count(x.n);
+        self.scratch(Shape::rows(parts, 2 * x.c4() * LANES))
     }
 
     /// Runs backward through what forward kept. The gradient of the first input is computed
@@ -371,16 +371,16 @@ impl Emitter {
             Saved::Conv2d { x, w, bias, y, window } => {
                 let (x, window) = (self.recall(*x), *window);
                 if let Some(bias) = bias {
-                    let chunks = split::chunks(y.pixels());
-                    let scratch = self.scratch(Shape::rows(chunks, y.c));
+                    let parts = split::reduction(*y).count(y.n);
+                    let scratch = self.scratch(Shape::rows(parts, y.c));
                     let db = self.grad(bias);
                     self.program.push(Op::BiasGrad { dy, db, scratch });
                 }
                 let dw = self.grad(w);
                 let weight = self.shape(dw);
-                let splits = split::wgrad_splits(y.pixels(), weight);
+                let parts = split::wgrad(*y, weight).count(y.n);
                 let scratch =
-                    self.scratch(Shape::rows(splits, Layout::Hwio.stored(weight).elements()));
+                    self.scratch(Shape::rows(parts, Layout::Hwio.stored(weight).elements()));
                 self.program.push(Op::Conv2dWgrad { x, dy, dw, scratch, window });
                 need_dx.then(|| {
                     let dx = self.maps("dx", self.shape(x));
@@ -490,9 +490,8 @@ impl Emitter {
         let slice = split::goodness_slice(shape, weight.c);
         let maps_shape = shape.with_n(slice).with_c(weight.c);
         let maps = self.temporary("class_maps", maps_shape, Layout::Nhwc, Kind::Workspace);
-        let slices = shape.n.div_ceil(slice);
-        let rows = slices * split::goodness_splits(maps_shape, weight, slices);
-        let scratch = self.scratch(Shape::rows(rows, Layout::Hwio.stored(weight).elements()));
+        let parts = split::goodness_wgrad_rows(shape, maps_shape, weight);
+        let scratch = self.scratch(Shape::rows(parts, Layout::Hwio.stored(weight).elements()));
         self.program.push(Op::GoodnessGrad { x, w, dscores, dx, dw, maps, scratch, window, scale });
         dx
     }
