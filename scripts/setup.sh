@@ -3,6 +3,10 @@
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 
+# Without a desktop session, Mesa's layer that picks a GPU for windows prints errors that mean
+# nothing here.
+export NODEVICE_SELECT=1
+
 install_packages() {
     if ! command -v apt-get >/dev/null; then
         echo "please install what gives you: $* (there is no apt-get here)" >&2

@@ -14,17 +14,25 @@ use sff::shape::Shape;
 
 const MODES: [Recompute; 3] = [Recompute::None, Recompute::Cheap, Recompute::Block];
 
-const IMAGES: usize = 12;
+/// Images of a step, and their size.
+#[derive(Clone, Copy)]
+struct Images {
+    count: usize,
+    height: usize,
+    width: usize,
+}
+
+const FEW: Images = Images { count: 12, height: 14, width: 13 };
 
 fn cnn(partition: Partition, head: Head) -> Network {
     Network { blocks: models::cnn(&[8, 12, 16, 16], partition), head, classes: 5 }
 }
 
-fn built(network: &Network, recompute: Recompute, micro_batches: usize) -> Built {
+fn built(network: &Network, images: Images, recompute: Recompute, micro_batches: usize) -> Built {
     let setup = Setup {
-        image: Shape::new(1, 14, 13, 3),
+        image: Shape::new(1, images.height, images.width, 3),
         normalize: Normalize { mean: [0.5; 4], std: [0.25; 4] },
-        train: Some(Feed { batch: IMAGES / micro_batches, resident: IMAGES }),
+        train: Some(Feed { batch: images.count / micro_batches, resident: images.count }),
         eval: None,
         micro_batches,
         adamw: AdamW { beta1: 0.9, beta2: 0.999, eps: 1e-8, weight_decay: 0.01 },
@@ -35,16 +43,17 @@ fn built(network: &Network, recompute: Recompute, micro_batches: usize) -> Built
 
 /// Every parameter after three steps from random weights, and the bytes of the plan.
 fn train(network: &Network, recompute: Recompute, micro_batches: usize) -> (Vec<Vec<f32>>, usize) {
-    train_within(network, recompute, micro_batches, Limits::NONE)
+    train_within(network, FEW, recompute, micro_batches, Limits::NONE)
 }
 
 fn train_within(
     network: &Network,
+    images: Images,
     recompute: Recompute,
     micro_batches: usize,
     limits: Limits,
 ) -> (Vec<Vec<f32>>, usize) {
-    let built = built(network, recompute, micro_batches);
+    let built = built(network, images, recompute, micro_batches);
     let routine = built.train.as_ref().unwrap();
     let plan = Plan::new(&built.program, limits).unwrap();
     verify(&built.program, &plan).unwrap();
@@ -58,15 +67,16 @@ fn train_within(
         let elements = built.program.tensor(parameter.value).shape.elements();
         session.write(parameter.value, &random(seed as u64, elements));
     }
-    let pixels: Vec<u8> = (0..12 * 14 * 13 * 3u32).map(|i| (i * i % 251) as u8).collect();
+    let bytes = images.count * images.height * images.width * 3;
+    let pixels: Vec<u8> = (0..bytes).map(|i| (i * i % 251) as u8).collect();
     session.write_bytes(routine.pixels, &pixels);
-    let labels: Vec<u32> = (0..12).map(|i| i % 5).collect();
+    let labels: Vec<u32> = (0..images.count as u32).map(|i| i % 5).collect();
     session.write_bytes(routine.all_labels, bytemuck::cast_slice(&labels));
     session.write_bytes(routine.step, bytemuck::cast_slice(&[1e-2f32, 0.1, 0.001, 12.0]));
     for _ in 0..3 {
         for micro in 0..micro_batches {
-            let images = (0..routine.batch).map(|i| (micro * routine.batch + i) as u32);
-            let samples: Vec<u32> = images.flat_map(|i| [i, 128 << 8 | 128 << 16]).collect();
+            let batch = (0..routine.batch).map(|i| (micro * routine.batch + i) as u32);
+            let samples: Vec<u32> = batch.flat_map(|i| [i, 128 << 8 | 128 << 16]).collect();
             session.write_bytes(routine.samples, bytemuck::cast_slice(&samples));
             if let Some(keep) = routine.keep {
                 session.write_bytes(keep, bytemuck::bytes_of(&f32::from(u8::from(micro > 0))));
@@ -122,11 +132,29 @@ fn micro_batches_add_up_to_the_whole_batch() {
     }
 }
 
+/// Operands larger than a kernel may see are worked on slice after slice of the batch.
+#[test]
+fn slices_give_the_same_bits() {
+    let images = Images { count: 100, height: 31, width: 32 };
+    for (partition, head) in [
+        (Partition::Whole, Head::Linear),
+        (Partition::Block, Head::Goodness { kernel: 3, scale: 1.0 }),
+    ] {
+        let network = cnn(partition, head);
+        let (whole, _) = train_within(&network, images, Recompute::Block, 1, Limits::NONE);
+        let largest = |built: Built| built.program.tensors().iter().map(|t| t.bytes()).max();
+        let largest = largest(built(&network, images, Recompute::Block, 1)).unwrap();
+        let limits = Limits { max_binding: largest / 3, ..Limits::NONE };
+        let (slices, _) = train_within(&network, images, Recompute::Block, 1, limits);
+        assert!(whole == slices, "{head:?}");
+    }
+}
+
 #[test]
 fn several_arenas_give_the_same_bits() {
     let network = cnn(Partition::Block, Head::Goodness { kernel: 3, scale: 1.0 });
     let (one, bytes) = train(&network, Recompute::Cheap, 1);
     let limits = Limits { max_buffer: bytes / 3, max_binding: bytes / 3 };
-    let (several, _) = train_within(&network, Recompute::Cheap, 1, limits);
+    let (several, _) = train_within(&network, FEW, Recompute::Cheap, 1, limits);
     assert!(one == several);
 }
