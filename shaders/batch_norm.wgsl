@@ -3,6 +3,7 @@
 // order. `pixels` are those of the dispatch, `total` those of the batch.
 #import grid
 #import cut
+#import relu
 #import welford
 
 struct Params {
@@ -114,7 +115,7 @@ fn apply(
     let c = id % params.c4;
     let value = (x[id] - stats[c]) / deviation(stats[params.c4 + c]) * gamma[c] + beta[c];
 #if RELU
-    y[id] = max(value, vec4<f32>());
+    y[id] = relu(value);
 #else
     y[id] = value;
 #endif

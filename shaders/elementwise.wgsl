@@ -1,5 +1,6 @@
 // Ops that treat every value alike.
 #import grid
+#import relu
 
 struct Params {
     len: u32,
@@ -13,14 +14,14 @@ struct Params {
 @group(0) @binding(4) var<storage, read_write> keep: array<vec4<f32>>;
 
 @compute @workgroup_size(GROUP)
-fn relu(
+fn rectify(
     @builtin(workgroup_id) group: vec3<u32>,
     @builtin(num_workgroups) groups: vec3<u32>,
     @builtin(local_invocation_index) local: u32,
 ) {
     let id = flat_id(group, groups, local);
     if id < params.len {
-        y[id] = max(a[id], vec4<f32>());
+        y[id] = relu(a[id]);
     }
 }
 

@@ -43,6 +43,7 @@ sources![
     "layer_norm",
     "max_pool",
     "metrics",
+    "relu",
     "sum_rows",
     "welford",
 ];

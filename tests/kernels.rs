@@ -5,6 +5,7 @@ mod common;
 
 use common::{Case, gpu, random};
 use sff::ops::{AdamW, BatchNorm, Normalize, Op, metrics_words};
+use sff::session::{Options, Session};
 use sff::shape::{Layout, Shape, Window};
 use sff::split;
 use sff::tensor::Kind;
@@ -222,6 +223,32 @@ fn pooling_and_elementwise() {
         case.program.push(Op::GlobalAvgPool { x: a, y: mean });
         case.program.push(Op::GlobalAvgPoolGrad { dy: dmean, dx: spread });
         case.check(&gpu, &shape.to_string());
+    }
+}
+
+/// A NaN must reach the loss, where it is noticed.
+#[test]
+fn what_is_not_a_number_is_not_hidden() {
+    let gpu = gpu();
+    let shape = Shape::new(2, 2, 2, 4);
+    let mut case = Case::default();
+    let mut values = random(1, shape.elements());
+    values[5] = f32::NAN;
+    let x = case.given(shape, Layout::Nhwc, values);
+    let [gamma, beta] = [(); 2].map(|()| case.input(Shape::vector(4)));
+    let two_rows = Shape::new(1, 1, 2, 4);
+    let running = case.given(two_rows, Layout::Nhwc, vec![1.0; 8]);
+    let norm = BatchNorm { eps: 1e-5, momentum: 0.1, relu: true };
+    let [relu, eval] = [(); 2].map(|()| case.output(shape));
+    case.program.push(Op::Relu { x, y: relu });
+    case.program.push(Op::BatchNormEval { x, gamma, beta, running, y: eval, norm });
+    let mut session = Session::new(&gpu, case.program.clone(), Options::default()).unwrap();
+    case.inputs.iter().for_each(|(id, values)| session.write(*id, values));
+    for (op, y) in [relu, eval].into_iter().enumerate() {
+        session.run(op..op + 1, None).unwrap();
+        let not_numbers: Vec<_> = session.read(y).unwrap().iter().map(|v| v.is_nan()).collect();
+        assert_eq!(not_numbers.iter().filter(|n| **n).count(), 1);
+        assert!(not_numbers[5], "op {op}");
     }
 }
 

@@ -145,7 +145,7 @@ impl Lowering<'_> {
                 self.batch_norm_apply((x, gamma, beta, running, y), norm);
             }
             Op::BatchNormGrad { .. } => self.batch_norm_grad(op),
-            Op::Relu { x, y } => self.elementwise("relu", &[("a", x), ("y", y)]),
+            Op::Relu { x, y } => self.elementwise("rectify", &[("a", x), ("y", y)]),
             Op::ReluGrad { y, dy, dx } => {
                 self.elementwise("relu_grad", &[("a", y), ("b", dy), ("y", dx)]);
             }
