@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 use crate::block::{Head, Network, Partition};
 use crate::data;
 use crate::files::read_text;
-use crate::models;
+use crate::models::{self, Stem};
 use crate::train::{self, Schedule};
 use crate::{Error, Result};
 
@@ -32,7 +32,7 @@ pub struct Recipe {
     /// Folder with the data set's files [default: looked for in datasets/ and /usr/share/datasets]
     #[arg(long, value_name = "FOLDER")]
     pub data: Option<PathBuf>,
-    /// Network: cnn [default: cnn]
+    /// Network: cnn, resnet18 [default: cnn]
     #[arg(long)]
     pub arch: Option<String>,
     /// Channels of each convolution of the cnn [default: 16,32,64,64]
@@ -313,13 +313,17 @@ impl Config {
         }
     }
 
-    /// The network for so many classes.
-    pub fn network(&self, classes: usize) -> Network {
+    /// The network for so many classes, and images with sides of so many pixels.
+    pub fn network(&self, classes: usize, side: usize) -> Network {
         let head = match self.method {
             Method::Sff => Head::Goodness { kernel: self.aux_kernel, scale: 1.0 },
             Method::Bp => Head::Linear,
         };
-        Network { blocks: models::cnn(&self.widths, self.partition), head, classes }
+        let blocks = match self.arch.as_str() {
+            "resnet18" => models::resnet18(Stem::suiting(side), self.partition),
+            _ => models::cnn(&self.widths, self.partition),
+        };
+        Network { blocks, head, classes }
     }
 }
 

@@ -74,7 +74,7 @@ impl<'a> Inference<'a> {
             adamw: AdamW { beta1: 0.0, beta2: 0.0, eps: 0.0, weight_decay: 0.0 },
             recompute: Recompute::None,
         };
-        let built = program::build(&config.network(classes), &setup)?;
+        let built = program::build(&config.network(classes, h), &setup)?;
         let missing = || Error::Model("the program has no routine to evaluate".into());
         let routine = built.eval.clone().ok_or_else(missing)?;
         let mut session = Session::new(gpu, built.program.clone(), Options::default())?;

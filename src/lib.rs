@@ -52,7 +52,7 @@
 //! # fn main() -> sff::Result<()> {
 //! let config = Config::resolve(Recipe { dataset: Some("shapes".into()), ..Recipe::default() })?;
 //! let dataset = data::load(&config.request())?;
-//! let network = config.network(dataset.classes.len());
+//! let network = config.network(dataset.classes.len(), dataset.train.height);
 //! let mut trainer = Trainer::new(&Gpu::open(None)?, &network, &dataset, config.training())?;
 //! while !trainer.finished() {
 //!     let train = trainer.train_epoch(|_| {})?;

@@ -205,7 +205,7 @@ pub fn train(
     // What cannot be saved is said now, not after training.
     let text = config.to_toml()?;
     let dataset = data::load(&config.request())?;
-    let network = config.network(dataset.classes.len());
+    let network = config.network(dataset.classes.len(), dataset.train.height);
     let trainer = Trainer::new(gpu, &network, &dataset, config.training())?;
     let mut run = Run {
         folder: Folder(&options.folder),

@@ -65,7 +65,7 @@ impl Eval {
             let (blocks, loss, images) = (scores.blocks, scores.loss, scores.images);
             return super::print_json(&Report { accuracy, blocks, loss, images });
         }
-        let network = config.network(dataset.classes.len());
+        let network = config.network(dataset.classes.len(), dataset.test.height);
         let names: Vec<_> = network.blocks.into_iter().map(|b| b.name).collect();
         super::print(&super::progress::table(&scores, &names))
     }

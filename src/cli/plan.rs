@@ -16,7 +16,7 @@ use sff::{Result, train};
 #[derive(Args)]
 #[command(after_help = "Example: sff plan --image 32 --batch 128 --classes 10 --svg plan.svg")]
 pub struct Plan {
-    /// Network: cnn [default: cnn]
+    /// Network: cnn, resnet18 [default: cnn]
     #[arg(long)]
     arch: Option<String>,
     /// Channels of each convolution of the cnn [default: 16,32,64,64]
@@ -139,7 +139,7 @@ impl Plan {
             adamw: train::ADAMW,
             recompute,
         };
-        let built = program::build(&config.network(self.classes), &setup)?;
+        let built = program::build(&config.network(self.classes, self.image), &setup)?;
         Ok((config, built))
     }
 }
