@@ -1,6 +1,10 @@
 //! What a run is: options as the command line and recipes give them, and the effective
 //! configuration that they resolve to.
 
+mod values;
+
+pub use values::{Batch, Size};
+
 use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
@@ -9,6 +13,7 @@ use crate::block::{Head, Network, Partition};
 use crate::data;
 use crate::files::read_text;
 use crate::models::{self, Stem};
+use crate::program::Recompute;
 use crate::train::{self, Schedule};
 use crate::{Error, Result};
 
@@ -50,9 +55,10 @@ pub struct Recipe {
     /// Passes over the training images [default: 3]
     #[arg(long, value_name = "N")]
     pub epochs: Option<u32>,
-    /// Images per step [default: 64, or 32 for 1,000 images or fewer]
-    #[arg(long, value_name = "N")]
-    pub batch: Option<usize>,
+    /// Images per step; auto is the largest power of two that fits, at most 1024 [default: 64, or
+    /// 32 for 1,000 images or fewer]
+    #[arg(long, value_name = "N|auto")]
+    pub batch: Option<Batch>,
     /// Learning rate at the start [default: 0.003 for sff, 0.01 for bp]
     #[arg(long, allow_negative_numbers = true)]
     pub lr: Option<f32>,
@@ -74,6 +80,14 @@ pub struct Recipe {
     /// Shift training images by up to this many pixels, at most 127 [default: 0]
     #[arg(long, value_name = "PIXELS", value_parser = clap::value_parser!(u8).range(..=127))]
     pub crop: Option<u8>,
+    /// Take no more memory of the device than this, such as 512MiB: steps are done in
+    /// micro-batches that fit
+    #[arg(long, value_name = "SIZE")]
+    pub memory: Option<Size>,
+    /// What backward computes again instead of keeping it; the results are the same
+    /// [default: cheap]
+    #[arg(long)]
+    pub recompute: Option<Recompute>,
 }
 
 impl Recipe {
@@ -111,7 +125,9 @@ impl Recipe {
             seed,
             train_limit,
             flip,
-            crop
+            crop,
+            memory,
+            recompute
         )
     }
 
@@ -139,7 +155,9 @@ impl Recipe {
             seed,
             train_limit,
             flip,
-            crop
+            crop,
+            memory,
+            recompute
         );
         all.into_iter().filter(|(_, differs)| *differs).map(|(name, _)| name).collect()
     }
@@ -183,13 +201,19 @@ pub struct Config {
     pub flip: bool,
     /// Shift training images by up to this many pixels.
     pub crop: u8,
+    /// Most bytes to take of the device.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub memory: Option<Size>,
+    /// What backward computes again.
+    pub recompute: Recompute,
 }
 
 /// Batch size up to which a small training set is trained in smaller batches.
 const SMALL_SET: usize = 1000;
 
 impl Config {
-    /// Fills in defaults and checks names.
+    /// Fills in defaults and checks names. [`Batch::Auto`] becomes the default for now: what fits
+    /// is known to [`crate::run::configure`].
     ///
     /// # Errors
     /// [`Error::Usage`] for an unknown architecture or impossible widths.
@@ -218,6 +242,10 @@ impl Config {
         if crop > 127 {
             return Err(Error::Usage(format!("--crop must be at most 127, not {crop}")));
         }
+        let batch = match recipe.batch {
+            Some(Batch::Images(images)) => Some(images),
+            Some(Batch::Auto) | None => None,
+        };
         let small = recipe.train_limit.is_some_and(|n| n <= SMALL_SET);
         // Backpropagation has one loss, so it trains the network as one block.
         let partition = match method {
@@ -238,7 +266,7 @@ impl Config {
             partition,
             aux_kernel,
             epochs: recipe.epochs.unwrap_or(3),
-            batch: recipe.batch.unwrap_or(if small { 32 } else { 64 }),
+            batch: batch.unwrap_or(if small { 32 } else { 64 }),
             lr: recipe.lr.unwrap_or(if method == Method::Sff { 3e-3 } else { 1e-2 }),
             weight_decay: recipe.weight_decay.unwrap_or(1e-2),
             schedule: recipe.schedule.unwrap_or(Schedule::Cosine),
@@ -246,6 +274,8 @@ impl Config {
             train_limit: recipe.train_limit,
             flip: recipe.flip.unwrap_or(false),
             crop,
+            memory: recipe.memory,
+            recompute: recipe.recompute.unwrap_or_default(),
         })
     }
 
@@ -269,7 +299,7 @@ impl Config {
             partition: Some(c.partition),
             aux_kernel: Some(c.aux_kernel),
             epochs: Some(c.epochs),
-            batch: Some(c.batch),
+            batch: Some(Batch::Images(c.batch)),
             lr: Some(c.lr),
             weight_decay: Some(c.weight_decay),
             schedule: Some(c.schedule),
@@ -277,6 +307,8 @@ impl Config {
             train_limit: c.train_limit,
             flip: Some(c.flip),
             crop: Some(c.crop),
+            memory: c.memory,
+            recompute: Some(c.recompute),
         }
     }
 
@@ -310,6 +342,8 @@ impl Config {
             seed: self.seed,
             flip: self.flip,
             crop: self.crop,
+            memory: self.memory.map(|size| size.0),
+            recompute: self.recompute,
         }
     }
 
@@ -338,6 +372,8 @@ mod tests {
             widths: Some(vec![3, 5]),
             train_limit: Some(500),
             data: Some("some/where".into()),
+            memory: Some(Size(1_234_567)),
+            recompute: Some(Recompute::Block),
             ..Recipe::default()
         };
         let config = Config::resolve(recipe.clone()).unwrap();
@@ -379,6 +415,11 @@ mod tests {
         assert!(message(bp).contains("--partition"));
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("r.toml");
+        for line in ["memory = '5 apples'", "batch = 'many'", "recompute = 'all'"] {
+            std::fs::write(&path, format!("epochs = 2\n{line}\n")).unwrap();
+            let error = Recipe::read(&path).unwrap_err().to_string();
+            assert!(error.contains("line 2: ") && !error.contains('\n'), "{error}");
+        }
         std::fs::write(&path, "epochs = 2\nlearning-rate = 3\n").unwrap();
         let error = Recipe::read(&path).unwrap_err().to_string();
         assert!(error.contains("line 2") && error.contains("learning-rate"), "{error}");

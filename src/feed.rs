@@ -1,7 +1,6 @@
 //! Brings batches of images to the device, and results back.
 
 use crate::data::{Images, Normalization};
-use crate::gpu::Gpu;
 use crate::metrics::{Scores, Tally};
 use crate::ops::{IMAGE_CHANNELS, Normalize};
 use crate::program::{Built, Feed, Routine};
@@ -52,10 +51,11 @@ pub struct Feeder<'a> {
     resident: bool,
 }
 
-/// How `images` can be fed in batches of `batch` on this device.
-pub fn plan_feed(gpu: &Gpu, images: &Images, batch: usize) -> Feed {
-    let fits = images.pixels.len() as u64 <= gpu.adapter.max_binding_size / 2;
-    Feed { batch, resident: if fits { images.len().max(batch) } else { batch } }
+/// How so many images are fed in batches of `batch`: they stay on the device if they take at most
+/// `room` bytes there.
+pub fn plan_feed(images: usize, image: Shape, batch: usize, room: usize) -> Feed {
+    let fits = images * image.elements() <= room;
+    Feed { batch, resident: if fits { images.max(batch) } else { batch } }
 }
 
 /// The shape of one of `images`.
@@ -89,6 +89,11 @@ impl<'a> Feeder<'a> {
             session.write_bytes(routine.all_labels, bytemuck::cast_slice(&images.labels));
         }
         Self { images, routine: routine.clone(), resident }
+    }
+
+    /// Whether the images stay on the device.
+    pub fn resident(&self) -> bool {
+        self.resident
     }
 
     /// Brings what the next run of the routine needs. A short batch is filled up with its first

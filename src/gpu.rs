@@ -31,6 +31,17 @@ pub struct Adapter {
     pub features: Vec<&'static str>,
 }
 
+impl Adapter {
+    /// What a plan for this device must respect.
+    pub fn limits(&self) -> Limits {
+        let bytes = |bytes: u64| usize::try_from(bytes).unwrap_or(usize::MAX);
+        Limits {
+            max_buffer: bytes(self.max_buffer_size),
+            max_binding: bytes(self.max_binding_size),
+        }
+    }
+}
+
 impl fmt::Display for Adapter {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let mib = |bytes: u64| bytes >> 20;
@@ -193,11 +204,7 @@ impl Gpu {
 
     /// What a plan for this device must respect.
     pub fn limits(&self) -> Limits {
-        let bytes = |bytes: u64| usize::try_from(bytes).unwrap_or(usize::MAX);
-        Limits {
-            max_buffer: bytes(self.adapter.max_buffer_size),
-            max_binding: bytes(self.adapter.max_binding_size),
-        }
+        self.adapter.limits()
     }
 
     /// Whether the device is a CPU in disguise.

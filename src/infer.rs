@@ -9,6 +9,7 @@ use crate::config::Config;
 use crate::data::Images;
 use crate::feed::{self, Feeder, Runner, Sample, StepValues};
 use crate::gpu::Gpu;
+use crate::memory::resident_room;
 use crate::metrics::{Scores, Vote, vote};
 use crate::ops::AdamW;
 use crate::program::{self, Built, Recompute, Routine, Setup};
@@ -65,11 +66,14 @@ impl<'a> Inference<'a> {
         }
         let config = Config::resolve(info.config)?;
         let classes = info.classes.len();
+        let image = feed::image_shape(images);
+        let room = resident_room(gpu.limits(), config.memory.map(|size| size.0));
+        let batch = batch.clamp(1, images.len());
         let setup = Setup {
-            image: feed::image_shape(images),
+            image,
             normalize: feed::normalize(&info.normalization, c)?,
             train: None,
-            eval: Some(feed::plan_feed(gpu, images, batch.clamp(1, images.len()))),
+            eval: Some(feed::plan_feed(images.len(), image, batch, room)),
             micro_batches: 1,
             adamw: AdamW { beta1: 0.0, beta2: 0.0, eps: 0.0, weight_decay: 0.0 },
             recompute: Recompute::None,

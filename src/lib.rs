@@ -39,6 +39,7 @@
 //! - [`kernel::lower`] turns each op into dispatches of the kernels in `shaders/`, and
 //!   [`session::Session`] makes all of it real on a [`gpu::Gpu`].
 //! - [`mod@reference`] gives the same ops their meaning in f64 on the CPU; tests compare the two.
+//! - [`memory::Demand`] finds how many images at a time fit a device and a budget.
 //! - [`train::Trainer`] runs epochs; [`run`] adds a folder with checkpoints; [`infer`] uses what
 //!   came out.
 //!
@@ -88,6 +89,7 @@ pub mod files;
 pub mod gpu;
 pub mod infer;
 pub mod kernel;
+pub mod memory;
 pub mod metrics;
 pub mod models;
 pub mod ops;

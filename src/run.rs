@@ -16,10 +16,12 @@ use std::time::Instant;
 use serde::{Deserialize, Serialize};
 
 use crate::checkpoint::{self, Arrays};
-use crate::config::{Config, Recipe};
+use crate::config::{Batch, Config, Recipe};
 use crate::data::{self, Dataset, Normalization};
+use crate::feed;
 use crate::files::write_whole;
 use crate::gpu::Gpu;
+use crate::memory::Demand;
 use crate::metrics::Scores;
 use crate::train::{Progress, Reached, StepReport, Trainer};
 use crate::{Error, Result};
@@ -159,15 +161,18 @@ pub fn read_config(folder: &Path) -> Result<Config> {
 }
 
 /// The configuration to run with: the folder's own if there is one to resume, else that of
-/// `recipe`.
+/// `recipe`, with a batch that fits `gpu` where it is left open.
 ///
 /// # Errors
-/// [`Error::Usage`] if the folder holds a run and `resume` is not given, if what it holds has no
+/// Those of loading the images if the batch depends on them, and [`Error::Usage`] if the folder holds a run and `resume` is not given, if what it holds has no
 /// configuration, or if options contradict the run. The images may have moved meanwhile.
-pub fn configure(recipe: Recipe, options: &RunOptions) -> Result<Config> {
+pub fn configure(recipe: Recipe, options: &RunOptions, gpu: &Gpu) -> Result<Config> {
     let folder = Folder(&options.folder);
+    let auto = recipe.batch == Some(Batch::Auto);
     if !folder.is_used() {
-        return Config::resolve(recipe);
+        let config = Config::resolve(recipe)?;
+        let batch = if auto { largest_batch(&config, gpu)? } else { config.batch };
+        return Ok(Config { batch, ..config });
     }
     let shown = options.folder.display();
     if !folder.config().exists() {
@@ -181,6 +186,8 @@ pub fn configure(recipe: Recipe, options: &RunOptions) -> Result<Config> {
         )));
     }
     let config = Config::read(&folder.config())?;
+    // The batch was chosen when the run began.
+    let recipe = if auto { Recipe { batch: None, ..recipe } } else { recipe };
     let data = recipe.data.clone().or_else(|| config.data.clone());
     match (Recipe { data: None, ..recipe }).conflicts(&config)[..] {
         [] => Ok(Config { data, ..config }),
@@ -189,6 +196,15 @@ pub fn configure(recipe: Recipe, options: &RunOptions) -> Result<Config> {
             names.join(", --").replace('_', "-")
         ))),
     }
+}
+
+fn largest_batch(config: &Config, gpu: &Gpu) -> Result<usize> {
+    let dataset = data::load(&config.request())?;
+    let network = config.network(dataset.classes.len(), dataset.train.height);
+    let image = feed::image_shape(&dataset.train);
+    let demand = config.training().demand(&network, image, gpu.limits());
+    let (train, test) = (dataset.train.len(), Some(dataset.test.len()));
+    Demand { train, test, ..demand }.largest_batch()
 }
 
 /// Trains, from the beginning or from the last checkpoint, and leaves a complete run folder.

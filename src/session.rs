@@ -13,7 +13,7 @@ use crate::plan::{Limits, Plan};
 use crate::program::Program;
 use crate::shaders::{self, Reflection};
 use crate::shape::{ALIGNMENT, Layout};
-use crate::tensor::{Kind, TensorId};
+use crate::tensor::TensorId;
 use crate::{Error, Result};
 
 /// Workgroups that a dispatch may have in one dimension, on any device.
@@ -307,15 +307,11 @@ fn check_bindings(program: &Program, limits: Limits, dispatches: &[Dispatch]) ->
     };
     let mib = |bytes: usize| format!("{} MiB", bytes.div_ceil(1 << 20));
     let t = program.tensor(operand.tensor);
-    let advice = match t.kind {
-        Kind::Activation | Kind::Workspace | Kind::Io => "use a smaller --batch or smaller images",
-        _ => "use fewer channels",
-    };
     Err(Error::Limit {
         what: format!("tensor {} ({})", t.name, t.shape),
         needed: mib(operand.bytes),
         available: format!("{} to a kernel", mib(limits.max_binding)),
-        advice: advice.to_owned(),
+        advice: t.smaller().to_owned(),
     })
 }
 

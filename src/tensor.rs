@@ -73,6 +73,14 @@ impl Tensor {
         }
     }
 
+    /// What to tell a user whose device has no room for the tensor.
+    pub fn smaller(&self) -> &'static str {
+        match self.kind {
+            Kind::Activation | Kind::Workspace | Kind::Io => "use a smaller --batch",
+            _ => "use fewer channels",
+        }
+    }
+
     /// Bytes it occupies, padding included.
     pub fn bytes(&self) -> usize {
         self.layout.bytes(self.shape)

@@ -10,11 +10,14 @@ use crate::checkpoint::{self, Arrays};
 use crate::data::{Dataset, Images, Normalization};
 use crate::feed::{self, Feeder, Runner, Sample, StepValues};
 use crate::gpu::Gpu;
+use crate::memory::Demand;
 use crate::metrics::{Scores, Tally};
-use crate::ops::AdamW;
-use crate::program::{self, Built, Init, Recompute, Routine, Setup};
+use crate::ops::{AdamW, Normalize};
+use crate::plan::Limits;
+use crate::program::{Built, Init, Recompute, Routine, Setup};
 use crate::rng::{Rng, Stream, hash};
 use crate::session::{self, Session};
+use crate::shape::Shape;
 use crate::{Error, Result};
 
 /// How the learning rate goes from step to step.
@@ -46,6 +49,10 @@ pub struct Options {
     pub flip: bool,
     /// Shifts training images by up to this many pixels.
     pub crop: u8,
+    /// Most bytes to take of the device: batches that need more are done in micro-batches.
+    pub memory: Option<usize>,
+    /// What backward computes again.
+    pub recompute: Recompute,
 }
 
 impl Default for Options {
@@ -59,7 +66,26 @@ impl Default for Options {
             seed: 0,
             flip: false,
             crop: 0,
+            memory: None,
+            recompute: Recompute::default(),
         }
+    }
+}
+
+impl Options {
+    /// What training on images of the shape `image` asks of memory. Their number, which decides
+    /// no more than whether they stay on the device, is for the caller to add.
+    pub fn demand<'a>(&self, network: &'a Network, image: Shape, limits: Limits) -> Demand<'a> {
+        let setup = Setup {
+            image,
+            normalize: Normalize { mean: [0.0; 4], std: [1.0; 4] },
+            train: None,
+            eval: None,
+            micro_batches: 1,
+            adamw: AdamW { weight_decay: self.weight_decay, ..ADAMW },
+            recompute: self.recompute,
+        };
+        Demand { network, setup, train: 0, test: Some(0), limits, budget: self.memory }
     }
 }
 
@@ -119,7 +145,7 @@ impl<'a> Trainer<'a> {
     ///
     /// # Errors
     /// [`Error::Usage`] for options that cannot work with these images, and those of
-    /// [`program::build`] and [`Session::new`].
+    /// [`Demand::program`] and [`Session::new`].
     pub fn new(
         gpu: &Gpu,
         network: &Network,
@@ -129,16 +155,10 @@ impl<'a> Trainer<'a> {
         check(&options, &dataset.train)?;
         let normalization = Normalization::of(&dataset.train);
         let image = feed::image_shape(&dataset.train);
-        let setup = Setup {
-            image,
-            normalize: feed::normalize(&normalization, image.c)?,
-            train: Some(feed::plan_feed(gpu, &dataset.train, options.batch)),
-            eval: Some(feed::plan_feed(gpu, &dataset.test, options.batch)),
-            micro_batches: 1,
-            adamw: AdamW { weight_decay: options.weight_decay, ..ADAMW },
-            recompute: Recompute::default(),
-        };
-        let built = program::build(network, &setup)?;
+        let mut demand = options.demand(network, image, gpu.limits());
+        (demand.train, demand.test) = (dataset.train.len(), Some(dataset.test.len()));
+        demand.setup.normalize = feed::normalize(&normalization, image.c)?;
+        let built = demand.program(options.batch)?;
         let missing = || Error::Model("the program has no routine to train".into());
         let routine = built.train.clone().ok_or_else(missing)?;
         let eval = built.eval.clone().ok_or_else(missing)?;
@@ -169,6 +189,16 @@ impl<'a> Trainer<'a> {
     /// The program and its parts.
     pub fn built(&self) -> &Built {
         &self.built
+    }
+
+    /// Images that are on the device at a time, and how often that makes a step.
+    pub fn micro_batches(&self) -> (usize, usize) {
+        (self.routine.batch, self.options.batch / self.routine.batch)
+    }
+
+    /// Whether the training images stay on the device.
+    pub fn resident(&self) -> bool {
+        self.train_feeder.resident()
     }
 
     /// How pixels are normalised.
@@ -213,17 +243,20 @@ impl<'a> Trainer<'a> {
         let (epoch, mut reported) = (self.epoch, self.step);
         let mut runner = Runner::new(routine);
         let mut done = |results: &[f32], images: usize| {
-            reported += 1;
             let losses = &results[..built.blocks.len()];
             if let Some(block) = losses.iter().position(|loss| !loss.is_finite()) {
                 return Err(Error::NotFinite {
                     what: format!("the loss of {}", built.blocks[block]),
                     value: losses[block],
-                    step: before + reported as u64,
+                    step: before + reported as u64 + 1,
                     epoch: epoch + 1,
                 });
             }
             tally.add(results, images);
+            if tally.images() < ((reported + 1) * options.batch) as u64 {
+                return Ok(()); // More micro-batches of this step are to come.
+            }
+            reported += 1;
             report(&StepReport { step: reported, steps, scores: tally.scores() });
             Ok(())
         };
@@ -244,8 +277,17 @@ impl<'a> Trainer<'a> {
                 correction1: correction(ADAMW.beta1),
                 correction2: correction(ADAMW.beta2),
             };
-            self.train_feeder.bring(session, &samples, values);
-            runner.run(session, samples.len(), &mut done)?;
+            for (index, samples) in samples.chunks(routine.batch).enumerate() {
+                self.train_feeder.bring(session, samples, values);
+                if let Some(keep) = routine.keep {
+                    let keeping = if index == 0 { 0.0f32 } else { 1.0 };
+                    session.write_bytes(keep, bytemuck::bytes_of(&keeping));
+                }
+                runner.run(session, samples.len(), &mut done)?;
+            }
+            if let Some(update) = &built.update {
+                session.run(update.clone(), None)?;
+            }
         }
         runner.finish(session, &mut done)?;
         self.step = last;

@@ -63,6 +63,7 @@ fn train_within(
         Options { limits: Some(limits), checked: true, ..Options::default() },
     )
     .unwrap();
+    assert_eq!(session.allocated(), plan.bytes as u64);
     for (seed, parameter) in built.parameters.values().enumerate() {
         let elements = built.program.tensor(parameter.value).shape.elements();
         session.write(parameter.value, &random(seed as u64, elements));

@@ -4,9 +4,12 @@ use std::path::PathBuf;
 
 use clap::Args;
 use serde::Serialize;
+use sff::config::Config;
+use sff::data::Dataset;
+use sff::gpu::Gpu;
 use sff::infer::Inference;
 use sff::metrics::Votes;
-use sff::{Error, Result, data, run};
+use sff::{Error, Result, data, feed, run};
 
 #[derive(Args)]
 #[command(after_help = "Example: sff eval --run runs/first --json")]
@@ -42,9 +45,7 @@ impl Eval {
         let model = run::model_path(&self.run);
         let (_, info) = run::read_model(&model)?;
         info.check(&config, &model)?;
-        // Sums in steps of the same size give the very scores that training noted.
-        let batch = self.batch.unwrap_or(config.batch);
-        if batch == 0 {
+        if self.batch == Some(0) {
             return Err(Error::Usage("--batch must be at least 1".into()));
         }
         let mut request = config.request();
@@ -59,6 +60,7 @@ impl Eval {
             ));
         }
         let gpu = self.device.open()?;
+        let batch = self.batch.unwrap_or_else(|| trained_batch(&config, &dataset, &gpu));
         let scores = Inference::new(&gpu, &model, &dataset.test, batch)?.evaluate()?;
         if self.json {
             let accuracy = scores.accuracy;
@@ -69,4 +71,17 @@ impl Eval {
         let names: Vec<_> = network.blocks.into_iter().map(|b| b.name).collect();
         super::print(&super::progress::table(&scores, &names))
     }
+}
+
+/// Images at a time in training: sums of the same images give the very scores that it noted.
+fn trained_batch(config: &Config, dataset: &Dataset, gpu: &Gpu) -> usize {
+    if config.memory.is_none() {
+        return config.batch;
+    }
+    let network = config.network(dataset.classes.len(), dataset.test.height);
+    let image = feed::image_shape(&dataset.test);
+    let demand = config.training().demand(&network, image, gpu.limits());
+    let eval = demand.program(config.batch).ok().and_then(|built| built.eval);
+    // Where training would not fit, one image at a time may.
+    eval.map_or(1, |routine| routine.batch)
 }

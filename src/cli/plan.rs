@@ -5,13 +5,13 @@ use std::path::PathBuf;
 use clap::Args;
 use serde::Serialize;
 use sff::block::Partition;
-use sff::config::{Config, Method, Recipe};
+use sff::config::{Batch, Config, Method, Recipe, Size};
 use sff::files::write_whole;
-use sff::ops::Normalize;
+use sff::memory::Demand;
 use sff::plan::{self, Limits, Plan as Layout, Report};
-use sff::program::{self, Built, Feed, Recompute, Setup};
+use sff::program::{Built, Recompute};
 use sff::shape::Shape;
-use sff::{Result, train};
+use sff::{Error, Result, gpu, memory};
 
 #[derive(Args)]
 #[command(after_help = "Example: sff plan --image 32 --batch 128 --classes 10 --svg plan.svg")]
@@ -31,6 +31,13 @@ pub struct Plan {
     /// Images per step
     #[arg(long, value_name = "N", default_value_t = 64)]
     batch: usize,
+    /// Take no more memory than this, such as 512MiB: shows the micro-batch that training would
+    /// use, and counts evaluation too
+    #[arg(long, value_name = "SIZE")]
+    memory: Option<Size>,
+    /// Whose limits on buffers to respect
+    #[arg(long, value_enum, default_value_t)]
+    limits: Whose,
     /// Number of classes
     #[arg(long, value_name = "N", default_value_t = 10)]
     classes: usize,
@@ -57,6 +64,31 @@ pub struct Plan {
     svg: Option<PathBuf>,
 }
 
+/// Whose limits a plan respects.
+#[derive(Clone, Copy, Debug, Default, clap::ValueEnum)]
+enum Whose {
+    /// Nobody's: how much would it take?
+    #[default]
+    None,
+    /// Those that every WebGPU device has
+    Webgpu,
+    /// Those of the GPU that is here
+    Device,
+}
+
+impl Whose {
+    fn limits(self) -> Result<Limits> {
+        match self {
+            Self::None => Ok(Limits::NONE),
+            Self::Webgpu => Ok(Limits::WEBGPU),
+            Self::Device => {
+                let adapters = gpu::list();
+                Ok(adapters[gpu::choose(&adapters, None)?].limits())
+            }
+        }
+    }
+}
+
 /// A line of the comparison: how it is called, method, partition, what is computed again.
 const COMPARED: [(&str, Method, Partition, Recompute); 4] = [
     ("backpropagation", Method::Bp, Partition::Whole, Recompute::None),
@@ -72,20 +104,29 @@ struct Json<'a> {
     partition: Partition,
     recompute: Recompute,
     batch: usize,
+    micro_batch: usize,
     #[serde(flatten)]
     report: Report,
 }
 
 impl Plan {
     pub fn run(self) -> Result<()> {
+        if self.batch == 0 {
+            return Err(Error::Usage("--batch must be at least 1".into()));
+        }
+        let limits = self.limits.limits()?;
         let method = self.method.unwrap_or(Method::Sff);
-        let (config, built) = self.build(method, self.partition, self.recompute)?;
-        let layout = Layout::new(&built.program, Limits::NONE)?;
+        let config = self.config(method, self.partition, self.recompute)?;
+        let built = self.build(&config, limits, |demand| demand.program(self.batch))?;
+        let micro_batch = built.train.as_ref().map_or(self.batch, |routine| routine.batch);
+        let count = self.batch / micro_batch;
+        let layout = memory::plan(&built.program, limits)?;
         let report = Report::new(&built.program, &layout, &built.blocks);
         let Config { arch, partition, .. } = &config;
         if let Some(path) = &self.svg {
+            let of = if count > 1 { format!(" by {micro_batch}") } else { String::new() };
             let title = format!(
-                "{arch}, {0}×{0}, batch {1}, {method:?} by {partition:?}: {2:.1} MiB",
+                "{arch}, {0}×{0}, batch {1}{of}, {method:?} by {partition:?}: {2:.1} MiB",
                 self.image,
                 self.batch,
                 mib(layout.bytes)
@@ -95,17 +136,27 @@ impl Plan {
         }
         if self.json {
             let (recompute, batch) = (self.recompute, self.batch);
-            let json = Json { arch, method, partition: *partition, recompute, batch, report };
+            let partition = *partition;
+            let json = Json { arch, method, partition, recompute, batch, micro_batch, report };
             return super::print_json(&json);
         }
         let mut out = String::new();
         if self.tensors {
             out = format!("{}\n\n", layout.table(&built.program));
         }
-        out.push_str(&format!("{report}\n\nother ways to train it, in MiB:\n"));
+        out.push_str(&format!("{report}\n{:20} {}", "limits", self.shown(limits, &layout)));
+        if let Some(memory) = self.memory {
+            out.push_str(&format!(
+                "\n{:20} {micro_batch} images, {count} to a step, within {memory}",
+                "micro-batches"
+            ));
+        }
+        out.push_str("\n\nother ways to train it, in MiB:\n");
         out.push_str(&format!("{:20} {:>9} {:>24}", "", "peak", "activations, workspace"));
         for (name, method, partition, recompute) in COMPARED {
-            let (_, built) = self.build(method, Some(partition), recompute)?;
+            let config = self.config(method, Some(partition), recompute)?;
+            let built = self
+                .build(&config, Limits::NONE, |demand| demand.build(micro_batch, count, false))?;
             let layout = Layout::new(&built.program, Limits::NONE)?;
             let report = Report::new(&built.program, &layout, &built.blocks);
             let used = mib(report.activations_and_workspace);
@@ -114,33 +165,53 @@ impl Plan {
         super::print(&out)
     }
 
-    fn build(
+    fn config(
         &self,
         method: Method,
         partition: Option<Partition>,
         recompute: Recompute,
-    ) -> Result<(Config, Built)> {
-        let recipe = Recipe {
+    ) -> Result<Config> {
+        Config::resolve(Recipe {
             arch: self.arch.clone(),
             widths: self.widths.clone(),
             method: Some(method),
             partition,
             aux_kernel: self.aux_kernel,
-            batch: Some(self.batch),
+            batch: Some(Batch::Images(self.batch)),
+            memory: self.memory,
+            recompute: Some(recompute),
             ..Recipe::default()
-        };
-        let config = Config::resolve(recipe)?;
-        let setup = Setup {
-            image: Shape::new(1, self.image, self.image, self.channels),
-            normalize: Normalize { mean: [0.0; 4], std: [1.0; 4] },
-            train: Some(Feed { batch: self.batch, resident: self.batch }),
-            eval: None,
-            micro_batches: 1,
-            adamw: train::ADAMW,
-            recompute,
-        };
-        let built = program::build(&config.network(self.classes, self.image), &setup)?;
-        Ok((config, built))
+        })
+    }
+
+    /// The program that `choose` makes of what training would ask for.
+    fn build(
+        &self,
+        config: &Config,
+        limits: Limits,
+        choose: impl FnOnce(&Demand) -> Result<Built>,
+    ) -> Result<Built> {
+        let network = config.network(self.classes, self.image);
+        let image = Shape::new(1, self.image, self.image, self.channels);
+        let mut demand = config.training().demand(&network, image, limits);
+        demand.test = demand.test.filter(|_| self.memory.is_some());
+        choose(&demand)
+    }
+
+    fn shown(&self, limits: Limits, layout: &Layout) -> String {
+        let name = format!("{:?}", self.limits).to_lowercase();
+        match self.limits {
+            Whose::None => name,
+            Whose::Webgpu | Whose::Device => format!(
+                "{name}: buffers up to {} MiB, bindings up to {} MiB; {} used",
+                limits.max_buffer >> 20,
+                limits.max_binding >> 20,
+                match layout.arenas().len() {
+                    1 => "one buffer".into(),
+                    buffers => format!("{buffers} buffers"),
+                }
+            ),
+        }
     }
 }
 

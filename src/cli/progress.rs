@@ -5,7 +5,7 @@ use std::path::Path;
 use std::time::{Duration, Instant};
 
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
-use sff::config::Config;
+use sff::config::{Config, Size};
 use sff::gpu::Gpu;
 use sff::metrics::Scores;
 use sff::run::{EpochRecord, Observer, Timing};
@@ -19,6 +19,7 @@ const LINE_EVERY: Duration = Duration::from_secs(10);
 pub struct Progress {
     intro: String,
     batch: usize,
+    memory: Option<Size>,
     epochs: u32,
     blocks: Vec<String>,
     bar: ProgressBar,
@@ -45,6 +46,7 @@ impl Progress {
             .replace("by Sff", "by sff")
             .replace("by Bp", "by bp"),
             batch: config.batch,
+            memory: config.memory,
             epochs: config.epochs,
             blocks: Vec::new(),
             bar: ProgressBar::hidden(),
@@ -91,6 +93,16 @@ impl Observer for Progress {
             mib(session.plan().bytes as u64),
             mib(session.allocated()),
         ));
+        if let Some(memory) = self.memory {
+            let steps = match trainer.micro_batches() {
+                (_, 1) => "whole batches fit".to_owned(),
+                (images, count) => format!(
+                    "micro-batches of {images} images, {count} to a step; batch norm sees each alone"
+                ),
+            };
+            let images = if trainer.resident() { "stay there" } else { "are brought step by step" };
+            self.say(&format!("within {memory} of the device: {steps}; images {images}"));
+        }
         let total = u64::from(self.epochs) * trainer.steps_per_epoch() as u64;
         (self.first, self.done) = (trainer.total_steps(), trainer.total_steps());
         if resumed {

@@ -47,8 +47,8 @@ impl Train {
             None => default_folder(&Config::resolve(recipe.clone())?),
         };
         let options = RunOptions { folder, resume: self.resume, save_steps: self.save_steps };
-        let config = run::configure(recipe, &options)?;
         let gpu = self.device.open()?;
+        let config = run::configure(recipe, &options, &gpu)?;
         let mut progress = Progress::new(&gpu, &config, &options.folder);
         let result = run::train(&gpu, &config, &options, &mut progress);
         progress.end();

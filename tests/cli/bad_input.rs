@@ -126,7 +126,7 @@ fn what_is_too_large_for_the_device_is_refused_quickly() {
         "--widths 65536 --batch 6000",
     ] {
         let line = format!("train --dataset shapes --epochs 1 {options} --out run");
-        sandbox.refuses(&line, &["MiB but the device allows", "MiB; use"]);
+        sandbox.refuses(&line, &["MiB but the device allows", "; use "]);
     }
     assert!(started.elapsed() < Duration::from_secs(60));
     assert!(!sandbox.path("run").exists());

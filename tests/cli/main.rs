@@ -3,4 +3,5 @@
 mod bad_input;
 mod happy;
 mod interrupted;
+mod memory;
 mod support;
