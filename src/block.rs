@@ -41,6 +41,20 @@ pub enum Layer {
     },
 }
 
+impl Layer {
+    /// Prefixes of the parameters of this layer and those inside it.
+    pub fn names(&self) -> Vec<&str> {
+        match self {
+            Self::Conv2d { name, .. } | Self::BatchNorm { name, .. } => vec![name],
+            Self::Relu | Self::MaxPool(_) | Self::GlobalAvgPool => vec![],
+            Self::Group(layers) => layers.iter().flat_map(Self::names).collect(),
+            Self::Residual { body, shortcut } => {
+                body.iter().chain(shortcut).flat_map(Self::names).collect()
+            }
+        }
+    }
+}
+
 /// Layers that learn together. Gradients flow inside a block and nowhere else.
 #[derive(Clone, PartialEq, Debug)]
 pub struct Block {

@@ -1,6 +1,6 @@
 //! From a network to the program that trains and evaluates it.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Range;
 
 use super::Program;
@@ -132,6 +132,16 @@ fn check(network: &Network, setup: &Setup) -> Result<()> {
     if image.n != 1 || image.elements() == 0 || image.c > IMAGE_CHANNELS {
         return fail(format!("images of {image} are not supported: 1 to 4 channels, not empty"));
     }
+    let heads: Vec<String> = match network.head {
+        Head::Linear => vec!["fc".into()],
+        Head::Goodness { .. } => (0..network.blocks.len()).map(|b| format!("aux.{b}")).collect(),
+    };
+    let mut names: BTreeSet<&str> = heads.iter().map(String::as_str).collect();
+    let layers = network.blocks.iter().flat_map(|b| &b.layers);
+    if let Some(twice) = layers.flat_map(Layer::names).find(|name| !names.insert(*name)) {
+        // They would share weights, and the gradients of one would be lost.
+        return fail(format!("two layers are called {twice}; rename one"));
+    }
     match network.head {
         Head::Linear if network.blocks.len() != 1 => {
             fail("a linear head needs the whole network as one block".into())
@@ -220,7 +230,7 @@ impl RoutineBuilder<'_> {
             let (h, tape) = e.forward(&block.layers, input)?;
             let output = match network.head {
                 Head::Goodness { kernel, scale } => {
-                    self.goodness(e, index, (h, &tape), (kernel, scale), results)?
+                    self.goodness(e, index, (h, &tape), (kernel, scale), results)
                 }
                 Head::Linear => self.linear(e, (h, tape), results)?,
             };
@@ -276,13 +286,13 @@ impl RoutineBuilder<'_> {
         (h, tape): (TensorId, &[Saved]),
         (kernel, scale): (usize, f32),
         results: Results,
-    ) -> Result<TensorId> {
+    ) -> TensorId {
         let (n, stats) = e.layer_norm(h);
         let window = Window::same(kernel, 1);
         let shape = Shape::weight(kernel, e.shape(n).c, self.network.classes);
         let name = format!("aux.{index}.weight");
         let deviation = (2.0 / (kernel * kernel * e.shape(n).c) as f32).sqrt();
-        let w = e.parameter(&name, shape, Layout::Hwio, Init::Normal(deviation))?;
+        let w = e.parameter(&name, shape, Layout::Hwio, Init::Normal(deviation));
         e.goodness(n, w, results.scores, window, scale);
         if let Some(dscores) = self.loss(e, results) {
             let dw = e.parameters[&name].grad;
@@ -290,7 +300,7 @@ impl RoutineBuilder<'_> {
             let dh = e.layer_norm_backward(n, stats, dn);
             e.backward(tape, dh, false);
         }
-        Ok(n)
+        n
     }
 
     /// Global average pool, linear layer, loss and, in training, all gradients.
@@ -302,7 +312,7 @@ impl RoutineBuilder<'_> {
     ) -> Result<TensorId> {
         let (mean, saved) = e.forward(&[Layer::GlobalAvgPool], h)?;
         tape.extend(saved);
-        tape.push(e.conv2d("fc", mean, results.scores, Window::same(1, 1), true)?);
+        tape.push(e.conv2d("fc", mean, results.scores, Window::same(1, 1), true));
         if let Some(weight) = e.parameters.get_mut("fc.weight") {
             // A linear layer's weight has no rows and columns.
             weight.file_shape.truncate(2);
@@ -319,5 +329,49 @@ impl RoutineBuilder<'_> {
         let dscores = e.training.then(|| e.maps("dscores", e.shape(scores)));
         e.program.push(Op::CrossEntropy { scores, labels, loss, dscores });
         dscores
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::block::Block;
+
+    #[test]
+    fn networks_that_cannot_work_are_refused() {
+        let conv = |name: &str, kernel| {
+            let window = Window { kernel, stride: 1, pad: 0 };
+            Layer::Conv2d { name: name.into(), out: 4, window, bias: false }
+        };
+        let refusal = |layers: Vec<Vec<Layer>>, head, classes| {
+            let block = |layers| Block { name: "b".into(), layers };
+            let blocks = layers.into_iter().map(block).collect();
+            let setup = Setup {
+                image: Shape::new(1, 5, 5, 1),
+                normalize: Normalize { mean: [0.0; 4], std: [1.0; 4] },
+                train: Some(Feed { batch: 2, resident: 2 }),
+                eval: None,
+                micro_batches: 1,
+                adamw: AdamW { beta1: 0.9, beta2: 0.999, eps: 1e-8, weight_decay: 0.0 },
+                recompute: Recompute::default(),
+            };
+            build(&Network { blocks, head, classes }, &setup).unwrap_err().to_string()
+        };
+        let goodness = Head::Goodness { kernel: 3, scale: 1.0 };
+        let even = Head::Goodness { kernel: 2, scale: 1.0 };
+        for (layers, head, classes, expected) in [
+            (vec![vec![conv("a", 3), conv("a", 3)]], goodness, 3, "two layers are called a"),
+            (vec![vec![conv("aux.0", 3)]], goodness, 3, "two layers are called aux.0"),
+            (vec![vec![conv("a", 3)], vec![conv("a", 3)]], goodness, 3, "two layers are called a"),
+            (vec![vec![conv("a", 7)]], goodness, 3, "7×7 window does not fit maps of 5×5"),
+            (vec![vec![conv("a", 3)]], goodness, 1, "at least 2 classes"),
+            (vec![vec![conv("a", 3)]], even, 3, "odd kernel"),
+            (vec![vec![conv("a", 3)], vec![conv("b", 3)]], Head::Linear, 3, "as one block"),
+            (vec![vec![]], goodness, 3, "each block a layer"),
+            (vec![], goodness, 3, "at least one block"),
+        ] {
+            let message = refusal(layers, head, classes);
+            assert!(message.contains(expected), "{message}\nexpected: {expected}");
+        }
     }
 }

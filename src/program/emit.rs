@@ -160,21 +160,10 @@ impl Emitter {
     }
 
     /// The parameter called `name`: made at first use, the same one later.
-    pub fn parameter(
-        &mut self,
-        name: &str,
-        shape: Shape,
-        layout: Layout,
-        init: Init,
-    ) -> Result<TensorId> {
+    pub fn parameter(&mut self, name: &str, shape: Shape, layout: Layout, init: Init) -> TensorId {
+        // Training and evaluation share parameters.
         if let Some(known) = self.parameters.get(name) {
-            let (was, block) = (self.shape(known.value), known.block);
-            // Training and evaluation share parameters; two layers may not.
-            return if was == shape && block == self.block {
-                Ok(known.value)
-            } else {
-                Err(Error::Model(format!("two layers are called {name}; rename one")))
-            };
+            return known.value;
         }
         let slabs = self.slabs[self.block];
         let mut member = |slab, suffix: &str| {
@@ -194,7 +183,7 @@ impl Emitter {
         let file_shape = if layout == Layout::Hwio { vec![c, w, n, h] } else { vec![c] };
         self.parameters
             .insert(name.to_owned(), Parameter { value, grad, m, v, block, init, file_shape });
-        Ok(value)
+        value
     }
 
     fn grad(&self, name: &str) -> TensorId {
@@ -253,7 +242,7 @@ impl Emitter {
             Layer::Conv2d { name, out, window, bias } => {
                 let y_shape = output(*window)?.with_c(*out);
                 let y = self.maps(name, y_shape);
-                (y, self.conv2d(name, x, y, *window, *bias)?)
+                (y, self.conv2d(name, x, y, *window, *bias))
             }
             Layer::BatchNorm { name, norm } => {
                 let vector = Shape::vector(shape.c);
@@ -261,7 +250,7 @@ impl Emitter {
                     let name = format!("{name}.{what}");
                     self.parameter(&name, vector, Layout::Nhwc, Init::Constant(value))
                 };
-                let (gamma, beta) = (affine("weight", 1.0)?, affine("bias", 0.0)?);
+                let (gamma, beta) = (affine("weight", 1.0), affine("bias", 0.0));
                 let running = self.running(name, shape.c);
                 let y = self.maps(name, shape);
                 let norm = *norm;
@@ -333,7 +322,7 @@ impl Emitter {
         y: TensorId,
         window: Window,
         bias: bool,
-    ) -> Result<Saved> {
+    ) -> Saved {
         let (from, to) = (self.shape(x), self.shape(y));
         let w = format!("{name}.weight");
         let weight = Shape::weight(window.kernel, from.c, to.c);
@@ -341,14 +330,12 @@ impl Emitter {
         let fan_in = (window.kernel * window.kernel * from.c) as f32;
         let linear = Init::Uniform(1.0 / fan_in.sqrt());
         let init = if bias { linear } else { Init::Normal((2.0 / fan_in).sqrt()) };
-        let wid = self.parameter(&w, weight, Layout::Hwio, init)?;
+        let wid = self.parameter(&w, weight, Layout::Hwio, init);
         let b = bias.then(|| format!("{name}.bias"));
-        let bid = match &b {
-            Some(b) => Some(self.parameter(b, Shape::vector(to.c), Layout::Nhwc, linear)?),
-            None => None,
-        };
+        let vector = Shape::vector(to.c);
+        let bid = b.as_ref().map(|b| self.parameter(b, vector, Layout::Nhwc, linear));
         self.program.push(Op::Conv2d { x, w: wid, bias: bid, y, window });
-        Ok(Saved::Conv2d { x, w, bias: b, y: to, window })
+        Saved::Conv2d { x, w, bias: b, y: to, window }
     }
 
     fn batch_norm_scratch(&mut self, x: Shape) -> TensorId {
