@@ -9,6 +9,7 @@ pub use lower::lower;
 
 use crate::shaders::Definitions;
 use crate::tensor::{Tensor, TensorId};
+use crate::{Error, Result};
 
 /// One permutation of one entry point; the key of a pipeline.
 #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Debug)]
@@ -74,6 +75,27 @@ pub struct Target {
     pub tiles: Tiles,
     /// Largest range of a buffer that a kernel can see, in bytes.
     pub max_binding: usize,
+}
+
+/// Checks that no dispatch sees more than `max_binding` bytes of a tensor: what is still too large
+/// after lowering cannot be cut along the batch.
+///
+/// # Errors
+/// [`Error::Limit`] names the tensor.
+pub fn check_bindings(
+    tensors: &[Tensor],
+    dispatches: &[Dispatch],
+    max_binding: usize,
+) -> Result<()> {
+    let mut operands = dispatches.iter().flat_map(|d| &d.operands).map(|(_, operand)| operand);
+    let Some(operand) = operands.find(|o| o.bytes > max_binding) else { return Ok(()) };
+    let t = tensor(tensors, operand.tensor);
+    Err(Error::Limit {
+        what: format!("{} ({})", t.name, t.shape),
+        needed: format!("{} MiB", operand.bytes.div_ceil(1 << 20)),
+        available: format!("{} MiB in one binding", max_binding >> 20),
+        advice: t.smaller().to_owned(),
+    })
 }
 
 /// Looks tensors up by id.

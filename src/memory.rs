@@ -3,6 +3,7 @@
 use crate::block::Network;
 use crate::config::Size;
 use crate::feed::plan_feed;
+use crate::kernel::{Target, Tiles, check_bindings, lower};
 use crate::plan::{Limits, Plan};
 use crate::program::{self, Built, Program, Setup};
 use crate::{Error, Result};
@@ -102,16 +103,14 @@ impl Demand<'_> {
 /// # Errors
 /// [`Error::Limit`].
 pub fn plan(program: &Program, limits: Limits) -> Result<Plan> {
+    // Tiles make no difference to what a kernel sees.
+    let target = Target { tiles: Tiles::GPU, max_binding: limits.max_binding };
     let plan = Plan::new(program, limits)?;
-    match program.tensors().iter().find(|t| t.bytes() > limits.max_binding) {
-        None => Ok(plan),
-        Some(t) => Err(Error::Limit {
-            what: format!("{} ({})", t.name, t.shape),
-            needed: format!("{} MiB", t.bytes().div_ceil(1 << 20)),
-            available: format!("{} MiB in one binding", limits.max_binding >> 20),
-            advice: "use a smaller --batch".into(),
-        }),
+    for op in program.ops() {
+        let dispatches = lower(op, program.tensors(), target);
+        check_bindings(program.tensors(), &dispatches, limits.max_binding)?;
     }
+    Ok(plan)
 }
 
 /// Bytes that a set of images may take to be kept on the device.

@@ -8,7 +8,7 @@ use std::ops::Range;
 use std::sync::mpsc;
 
 use crate::gpu::Gpu;
-use crate::kernel::{Dispatch, Kernel, Target, Tiles, lower};
+use crate::kernel::{Dispatch, Kernel, Target, Tiles, check_bindings, lower};
 use crate::plan::{Limits, Plan};
 use crate::program::Program;
 use crate::shaders::{self, Reflection};
@@ -81,7 +81,7 @@ impl Session {
             dispatches.extend(lower(op, program.tensors(), target));
             of_op.push(first..dispatches.len());
         }
-        check_bindings(&program, limits, &dispatches)?;
+        check_bindings(program.tensors(), &dispatches, limits.max_binding)?;
         let usage = wgpu::BufferUsages::STORAGE
             | wgpu::BufferUsages::COPY_SRC
             | wgpu::BufferUsages::COPY_DST;
@@ -297,22 +297,6 @@ impl Session {
         self.gpu.check()?;
         Ok(bytes)
     }
-}
-
-/// What is still too large after lowering cannot be cut along the batch.
-fn check_bindings(program: &Program, limits: Limits, dispatches: &[Dispatch]) -> Result<()> {
-    let operands = dispatches.iter().flat_map(|d| &d.operands).map(|(_, operand)| operand);
-    let Some(operand) = operands.into_iter().find(|o| o.bytes > limits.max_binding) else {
-        return Ok(());
-    };
-    let mib = |bytes: usize| format!("{} MiB", bytes.div_ceil(1 << 20));
-    let t = program.tensor(operand.tensor);
-    Err(Error::Limit {
-        what: format!("tensor {} ({})", t.name, t.shape),
-        needed: mib(operand.bytes),
-        available: format!("{} to a kernel", mib(limits.max_binding)),
-        advice: t.smaller().to_owned(),
-    })
 }
 
 fn allocate(
