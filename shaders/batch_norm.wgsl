@@ -54,12 +54,8 @@ fn upstream(at: u32, c: u32) -> Upstream {
 }
 
 @compute @workgroup_size(GROUP)
-fn reduce(
-    @builtin(workgroup_id) group: vec3<u32>,
-    @builtin(num_workgroups) groups: vec3<u32>,
-    @builtin(local_invocation_index) local: u32,
-) {
-    let id = flat_id(group, groups, local);
+fn reduce(invocation: Invocation) {
+    let id = flat_id(invocation);
     let c = id % params.c4;
     let part = id / params.c4;
     if part >= part_count() {
@@ -81,12 +77,8 @@ fn reduce(
 }
 
 @compute @workgroup_size(GROUP)
-fn finish(
-    @builtin(workgroup_id) group: vec3<u32>,
-    @builtin(num_workgroups) groups: vec3<u32>,
-    @builtin(local_invocation_index) local: u32,
-) {
-    let c = flat_id(group, groups, local);
+fn finish(invocation: Invocation) {
+    let c = flat_id(invocation);
     if c >= params.c4 {
         return;
     }
@@ -103,12 +95,8 @@ fn finish(
 }
 
 @compute @workgroup_size(GROUP)
-fn apply(
-    @builtin(workgroup_id) group: vec3<u32>,
-    @builtin(num_workgroups) groups: vec3<u32>,
-    @builtin(local_invocation_index) local: u32,
-) {
-    let id = flat_id(group, groups, local);
+fn apply(invocation: Invocation) {
+    let id = flat_id(invocation);
     if id >= params.pixels * params.c4 {
         return;
     }
@@ -122,12 +110,8 @@ fn apply(
 }
 
 @compute @workgroup_size(GROUP)
-fn grad_reduce(
-    @builtin(workgroup_id) group: vec3<u32>,
-    @builtin(num_workgroups) groups: vec3<u32>,
-    @builtin(local_invocation_index) local: u32,
-) {
-    let id = flat_id(group, groups, local);
+fn grad_reduce(invocation: Invocation) {
+    let id = flat_id(invocation);
     let c = id % params.c4;
     let part = id / params.c4;
     if part >= part_count() {
@@ -147,12 +131,8 @@ fn grad_reduce(
 }
 
 @compute @workgroup_size(GROUP)
-fn grad_finish(
-    @builtin(workgroup_id) group: vec3<u32>,
-    @builtin(num_workgroups) groups: vec3<u32>,
-    @builtin(local_invocation_index) local: u32,
-) {
-    let c = flat_id(group, groups, local);
+fn grad_finish(invocation: Invocation) {
+    let c = flat_id(invocation);
     if c >= params.c4 {
         return;
     }
@@ -169,12 +149,8 @@ fn grad_finish(
 
 // Writes the gradient of the input to `y`.
 @compute @workgroup_size(GROUP)
-fn grad_apply(
-    @builtin(workgroup_id) group: vec3<u32>,
-    @builtin(num_workgroups) groups: vec3<u32>,
-    @builtin(local_invocation_index) local: u32,
-) {
-    let id = flat_id(group, groups, local);
+fn grad_apply(invocation: Invocation) {
+    let id = flat_id(invocation);
     if id >= params.pixels * params.c4 {
         return;
     }

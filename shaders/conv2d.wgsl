@@ -10,24 +10,8 @@
 @group(0) @binding(4) var<storage, read_write> bias: array<vec4<f32>>;
 
 @compute @workgroup_size(GROUP)
-fn main(
-    @builtin(workgroup_id) group: vec3<u32>,
-    @builtin(num_workgroups) groups: vec3<u32>,
-    @builtin(local_invocation_index) local: u32,
-) {
-    let id = flat_id(group, groups, local);
-    let column_tiles = div_ceil(params.out_c4, ${COLUMNS}u);
-    let pixel_tiles = div_ceil(params.pixels, ${PIXELS}u);
-    let column = id % column_tiles * ${COLUMNS}u;
-    let tile = id / column_tiles;
-    if tile >= pixel_tiles {
-        return;
-    }
-#for p in 0..PIXELS
-    let pixel_${p} = tile + ${p}u * pixel_tiles;
-    let live_${p} = pixel_${p} < params.pixels;
-#endfor
-#import conv2d_tile
+fn main(invocation: Invocation) {
+#import conv2d_batch_tile
 #for v in 0..COLUMNS
     if column + ${v}u < params.out_c4 {
 #if BIAS

@@ -10,15 +10,11 @@
 @group(0) @binding(3) var<storage, read_write> partial: array<vec4<f32>>;
 
 @compute @workgroup_size(GROUP)
-fn main(
-    @builtin(workgroup_id) group: vec3<u32>,
-    @builtin(num_workgroups) groups: vec3<u32>,
-    @builtin(local_invocation_index) local: u32,
-) {
+fn main(invocation: Invocation) {
     let rows = params.kernel * params.kernel * params.in_c4;
     let row_tiles = div_ceil(rows, ${ROWS}u);
     let column_tiles = div_ceil(params.out_c4, ${COLUMNS}u);
-    let id = flat_id(group, groups, local);
+    let id = flat_id(invocation);
     let row = id % row_tiles * ${ROWS}u;
     let column = id / row_tiles % column_tiles * ${COLUMNS}u;
     let part = id / row_tiles / column_tiles;

@@ -15,12 +15,8 @@ struct Params {
 @group(0) @binding(4) var<storage, read_write> dscores: array<f32>;
 
 @compute @workgroup_size(GROUP)
-fn main(
-    @builtin(workgroup_id) group: vec3<u32>,
-    @builtin(num_workgroups) groups: vec3<u32>,
-    @builtin(local_invocation_index) local: u32,
-) {
-    let image = flat_id(group, groups, local);
+fn main(invocation: Invocation) {
+    let image = flat_id(invocation);
     if image >= params.images {
         return;
     }

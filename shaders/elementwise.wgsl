@@ -14,12 +14,8 @@ struct Params {
 @group(0) @binding(4) var<storage, read_write> keep: array<vec4<f32>>;
 
 @compute @workgroup_size(GROUP)
-fn rectify(
-    @builtin(workgroup_id) group: vec3<u32>,
-    @builtin(num_workgroups) groups: vec3<u32>,
-    @builtin(local_invocation_index) local: u32,
-) {
-    let id = flat_id(group, groups, local);
+fn rectify(invocation: Invocation) {
+    let id = flat_id(invocation);
     if id < params.len {
         y[id] = relu(a[id]);
     }
@@ -27,36 +23,24 @@ fn rectify(
 
 // Passes the gradient `b` where the output `a` is positive.
 @compute @workgroup_size(GROUP)
-fn relu_grad(
-    @builtin(workgroup_id) group: vec3<u32>,
-    @builtin(num_workgroups) groups: vec3<u32>,
-    @builtin(local_invocation_index) local: u32,
-) {
-    let id = flat_id(group, groups, local);
+fn relu_grad(invocation: Invocation) {
+    let id = flat_id(invocation);
     if id < params.len {
         y[id] = select(vec4<f32>(), b[id], a[id] > vec4<f32>());
     }
 }
 
 @compute @workgroup_size(GROUP)
-fn add(
-    @builtin(workgroup_id) group: vec3<u32>,
-    @builtin(num_workgroups) groups: vec3<u32>,
-    @builtin(local_invocation_index) local: u32,
-) {
-    let id = flat_id(group, groups, local);
+fn add(invocation: Invocation) {
+    let id = flat_id(invocation);
     if id < params.len {
         y[id] = a[id] + b[id];
     }
 }
 
 @compute @workgroup_size(GROUP)
-fn accumulate(
-    @builtin(workgroup_id) group: vec3<u32>,
-    @builtin(num_workgroups) groups: vec3<u32>,
-    @builtin(local_invocation_index) local: u32,
-) {
-    let id = flat_id(group, groups, local);
+fn accumulate(invocation: Invocation) {
+    let id = flat_id(invocation);
     if id < params.len {
         // A total that is not kept may hold anything, even what is not a number.
         y[id] = select(vec4<f32>(), y[id], keep[0].x != 0.0) + params.factor * a[id];

@@ -12,12 +12,8 @@
 
 // partial[image, part] = sum of squares over the part's share of the image's pixels.
 @compute @workgroup_size(GROUP)
-fn squares(
-    @builtin(workgroup_id) group: vec3<u32>,
-    @builtin(num_workgroups) groups: vec3<u32>,
-    @builtin(local_invocation_index) local: u32,
-) {
-    let id = flat_id(group, groups, local);
+fn squares(invocation: Invocation) {
+    let id = flat_id(invocation);
     let column_tiles = div_ceil(params.out_c4, ${COLUMNS}u);
     let column = id % column_tiles * ${COLUMNS}u;
     let row = id / column_tiles;
@@ -52,12 +48,8 @@ fn squares(
 
 // scores[image] = factor * sum of the image's parts.
 @compute @workgroup_size(GROUP)
-fn sum(
-    @builtin(workgroup_id) group: vec3<u32>,
-    @builtin(num_workgroups) groups: vec3<u32>,
-    @builtin(local_invocation_index) local: u32,
-) {
-    let id = flat_id(group, groups, local);
+fn sum(invocation: Invocation) {
+    let id = flat_id(invocation);
     if id >= params.images * params.out_c4 {
         return;
     }
@@ -71,24 +63,8 @@ fn sum(
 
 // maps = factor * scores[image] * (x * w): the gradient of the maps, given that of the scores.
 @compute @workgroup_size(GROUP)
-fn map_grad(
-    @builtin(workgroup_id) group: vec3<u32>,
-    @builtin(num_workgroups) groups: vec3<u32>,
-    @builtin(local_invocation_index) local: u32,
-) {
-    let id = flat_id(group, groups, local);
-    let column_tiles = div_ceil(params.out_c4, ${COLUMNS}u);
-    let pixel_tiles = div_ceil(params.pixels, ${PIXELS}u);
-    let column = id % column_tiles * ${COLUMNS}u;
-    let tile = id / column_tiles;
-    if tile >= pixel_tiles {
-        return;
-    }
-#for p in 0..PIXELS
-    let pixel_${p} = tile + ${p}u * pixel_tiles;
-    let live_${p} = pixel_${p} < params.pixels;
-#endfor
-#import conv2d_tile
+fn map_grad(invocation: Invocation) {
+#import conv2d_batch_tile
 #for v in 0..COLUMNS
     if column + ${v}u < params.out_c4 {
 #for p in 0..PIXELS

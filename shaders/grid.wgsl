@@ -3,8 +3,14 @@
 
 const GROUP: u32 = 64u;
 
-fn flat_id(group: vec3<u32>, groups: vec3<u32>, local: u32) -> u32 {
-    return (group.x + group.y * groups.x) * GROUP + local;
+struct Invocation {
+    @builtin(workgroup_id) group: vec3<u32>,
+    @builtin(num_workgroups) groups: vec3<u32>,
+    @builtin(local_invocation_index) local: u32,
+}
+
+fn flat_id(i: Invocation) -> u32 {
+    return (i.group.x + i.group.y * i.groups.x) * GROUP + i.local;
 }
 
 fn div_ceil(a: u32, b: u32) -> u32 {

@@ -22,12 +22,8 @@ fn byte(at: u32) -> f32 {
 }
 
 @compute @workgroup_size(GROUP)
-fn main(
-    @builtin(workgroup_id) group: vec3<u32>,
-    @builtin(num_workgroups) groups: vec3<u32>,
-    @builtin(local_invocation_index) local: u32,
-) {
-    let id = flat_id(group, groups, local);
+fn main(invocation: Invocation) {
+    let id = flat_id(invocation);
     if id >= params.len {
         return;
     }

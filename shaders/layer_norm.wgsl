@@ -26,12 +26,8 @@ fn lanes(c: u32) -> vec4<f32> {
 }
 
 @compute @workgroup_size(GROUP)
-fn reduce(
-    @builtin(workgroup_id) group: vec3<u32>,
-    @builtin(num_workgroups) groups: vec3<u32>,
-    @builtin(local_invocation_index) local: u32,
-) {
-    let id = flat_id(group, groups, local);
+fn reduce(invocation: Invocation) {
+    let id = flat_id(invocation);
     if id >= params.images * params.chunks {
         return;
     }
@@ -54,12 +50,8 @@ fn reduce(
 }
 
 @compute @workgroup_size(GROUP)
-fn finish(
-    @builtin(workgroup_id) group: vec3<u32>,
-    @builtin(num_workgroups) groups: vec3<u32>,
-    @builtin(local_invocation_index) local: u32,
-) {
-    let image = flat_id(group, groups, local);
+fn finish(invocation: Invocation) {
+    let image = flat_id(invocation);
     if image >= params.images {
         return;
     }
@@ -73,12 +65,8 @@ fn finish(
 }
 
 @compute @workgroup_size(GROUP)
-fn apply(
-    @builtin(workgroup_id) group: vec3<u32>,
-    @builtin(num_workgroups) groups: vec3<u32>,
-    @builtin(local_invocation_index) local: u32,
-) {
-    let id = flat_id(group, groups, local);
+fn apply(invocation: Invocation) {
+    let id = flat_id(invocation);
     if id >= params.images * params.size * params.c4 {
         return;
     }
@@ -87,12 +75,8 @@ fn apply(
 }
 
 @compute @workgroup_size(GROUP)
-fn grad_reduce(
-    @builtin(workgroup_id) group: vec3<u32>,
-    @builtin(num_workgroups) groups: vec3<u32>,
-    @builtin(local_invocation_index) local: u32,
-) {
-    let id = flat_id(group, groups, local);
+fn grad_reduce(invocation: Invocation) {
+    let id = flat_id(invocation);
     if id >= params.images * params.chunks {
         return;
     }
@@ -111,12 +95,8 @@ fn grad_reduce(
 
 // Leaves the two means in the image's first partial result.
 @compute @workgroup_size(GROUP)
-fn grad_finish(
-    @builtin(workgroup_id) group: vec3<u32>,
-    @builtin(num_workgroups) groups: vec3<u32>,
-    @builtin(local_invocation_index) local: u32,
-) {
-    let image = flat_id(group, groups, local);
+fn grad_finish(invocation: Invocation) {
+    let image = flat_id(invocation);
     if image >= params.images {
         return;
     }
@@ -128,12 +108,8 @@ fn grad_finish(
 }
 
 @compute @workgroup_size(GROUP)
-fn grad_apply(
-    @builtin(workgroup_id) group: vec3<u32>,
-    @builtin(num_workgroups) groups: vec3<u32>,
-    @builtin(local_invocation_index) local: u32,
-) {
-    let id = flat_id(group, groups, local);
+fn grad_apply(invocation: Invocation) {
+    let id = flat_id(invocation);
     if id >= params.images * params.size * params.c4 {
         return;
     }

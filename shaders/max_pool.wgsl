@@ -21,12 +21,8 @@ struct Params {
 
 // One invocation per pooled vec4; `len` counts those.
 @compute @workgroup_size(GROUP)
-fn main(
-    @builtin(workgroup_id) group: vec3<u32>,
-    @builtin(num_workgroups) groups: vec3<u32>,
-    @builtin(local_invocation_index) local: u32,
-) {
-    let id = flat_id(group, groups, local);
+fn main(invocation: Invocation) {
+    let id = flat_id(invocation);
     if id >= params.len {
         return;
     }
@@ -56,12 +52,8 @@ fn main(
 
 // One invocation per vec4 of the gradient `y` of the input; `x` is that of the output.
 @compute @workgroup_size(GROUP)
-fn grad(
-    @builtin(workgroup_id) group: vec3<u32>,
-    @builtin(num_workgroups) groups: vec3<u32>,
-    @builtin(local_invocation_index) local: u32,
-) {
-    let id = flat_id(group, groups, local);
+fn grad(invocation: Invocation) {
+    let id = flat_id(invocation);
     if id >= params.len {
         return;
     }

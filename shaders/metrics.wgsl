@@ -40,12 +40,8 @@ fn correct(image: u32, first: u32, last: u32) -> f32 {
 }
 
 @compute @workgroup_size(GROUP)
-fn per_image(
-    @builtin(workgroup_id) group: vec3<u32>,
-    @builtin(num_workgroups) groups: vec3<u32>,
-    @builtin(local_invocation_index) local: u32,
-) {
-    let image = flat_id(group, groups, local);
+fn per_image(invocation: Invocation) {
+    let image = flat_id(invocation);
     if image >= params.images {
         return;
     }
@@ -62,12 +58,8 @@ fn per_image(
 
 // Sums each column over the images that count: those before the step's fourth value.
 @compute @workgroup_size(GROUP)
-fn sum(
-    @builtin(workgroup_id) group: vec3<u32>,
-    @builtin(num_workgroups) groups: vec3<u32>,
-    @builtin(local_invocation_index) local: u32,
-) {
-    let word = flat_id(group, groups, local);
+fn sum(invocation: Invocation) {
+    let word = flat_id(invocation);
     if word >= params.words {
         return;
     }

@@ -11,12 +11,8 @@ struct Params {
 @group(0) @binding(2) var<storage, read_write> y: array<vec4<f32>>;
 
 @compute @workgroup_size(GROUP)
-fn main(
-    @builtin(workgroup_id) group: vec3<u32>,
-    @builtin(num_workgroups) groups: vec3<u32>,
-    @builtin(local_invocation_index) local: u32,
-) {
-    let id = flat_id(group, groups, local);
+fn main(invocation: Invocation) {
+    let id = flat_id(invocation);
     if id >= params.len {
         return;
     }

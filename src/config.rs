@@ -90,26 +90,10 @@ pub struct Recipe {
     pub recompute: Option<Recompute>,
 }
 
-impl Recipe {
-    /// Reads a recipe, or the `config.toml` of a run.
-    ///
-    /// # Errors
-    /// [`Error::Io`], or [`Error::Corrupt`] with the line that cannot be understood.
-    pub fn read(path: &Path) -> Result<Self> {
-        let text = read_text(path)?;
-        toml::from_str(&text).map_err(|e| {
-            let start = e.span().map_or(0, |span| span.start.min(text.len()));
-            let line = 1 + text[..start].matches('\n').count();
-            Error::corrupt(path, format!("line {line}: {}", e.message()))
-        })
-    }
-
-    /// Options given in `self` replace those of `base`.
-    pub fn over(self, base: Self) -> Self {
-        macro_rules! pick {
-            ($($field:ident),*) => { Self { $($field: self.$field.or(base.$field)),* } };
-        }
-        pick!(
+/// Applies a macro to the names of all fields of [`Recipe`], so that they are listed once.
+macro_rules! for_all_options {
+    ($apply:ident) => {
+        $apply!(
             dataset,
             data,
             arch,
@@ -129,6 +113,29 @@ impl Recipe {
             memory,
             recompute
         )
+    };
+}
+
+impl Recipe {
+    /// Reads a recipe, or the `config.toml` of a run.
+    ///
+    /// # Errors
+    /// [`Error::Io`], or [`Error::Corrupt`] with the line that cannot be understood.
+    pub fn read(path: &Path) -> Result<Self> {
+        let text = read_text(path)?;
+        toml::from_str(&text).map_err(|e| {
+            let start = e.span().map_or(0, |span| span.start.min(text.len()));
+            let line = 1 + text[..start].matches('\n').count();
+            Error::corrupt(path, format!("line {line}: {}", e.message()))
+        })
+    }
+
+    /// Options given in `self` replace those of `base`.
+    pub fn over(self, base: Self) -> Self {
+        macro_rules! pick {
+            ($($field:ident),*) => { Self { $($field: self.$field.or(base.$field)),* } };
+        }
+        for_all_options!(pick)
     }
 
     /// Names of the options that are given here and differ from those of a run.
@@ -139,26 +146,7 @@ impl Recipe {
                 [$((stringify!($field), self.$field.is_some() && self.$field != theirs.$field)),*]
             };
         }
-        let all = differing!(
-            dataset,
-            data,
-            arch,
-            widths,
-            method,
-            partition,
-            aux_kernel,
-            epochs,
-            batch,
-            lr,
-            weight_decay,
-            schedule,
-            seed,
-            train_limit,
-            flip,
-            crop,
-            memory,
-            recompute
-        );
+        let all = for_all_options!(differing);
         all.into_iter().filter(|(_, differs)| *differs).map(|(name, _)| name).collect()
     }
 }
@@ -212,7 +200,7 @@ pub struct Config {
 const SMALL_SET: usize = 1000;
 
 impl Config {
-    /// Fills in defaults and checks names. [`Batch::Auto`] becomes the default for now: what fits
+    /// Fills in defaults and checks names. [`Batch::Auto`] becomes the default here: what fits
     /// is known to [`crate::run::configure`].
     ///
     /// # Errors

@@ -30,6 +30,7 @@ sources![
     "batch_norm",
     "bias_grad",
     "conv2d",
+    "conv2d_batch_tile",
     "conv2d_params",
     "conv2d_tile",
     "conv2d_wgrad",
