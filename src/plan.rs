@@ -203,7 +203,7 @@ fn cells(program: &Program, lifetimes: &[Option<Range<usize>>]) -> Vec<Cell> {
 
 /// The lowest layout that was found. Each places cells one by one at the lowest address that is
 /// free during the cell's whole life; they differ in the order. Several orders are tried, and the
-/// best is improved by placing the cells at the top earlier, until it reaches `bound` or a fixed
+/// best is improved by placing a cell at the top earlier or by swapping two, until it reaches `bound` or a fixed
 /// number of tries. All choices are the same at every call.
 fn best_layout(cells: &[Cell], bound: usize, fit: &Fit) -> Vec<usize> {
     type Order = fn(&Cell) -> (usize, usize);
@@ -234,11 +234,18 @@ fn best_layout(cells: &[Cell], bound: usize, fit: &Fit) -> Vec<usize> {
         if *top <= bound {
             break;
         }
-        let at_top = |i: &usize| places[*i] + cells[*i].bytes == *top;
-        let Some(from) = order.iter().position(at_top).filter(|from| *from > 0) else { break };
-        let to = hash([attempt as u64, 0, 0, 0]) as usize % from;
         let mut order = order.clone();
-        order[to..=from].rotate_right(1);
+        let [to, with] = [1, 2].map(|key| hash([attempt as u64, key, 0, 0]) as usize % order.len());
+        if attempt % 2 == 0 {
+            // A cell at the top, earlier.
+            let at_top = |i: &usize| places[*i] + cells[*i].bytes == *top;
+            let Some(from) = order.iter().position(at_top).filter(|from| *from > 0) else {
+                continue;
+            };
+            order[to % from..=from].rotate_right(1);
+        } else {
+            order.swap(to, with);
+        }
         let next = lay(order);
         if next.0 <= best.0 {
             best = next;
