@@ -6,7 +6,7 @@
 use sff::block::{Block, Head, Layer, Network};
 use sff::data::{self, Request};
 use sff::gpu::Gpu;
-use sff::ops::BatchNorm;
+use sff::ops::{Activation, BatchNorm};
 use sff::shape::Window;
 use sff::train::{Options, Trainer};
 
@@ -15,7 +15,8 @@ fn conv(name: &str, out: usize, stride: usize) -> Layer {
 }
 
 fn norm(name: &str) -> Layer {
-    Layer::BatchNorm { name: name.into(), norm: BatchNorm { eps: 1e-5, momentum: 0.1, relu: true } }
+    let norm = BatchNorm { eps: 1e-5, momentum: 0.1, act: Activation::Relu };
+    Layer::BatchNorm { name: name.into(), norm }
 }
 
 fn main() -> sff::Result<()> {
@@ -25,7 +26,10 @@ fn main() -> sff::Result<()> {
     let network = Network {
         blocks: vec![
             Block { name: "stem".into(), layers: vec![conv("stem", 16, 2), norm("stem_bn")] },
-            Block { name: "residual".into(), layers: vec![residual, Layer::Relu] },
+            Block {
+                name: "residual".into(),
+                layers: vec![residual, Layer::Activation(Activation::Relu)],
+            },
             Block { name: "end".into(), layers: vec![conv("end", 32, 2), norm("end_bn")] },
         ],
         head: Head::Goodness { kernel: 3, scale: 1.0 },

@@ -1,13 +1,14 @@
-// Batch norm per channel, with an optional ReLU. Sums over pixels are taken in two stages:
+// Batch norm per channel, with an activation. Sums over pixels are taken in two stages:
 // a partial result per part of the pixels, then one invocation per channel group joins them in
 // order. `pixels` are those of the dispatch, `total` those of the batch.
+#import activation
 #import grid
 #import cut
-#import relu
 #import welford
 
 struct Params {
     pixels: u32,
+    c: u32,
     c4: u32,
     parts: u32,
     group: u32,
@@ -38,7 +39,7 @@ fn deviation(variance: vec4<f32>) -> vec4<f32> {
     return sqrt(variance + params.eps);
 }
 
-// The gradient that reaches the normalised value behind the ReLU, and that value.
+// The gradient that reaches the normalised value through the activation, and that value.
 struct Upstream {
     dy: vec4<f32>,
     normal: vec4<f32>,
@@ -46,11 +47,7 @@ struct Upstream {
 
 fn upstream(at: u32, c: u32) -> Upstream {
     let normal = (x[at] - stats[c]) / deviation(stats[params.c4 + c]);
-#if RELU
-    return Upstream(select(vec4<f32>(), dy[at], normal * gamma[c] + beta[c] > vec4<f32>()), normal);
-#else
-    return Upstream(dy[at], normal);
-#endif
+    return Upstream(dy[at] * slope(normal * gamma[c] + beta[c]), normal);
 }
 
 @compute @workgroup_size(GROUP)
@@ -102,11 +99,7 @@ fn apply(invocation: Invocation) {
     }
     let c = id % params.c4;
     let value = (x[id] - stats[c]) / deviation(stats[params.c4 + c]) * gamma[c] + beta[c];
-#if RELU
-    y[id] = relu(value);
-#else
-    y[id] = value;
-#endif
+    y[id] = activate(value, c, params.c);
 }
 
 @compute @workgroup_size(GROUP)

@@ -1,9 +1,11 @@
 // Ops that treat every value alike.
 #import grid
-#import relu
+#import activation
 
 struct Params {
     len: u32,
+    c: u32,
+    c4: u32,
     factor: f32,
 }
 
@@ -14,19 +16,19 @@ struct Params {
 @group(0) @binding(4) var<storage, read_write> keep: array<vec4<f32>>;
 
 @compute @workgroup_size(GROUP)
-fn rectify(invocation: Invocation) {
+fn activation(invocation: Invocation) {
     let id = flat_id(invocation);
     if id < params.len {
-        y[id] = relu(a[id]);
+        y[id] = activate(a[id], id % params.c4, params.c);
     }
 }
 
-// Passes the gradient `b` where the output `a` is positive.
+// From the input `a` and the gradient `b` of the output.
 @compute @workgroup_size(GROUP)
-fn relu_grad(invocation: Invocation) {
+fn activation_grad(invocation: Invocation) {
     let id = flat_id(invocation);
     if id < params.len {
-        y[id] = select(vec4<f32>(), b[id], a[id] > vec4<f32>());
+        y[id] = b[id] * slope(a[id]);
     }
 }
 

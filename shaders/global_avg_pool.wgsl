@@ -1,13 +1,7 @@
 // Mean over each image's rows and columns, and its gradient.
 #import grid
+#import per_image
 
-struct Params {
-    images: u32,
-    size: u32,
-    c4: u32,
-}
-
-@group(0) @binding(0) var<uniform> params: Params;
 @group(0) @binding(1) var<storage, read_write> x: array<vec4<f32>>;
 @group(0) @binding(2) var<storage, read_write> y: array<vec4<f32>>;
 

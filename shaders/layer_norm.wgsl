@@ -1,6 +1,7 @@
 // Layer norm per image over rows, columns and channels. Padding lanes count for nothing and
 // stay zero. Sums are taken in two stages, `chunks` partial results per image.
 #import grid
+#import lanes
 #import welford
 
 struct Params {
@@ -20,11 +21,6 @@ struct Params {
 @group(0) @binding(5) var<storage, read_write> dy: array<vec4<f32>>;
 @group(0) @binding(6) var<storage, read_write> dx: array<vec4<f32>>;
 
-// One for each lane of group c that is a channel, zero for padding.
-fn lanes(c: u32) -> vec4<f32> {
-    return select(vec4<f32>(), vec4<f32>(1.0), vec4<u32>(4u * c) + vec4<u32>(0u, 1u, 2u, 3u) < vec4<u32>(params.c));
-}
-
 @compute @workgroup_size(GROUP)
 fn reduce(invocation: Invocation) {
     let id = flat_id(invocation);
@@ -39,7 +35,7 @@ fn reduce(invocation: Invocation) {
     var squares = 0.0;
     for (var pixel = chunk; pixel < params.size; pixel += params.chunks) {
         for (var c = 0u; c < params.c4; c++) {
-            let d = (x[(base + pixel) * params.c4 + c] - shift) * lanes(c);
+            let d = (x[(base + pixel) * params.c4 + c] - shift) * lanes(c, params.c);
             sum += dot(d, vec4<f32>(1.0));
             squares += dot(d, d);
         }
@@ -71,7 +67,7 @@ fn apply(invocation: Invocation) {
         return;
     }
     let s = stats[id / (params.size * params.c4)];
-    y[id] = (x[id] - s.x) * s.y * lanes(id % params.c4);
+    y[id] = (x[id] - s.x) * s.y * lanes(id % params.c4, params.c);
 }
 
 @compute @workgroup_size(GROUP)
@@ -86,7 +82,7 @@ fn grad_reduce(invocation: Invocation) {
     for (var pixel = id % params.chunks; pixel < params.size; pixel += params.chunks) {
         for (var c = 0u; c < params.c4; c++) {
             let at = (base + pixel) * params.c4 + c;
-            sum += dot(dy[at], lanes(c));
+            sum += dot(dy[at], lanes(c, params.c));
             product += dot(dy[at], y[at]);
         }
     }
@@ -115,5 +111,5 @@ fn grad_apply(invocation: Invocation) {
     }
     let image = id / (params.size * params.c4);
     let means = partial[image * params.chunks];
-    dx[id] = stats[image].y * (dy[id] - means.x - y[id] * means.y) * lanes(id % params.c4);
+    dx[id] = stats[image].y * (dy[id] - means.x - y[id] * means.y) * lanes(id % params.c4, params.c);
 }

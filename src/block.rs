@@ -1,6 +1,6 @@
 //! Networks as data: layers in blocks, each block trained by its own loss.
 
-use crate::ops::BatchNorm;
+use crate::ops::{Activation, BatchNorm};
 use crate::shape::Window;
 
 /// One layer. Names are those under which its parameters are saved.
@@ -17,19 +17,35 @@ pub enum Layer {
         /// Whether a bias is added.
         bias: bool,
     },
+    /// Convolution of each channel by itself, without bias: `{name}.weight`.
+    DepthwiseConv2d {
+        /// Prefix of the parameters.
+        name: String,
+        /// Kernel, stride, padding.
+        window: Window,
+    },
     /// Batch norm: `{name}.weight`, `.bias`, `.running_mean`, `.running_var`.
     BatchNorm {
         /// Prefix of the parameters.
         name: String,
-        /// Constants; also whether a ReLU follows.
+        /// Constants; also the activation that follows.
         norm: BatchNorm,
     },
-    /// `max(x, 0)`.
-    Relu,
+    /// An activation on its own.
+    Activation(Activation),
     /// Largest value under each window.
     MaxPool(Window),
     /// Mean of each map.
     GlobalAvgPool,
+    /// Scales each channel by what the means of all channels say of it: 1×1 convolution
+    /// `{name}.fc1` to `hidden` channels, ReLU, 1×1 convolution `{name}.fc2` back, hard-sigmoid
+    /// (Hu et al., arXiv 1709.01507). Both convolutions have a bias.
+    SqueezeExcite {
+        /// Prefix of the parameters.
+        name: String,
+        /// Channels between the two convolutions.
+        hidden: usize,
+    },
     /// Layers that belong together: what [`crate::program::Recompute::Block`] runs again as one.
     Group(Vec<Layer>),
     /// `body(x) + shortcut(x)`; an empty shortcut passes `x` on.
@@ -43,10 +59,15 @@ pub enum Layer {
 
 impl Layer {
     /// Prefixes of the parameters of this layer and those inside it.
-    pub fn names(&self) -> Vec<&str> {
+    pub fn names(&self) -> Vec<String> {
         match self {
-            Self::Conv2d { name, .. } | Self::BatchNorm { name, .. } => vec![name],
-            Self::Relu | Self::MaxPool(_) | Self::GlobalAvgPool => vec![],
+            Self::Conv2d { name, .. }
+            | Self::DepthwiseConv2d { name, .. }
+            | Self::BatchNorm { name, .. } => vec![name.clone()],
+            Self::SqueezeExcite { name, .. } => {
+                vec![format!("{name}.fc1"), format!("{name}.fc2")]
+            }
+            Self::Activation(_) | Self::MaxPool(_) | Self::GlobalAvgPool => vec![],
             Self::Group(layers) => layers.iter().flat_map(Self::names).collect(),
             Self::Residual { body, shortcut } => {
                 body.iter().chain(shortcut).flat_map(Self::names).collect()

@@ -12,7 +12,7 @@ use serde::de::DeserializeOwned;
 use crate::files::write_whole;
 use crate::program::Built;
 use crate::session::Session;
-use crate::shape::{Layout, Shape};
+use crate::shape::Shape;
 use crate::tensor::TensorId;
 use crate::{Error, Result};
 
@@ -132,7 +132,7 @@ pub fn read_device(session: &mut Session, built: &Built, moments: bool) -> Resul
         let mut values = session.read(entry.tensor)?;
         if let Some(row) = entry.row {
             values = values[row * t.shape.c..(row + 1) * t.shape.c].to_vec();
-        } else if t.layout == Layout::Hwio {
+        } else if entry.file_shape.len() > 1 {
             values = oihw(t.shape, &values);
         }
         arrays.insert(entry.name, Array { shape: entry.file_shape, values });
@@ -179,7 +179,7 @@ pub fn write_device(
             let mut both = session.read(entry.tensor)?;
             both[row * t.shape.c..(row + 1) * t.shape.c].copy_from_slice(values);
             session.write(entry.tensor, &both);
-        } else if t.layout == Layout::Hwio {
+        } else if entry.file_shape.len() > 1 {
             session.write(entry.tensor, &hwio(t.shape, values));
         } else {
             session.write(entry.tensor, values);

@@ -59,13 +59,31 @@ pub struct Tiles {
     pub rows: u32,
     /// Groups of four output channels per invocation of a weight gradient, at most.
     pub wgrad_columns: u32,
+    /// Rows of pixels per invocation of a depthwise convolution, at most.
+    pub depthwise_rows: u32,
+    /// Columns of pixels per invocation of a depthwise convolution, at most.
+    pub depthwise_columns: u32,
 }
 
 impl Tiles {
     /// For GPUs: small enough to stay in registers.
-    pub const GPU: Self = Self { pixels: 8, columns: 2, rows: 2, wgrad_columns: 2 };
+    pub const GPU: Self = Self {
+        pixels: 8,
+        columns: 2,
+        rows: 2,
+        wgrad_columns: 2,
+        depthwise_rows: 2,
+        depthwise_columns: 4,
+    };
     /// For Vulkan on a CPU, where loads are slow and registers are memory anyway.
-    pub const CPU: Self = Self { pixels: 16, columns: 4, rows: 4, wgrad_columns: 4 };
+    pub const CPU: Self = Self {
+        pixels: 16,
+        columns: 4,
+        rows: 4,
+        wgrad_columns: 4,
+        depthwise_rows: 4,
+        depthwise_columns: 4,
+    };
 }
 
 /// What dispatches are made for.

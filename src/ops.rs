@@ -9,6 +9,19 @@ use crate::tensor::TensorId;
 /// Images are read with at most this many channels.
 pub const IMAGE_CHANNELS: usize = 4;
 
+/// A function of each value by itself.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Activation {
+    /// `x`.
+    None,
+    /// `max(x, 0)`.
+    Relu,
+    /// `x * relu6(x + 3) / 6` (Howard et al., arXiv 1905.02244).
+    HardSwish,
+    /// `relu6(x + 3) / 6`.
+    HardSigmoid,
+}
+
 /// Constants of batch norm.
 #[derive(Clone, Copy, PartialEq, Debug)]
 pub struct BatchNorm {
@@ -16,8 +29,8 @@ pub struct BatchNorm {
     pub eps: f32,
     /// Weight of the new batch in the running statistics.
     pub momentum: f32,
-    /// Whether a ReLU follows in the same op.
-    pub relu: bool,
+    /// What follows in the same op.
+    pub act: Activation,
 }
 
 /// Constants of AdamW (Loshchilov and Hutter, arXiv 1711.05101).
@@ -76,6 +89,12 @@ pub enum Op {
     Conv2dDgrad { dy: TensorId, w: TensorId, dx: TensorId, window: Window },
     /// Gradient of [`Op::Conv2d`] with respect to its weight.
     Conv2dWgrad { x: TensorId, dy: TensorId, dw: TensorId, scratch: TensorId, window: Window },
+    /// `y = x * w`, zero padding, each channel by itself; `w` is `(k, k, 1, c)`.
+    Depthwise { x: TensorId, w: TensorId, y: TensorId, window: Window },
+    /// Gradient of [`Op::Depthwise`] with respect to its input.
+    DepthwiseDgrad { dy: TensorId, w: TensorId, dx: TensorId, window: Window },
+    /// Gradient of [`Op::Depthwise`] with respect to its weight.
+    DepthwiseWgrad { x: TensorId, dy: TensorId, dw: TensorId, scratch: TensorId, window: Window },
     /// Gradient of a bias: the sum of `dy` over pixels.
     BiasGrad { dy: TensorId, db: TensorId, scratch: TensorId },
     /// Normalises each channel with the batch's mean and biased variance, kept in `stats`
@@ -99,7 +118,7 @@ pub enum Op {
         y: TensorId,
         norm: BatchNorm,
     },
-    /// Gradients of [`Op::BatchNorm`]; the ReLU's mask is computed again from `x`.
+    /// Gradients of [`Op::BatchNorm`]; what the activation saw is computed again from `x`.
     BatchNormGrad {
         x: TensorId,
         dy: TensorId,
@@ -112,10 +131,10 @@ pub enum Op {
         scratch: TensorId,
         norm: BatchNorm,
     },
-    /// `y = max(x, 0)`.
-    Relu { x: TensorId, y: TensorId },
-    /// `dx = dy` where `y > 0`, else 0.
-    ReluGrad { y: TensorId, dy: TensorId, dx: TensorId },
+    /// `y = act(x)`.
+    Activate { x: TensorId, y: TensorId, act: Activation },
+    /// `dx = dy * act'(x)`.
+    ActivateGrad { x: TensorId, dy: TensorId, dx: TensorId, act: Activation },
     /// `y = a + b`.
     Add { a: TensorId, b: TensorId, y: TensorId },
     /// Largest value under each window; `argmax` keeps its position, a byte per channel.
@@ -126,6 +145,10 @@ pub enum Op {
     GlobalAvgPool { x: TensorId, y: TensorId },
     /// Spreads each gradient evenly over its map.
     GlobalAvgPoolGrad { dy: TensorId, dx: TensorId },
+    /// `y = x * s`, with one factor per image and channel in `s`.
+    Scale { x: TensorId, s: TensorId, y: TensorId },
+    /// Gradients of [`Op::Scale`]: `dx = dy * s`, and `ds` the sum over pixels of `dy * x`.
+    ScaleGrad { x: TensorId, s: TensorId, dy: TensorId, dx: TensorId, ds: TensorId },
     /// `y = (x - mean) / sqrt(var + 1e-5)` per image over rows, columns and channels, no affine;
     /// `stats` keeps mean and reciprocal deviation.
     LayerNorm { x: TensorId, y: TensorId, stats: TensorId, scratch: TensorId },
@@ -222,6 +245,9 @@ impl Op {
             }
             Self::Conv2dDgrad { dy, w, dx, .. } => access(&[dy, w], &[dx], &[]),
             Self::Conv2dWgrad { x, dy, dw, scratch, .. } => access(&[x, dy], &[dw], &[scratch]),
+            Self::Depthwise { x, w, y, .. } => access(&[x, w], &[y], &[]),
+            Self::DepthwiseDgrad { dy, w, dx, .. } => access(&[dy, w], &[dx], &[]),
+            Self::DepthwiseWgrad { x, dy, dw, scratch, .. } => access(&[x, dy], &[dw], &[scratch]),
             Self::BiasGrad { dy, db, scratch } => access(&[dy], &[db], &[scratch]),
             Self::BatchNorm { x, gamma, beta, running, stats, y, scratch, .. } => {
                 access(&[x, gamma, beta, running], &[running, stats, y], &[scratch])
@@ -232,13 +258,15 @@ impl Op {
             Self::BatchNormGrad {
                 x, dy, gamma, beta, stats, dx, dgamma, dbeta, scratch, ..
             } => access(&[x, dy, gamma, beta, stats], &[dx, dgamma, dbeta], &[scratch]),
-            Self::Relu { x, y } => access(&[x], &[y], &[]),
-            Self::ReluGrad { y, dy, dx } => access(&[y, dy], &[dx], &[]),
+            Self::Activate { x, y, .. } => access(&[x], &[y], &[]),
+            Self::ActivateGrad { x, dy, dx, .. } => access(&[x, dy], &[dx], &[]),
             Self::Add { a, b, y } => access(&[a, b], &[y], &[]),
             Self::MaxPool { x, y, argmax, .. } => access(&[x], &[y, argmax], &[]),
             Self::MaxPoolGrad { dy, argmax, dx, .. } => access(&[dy, argmax], &[dx], &[]),
             Self::GlobalAvgPool { x, y } => access(&[x], &[y], &[]),
             Self::GlobalAvgPoolGrad { dy, dx } => access(&[dy], &[dx], &[]),
+            Self::Scale { x, s, y } => access(&[x, s], &[y], &[]),
+            Self::ScaleGrad { x, s, dy, dx, ds } => access(&[x, s, dy], &[dx, ds], &[]),
             Self::LayerNorm { x, y, stats, scratch } => access(&[x], &[y, stats], &[scratch]),
             Self::LayerNormGrad { y, dy, stats, dx, scratch } => {
                 access(&[y, dy, stats], &[dx], &[scratch])
@@ -266,10 +294,13 @@ impl Op {
     /// the kernels read a value before they write the one at the same place.
     pub fn in_place(&self) -> Vec<(TensorId, TensorId)> {
         match *self {
-            Self::BatchNormEval { x, y, .. } | Self::Relu { x, y } => vec![(y, x)],
-            Self::LayerNorm { x, y, .. } => vec![(y, x)],
+            Self::BatchNormEval { x, y, .. }
+            | Self::Activate { x, y, .. }
+            | Self::Scale { x, y, .. }
+            | Self::LayerNorm { x, y, .. } => vec![(y, x)],
             Self::BatchNormGrad { dy, dx, .. }
-            | Self::ReluGrad { dy, dx, .. }
+            | Self::ActivateGrad { dy, dx, .. }
+            | Self::ScaleGrad { dy, dx, .. }
             | Self::LayerNormGrad { dy, dx, .. } => vec![(dx, dy)],
             Self::Add { a, b, y } => vec![(y, a), (y, b)],
             _ => vec![],
@@ -283,17 +314,22 @@ impl Op {
             Self::Conv2d { .. } => "conv2d",
             Self::Conv2dDgrad { .. } => "conv2d_dgrad",
             Self::Conv2dWgrad { .. } => "conv2d_wgrad",
+            Self::Depthwise { .. } => "depthwise",
+            Self::DepthwiseDgrad { .. } => "depthwise_dgrad",
+            Self::DepthwiseWgrad { .. } => "depthwise_wgrad",
             Self::BiasGrad { .. } => "bias_grad",
             Self::BatchNorm { .. } => "batch_norm",
             Self::BatchNormEval { .. } => "batch_norm_eval",
             Self::BatchNormGrad { .. } => "batch_norm_grad",
-            Self::Relu { .. } => "relu",
-            Self::ReluGrad { .. } => "relu_grad",
+            Self::Activate { .. } => "activate",
+            Self::ActivateGrad { .. } => "activate_grad",
             Self::Add { .. } => "add",
             Self::MaxPool { .. } => "max_pool",
             Self::MaxPoolGrad { .. } => "max_pool_grad",
             Self::GlobalAvgPool { .. } => "global_avg_pool",
             Self::GlobalAvgPoolGrad { .. } => "global_avg_pool_grad",
+            Self::Scale { .. } => "scale",
+            Self::ScaleGrad { .. } => "scale_grad",
             Self::LayerNorm { .. } => "layer_norm",
             Self::LayerNormGrad { .. } => "layer_norm_grad",
             Self::Goodness { .. } => "goodness",

@@ -311,7 +311,7 @@ impl fmt::Display for Table<'_> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::ops::Op;
+    use crate::ops::{Activation, Op};
     use crate::shape::{Layout, Shape, Window};
     use crate::tensor::Kind;
     use proptest::prelude::*;
@@ -392,7 +392,7 @@ mod tests {
             program.push(Op::Conv2d { x, w, bias: None, y, window });
             let z =
                 program.add(&format!("z{i}"), Shape::vector(64), Layout::Nhwc, Kind::Activation);
-            program.push(Op::Relu { x: y, y: z });
+            program.push(Op::Activate { x: y, y: z, act: Activation::Relu });
             x = z;
         }
         let plan = Plan::new(&program, Limits::NONE).unwrap();

@@ -170,6 +170,7 @@ impl fmt::Display for Program {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::ops::Activation;
 
     #[test]
     fn a_read_before_a_write_is_refused() {
@@ -178,12 +179,12 @@ mod tests {
         let x = program.add("x", shape, Layout::Nhwc, Kind::Io);
         let y = program.add("y", shape, Layout::Nhwc, Kind::Activation);
         let z = program.add("z", shape, Layout::Nhwc, Kind::Activation);
-        program.push(Op::Relu { x, y });
+        program.push(Op::Activate { x, y, act: Activation::Relu });
         program.validate().unwrap();
         program.push(Op::Add { a: y, b: z, y: x });
         let message = program.validate().unwrap_err().to_string();
         assert!(message.contains("op 1 (add) reads z"), "{message}");
-        assert!(program.to_string().contains("relu                 y 1×2×2×3 <- x 1×2×2×3"));
+        assert!(program.to_string().contains("activate             y 1×2×2×3 <- x 1×2×2×3"));
     }
 
     #[test]

@@ -2,6 +2,7 @@
 //!
 //! Clarity comes before speed here, and nothing is shared with the kernels but the op list.
 
+mod activation;
 mod norm;
 mod train;
 mod window;
@@ -14,7 +15,7 @@ mod tests;
 use crate::ops::Op;
 use crate::shape::{Shape, Window};
 use crate::tensor::{Tensor, TensorId};
-use window::Conv;
+use window::{Conv, Depthwise};
 
 /// Runs ops on logical f64 values: one `Vec` per tensor, without padding lanes.
 ///
@@ -92,6 +93,18 @@ impl<'a> Reference<'a> {
                 let out = self.conv(x, dw, window).wgrad(self.get(x), self.get(dy));
                 self.set(dw, out);
             }
+            Op::Depthwise { x, w, y, window } => {
+                let out = self.depthwise(x, w, window).forward(self.get(x), self.get(w));
+                self.set(y, out);
+            }
+            Op::DepthwiseDgrad { dy, w, dx, window } => {
+                let out = self.depthwise(dx, w, window).dgrad(self.get(dy), self.get(w));
+                self.set(dx, out);
+            }
+            Op::DepthwiseWgrad { x, dy, dw, window, .. } => {
+                let out = self.depthwise(x, dw, window).wgrad(self.get(x), self.get(dy));
+                self.set(dw, out);
+            }
             Op::BiasGrad { dy, db, .. } => {
                 let mut out = vec![0.0; self.shape(db).c];
                 for pixel in self.get(dy).chunks_exact(out.len()) {
@@ -126,12 +139,12 @@ impl<'a> Reference<'a> {
                 self.set(dgamma, grads.dgamma);
                 self.set(dbeta, grads.dbeta);
             }
-            Op::Relu { x, y } => {
-                let out = self.get(x).iter().map(|v| v.max(0.0)).collect();
+            Op::Activate { x, y, act } => {
+                let out = self.get(x).iter().map(|x| activation::value(act, *x)).collect();
                 self.set(y, out);
             }
-            Op::ReluGrad { y, dy, dx } => {
-                let out = self.zip(y, dy, |y, dy| if y > 0.0 { dy } else { 0.0 });
+            Op::ActivateGrad { x, dy, dx, act } => {
+                let out = self.zip(x, dy, |x, dy| dy * activation::slope(act, x));
                 self.set(dx, out);
             }
             Op::Add { a, b, y } => {
@@ -155,6 +168,17 @@ impl<'a> Reference<'a> {
             Op::GlobalAvgPoolGrad { dy, dx } => {
                 let out = window::spread_over_maps(self.get(dy), self.shape(dx));
                 self.set(dx, out);
+            }
+            Op::Scale { x, s, y } => {
+                let out = window::scale_maps(self.get(x), self.get(s), self.shape(x));
+                self.set(y, out);
+            }
+            Op::ScaleGrad { x, s, dy, dx, ds } => {
+                let shape = self.shape(x);
+                let to_x = window::scale_maps(self.get(dy), self.get(s), shape);
+                let to_s = window::sum_of_maps(&self.zip(dy, x, |dy, x| dy * x), shape);
+                self.set(dx, to_x);
+                self.set(ds, to_s);
             }
             Op::LayerNorm { x, y, stats, .. } => {
                 let (out, kept) = norm::layer_norm(self.get(x), self.shape(x).n);
@@ -229,6 +253,11 @@ impl<'a> Reference<'a> {
     /// The convolution that takes `x` (or gives its gradient) with the weight `w`.
     fn conv(&self, x: TensorId, w: TensorId, window: Window) -> Conv {
         Conv::new(self.shape(x), self.shape(w), window)
+    }
+
+    /// The same, of each channel by itself.
+    fn depthwise(&self, x: TensorId, w: TensorId, window: Window) -> Depthwise {
+        Depthwise::new(self.shape(x), self.shape(w), window)
     }
 
     fn zip(&self, a: TensorId, b: TensorId, f: impl Fn(f64, f64) -> f64) -> Vec<f64> {

@@ -26,6 +26,7 @@ macro_rules! sources {
 }
 
 sources![
+    "activation",
     "adamw",
     "batch_norm",
     "bias_grad",
@@ -36,15 +37,20 @@ sources![
     "conv2d_wgrad",
     "cross_entropy",
     "cut",
+    "depthwise",
+    "depthwise_tile",
+    "depthwise_wgrad",
     "elementwise",
     "global_avg_pool",
     "goodness",
     "grid",
     "input",
+    "lanes",
     "layer_norm",
     "max_pool",
     "metrics",
-    "relu",
+    "per_image",
+    "scale",
     "sum_rows",
     "welford",
 ];

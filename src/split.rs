@@ -50,10 +50,19 @@ pub fn wgrad(dy: Shape, weight: Shape) -> Cut {
 
 fn wgrad_parts(pixels: usize, weight: Shape) -> usize {
     const VALUES_PER_INVOCATION: usize = 64;
-    const INVOCATIONS: usize = 8192;
     let values = Layout::Hwio.stored(weight).elements();
-    let wanted = INVOCATIONS * VALUES_PER_INVOCATION / values;
-    wanted.clamp(1, 256).min((pixels / 64).max(1))
+    wanted(pixels, values.div_ceil(VALUES_PER_INVOCATION))
+}
+
+/// Parts of a sum over pixels that has `width` invocations for each part.
+fn wanted(pixels: usize, width: usize) -> usize {
+    const INVOCATIONS: usize = 8192;
+    (INVOCATIONS / width).clamp(1, 256).min((pixels / 64).max(1))
+}
+
+/// The cut of a depthwise convolution's weight gradient over the pixels of `dy`.
+pub fn depthwise_wgrad(dy: Shape) -> Cut {
+    Cut::new(dy, wanted(dy.pixels(), dy.c4()))
 }
 
 /// Partial sums per image of the goodness.

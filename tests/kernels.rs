@@ -4,7 +4,7 @@
 mod common;
 
 use common::{Case, gpu, random};
-use sff::ops::{AdamW, BatchNorm, Normalize, Op, metrics_words};
+use sff::ops::{Activation, AdamW, BatchNorm, Normalize, Op, metrics_words};
 use sff::session::{Options, Session};
 use sff::shape::{Layout, Shape, Window};
 use sff::split;
@@ -19,6 +19,9 @@ const MAPS: [(Shape, usize); 6] = [
     (Shape::new(5, 4, 4, 130), 18),
     (Shape::new(70, 3, 3, 4), 10),
 ];
+
+const ACTIVATIONS: [Activation; 4] =
+    [Activation::None, Activation::Relu, Activation::HardSwish, Activation::HardSigmoid];
 
 const WINDOWS: [Window; 5] = [
     Window::same(1, 1),
@@ -61,6 +64,30 @@ fn convolution_forward_and_both_gradients() {
             case.program.push(Op::Conv2dWgrad { x, dy, dw, scratch: partial, window });
             case.program.push(Op::BiasGrad { dy, db, scratch: sums });
             case.check(&gpu, &format!("{shape} to {cout}, {window:?}"));
+        }
+    }
+}
+
+#[test]
+fn depthwise_forward_and_both_gradients() {
+    let gpu = gpu();
+    let sevens = Window { kernel: 7, stride: 3, pad: 2 };
+    for (shape, _) in MAPS {
+        for window in WINDOWS.into_iter().chain([Window::same(5, 2), sevens]) {
+            let Some(y_shape) = window.output(shape) else { continue };
+            let weight = Shape::weight(window.kernel, 1, shape.c);
+            let mut case = Case::default();
+            let x = case.input(shape);
+            let w = case.input(weight);
+            let dy = case.input(y_shape);
+            let [y, dx, dw] = [y_shape, shape, weight].map(|shape| case.output(shape));
+            let parts = split::depthwise_wgrad(y_shape).count(y_shape.n);
+            let values = Layout::Nhwc.stored(weight).elements();
+            let partial = scratch(&mut case, Shape::rows(parts, values));
+            case.program.push(Op::Depthwise { x, w, y, window });
+            case.program.push(Op::DepthwiseDgrad { dy, w, dx, window });
+            case.program.push(Op::DepthwiseWgrad { x, dy, dw, scratch: partial, window });
+            case.check(&gpu, &format!("{shape}, {window:?}"));
         }
     }
 }
@@ -121,8 +148,8 @@ fn class_maps_never_exist_for_the_whole_batch() {
 fn batch_norm_in_training_and_evaluation() {
     let gpu = gpu();
     for (shape, _) in MAPS {
-        for relu in [false, true] {
-            let norm = BatchNorm { eps: 1e-3, momentum: 0.1, relu };
+        for act in ACTIVATIONS {
+            let norm = BatchNorm { eps: 1e-3, momentum: 0.1, act };
             let mut case = Case::default();
             // A mean far from zero: sums of squares alone would lose the variance.
             let values = random(1, shape.elements()).iter().map(|v| v + 30.0).collect();
@@ -164,7 +191,7 @@ fn batch_norm_in_training_and_evaluation() {
             });
             // One pixel has no variance, and its gradient is rounding alone.
             if shape.pixels() > 1 {
-                case.check(&gpu, &format!("{shape}, relu {relu}"));
+                case.check(&gpu, &format!("{shape}, {act:?}"));
             }
         }
     }
@@ -215,13 +242,22 @@ fn pooling_and_elementwise() {
         let (a, b) = (case.input(shape), case.input(shape));
         let means = Shape::rows(shape.n, shape.c);
         let dmean = case.input(means);
-        let [relu, grad, sum, spread] = [(); 4].map(|()| case.output(shape));
-        let mean = case.output(means);
-        case.program.push(Op::Relu { x: a, y: relu });
-        case.program.push(Op::ReluGrad { y: relu, dy: b, dx: grad });
+        // Past the kinks on both sides.
+        let wide = random(3, shape.elements()).iter().map(|v| v * 6.0).collect();
+        let wide = case.given(shape, Layout::Nhwc, wide);
+        let s = case.input(means);
+        let [sum, spread, scaled, dx] = [(); 4].map(|()| case.output(shape));
+        let [mean, ds] = [(); 2].map(|()| case.output(means));
+        for act in ACTIVATIONS {
+            let [y, dx] = [(); 2].map(|()| case.output(shape));
+            case.program.push(Op::Activate { x: wide, y, act });
+            case.program.push(Op::ActivateGrad { x: wide, dy: b, dx, act });
+        }
         case.program.push(Op::Add { a, b, y: sum });
         case.program.push(Op::GlobalAvgPool { x: a, y: mean });
         case.program.push(Op::GlobalAvgPoolGrad { dy: dmean, dx: spread });
+        case.program.push(Op::Scale { x: a, s, y: scaled });
+        case.program.push(Op::ScaleGrad { x: a, s, dy: b, dx, ds });
         case.check(&gpu, &shape.to_string());
     }
 }
@@ -238,13 +274,17 @@ fn what_is_not_a_number_is_not_hidden() {
     let [gamma, beta] = [(); 2].map(|()| case.input(Shape::vector(4)));
     let two_rows = Shape::new(1, 1, 2, 4);
     let running = case.given(two_rows, Layout::Nhwc, vec![1.0; 8]);
-    let norm = BatchNorm { eps: 1e-5, momentum: 0.1, relu: true };
-    let [relu, eval] = [(); 2].map(|()| case.output(shape));
-    case.program.push(Op::Relu { x, y: relu });
+    let norm = BatchNorm { eps: 1e-5, momentum: 0.1, act: Activation::Relu };
+    let outputs = ACTIVATIONS.map(|act| {
+        let y = case.output(shape);
+        case.program.push(Op::Activate { x, y, act });
+        y
+    });
+    let eval = case.output(shape);
     case.program.push(Op::BatchNormEval { x, gamma, beta, running, y: eval, norm });
     let mut session = Session::new(&gpu, case.program.clone(), Options::default()).unwrap();
     case.inputs.iter().for_each(|(id, values)| session.write(*id, values));
-    for (op, y) in [relu, eval].into_iter().enumerate() {
+    for (op, y) in outputs.into_iter().chain([eval]).enumerate() {
         session.run(op..op + 1, None).unwrap();
         let not_numbers: Vec<_> = session.read(y).unwrap().iter().map(|v| v.is_nan()).collect();
         assert_eq!(not_numbers.iter().filter(|n| **n).count(), 1);

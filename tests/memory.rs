@@ -6,7 +6,7 @@ mod common;
 use common::{difference, gpu, random};
 use sff::block::{Head, Layer, Network, Partition};
 use sff::models;
-use sff::ops::{AdamW, Normalize};
+use sff::ops::{Activation, AdamW, Normalize};
 use sff::plan::{Limits, Plan, verify};
 use sff::program::{Built, Feed, Recompute, Setup, build};
 use sff::session::{Options, Session};
@@ -117,7 +117,10 @@ fn micro_batches_add_up_to_the_whole_batch() {
         for layer in &mut network.blocks[0].layers {
             if let Layer::Group(layers) = layer {
                 let is_norm = |l: &Layer| matches!(l, Layer::BatchNorm { .. });
-                layers.iter_mut().filter(|l| is_norm(l)).for_each(|l| *l = Layer::Relu);
+                layers
+                    .iter_mut()
+                    .filter(|l| is_norm(l))
+                    .for_each(|l| *l = Layer::Activation(Activation::Relu));
             }
         }
         let (whole, whole_bytes) = train(&network, Recompute::Cheap, 1);

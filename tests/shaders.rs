@@ -8,7 +8,7 @@ use naga::back::{hlsl, msl, spv};
 use naga::valid::{Capabilities, ModuleInfo, ValidationFlags, Validator};
 use sff::block::{Block, Head, Layer, Network};
 use sff::kernel::{Dispatch, Kernel, Target, Tiles, lower};
-use sff::ops::{AdamW, BatchNorm, Normalize, Op};
+use sff::ops::{Activation, AdamW, BatchNorm, Normalize, Op};
 use sff::program::{Feed, Program, Recompute, Setup, build};
 use sff::shaders::{Reflection, compose};
 use sff::shape::{Shape, Window};
@@ -34,17 +34,22 @@ variants![
     Conv2d,
     Conv2dDgrad,
     Conv2dWgrad,
+    Depthwise,
+    DepthwiseDgrad,
+    DepthwiseWgrad,
     BiasGrad,
     BatchNorm,
     BatchNormEval,
     BatchNormGrad,
-    Relu,
-    ReluGrad,
+    Activate,
+    ActivateGrad,
     Add,
     MaxPool,
     MaxPoolGrad,
     GlobalAvgPool,
     GlobalAvgPoolGrad,
+    Scale,
+    ScaleGrad,
     LayerNorm,
     LayerNormGrad,
     Goodness,
@@ -55,24 +60,34 @@ variants![
     Metrics,
 ];
 
-/// Convolutions with and without bias, every use of batch norm and ReLU, pools, and residuals
-/// with and without a shortcut; names begin with `prefix`.
+/// Convolutions with and without bias, every use of batch norm and activations, depthwise
+/// convolutions, squeeze-and-excitation, pools, and residuals with and without a shortcut; names begin with `prefix`.
 fn layers(prefix: &str, channels: usize) -> Vec<Layer> {
     let conv = |name: &str, window, bias| {
         let name = format!("{prefix}.{name}");
         Layer::Conv2d { name, out: channels, window, bias }
     };
-    let batch_norm = |name: &str, relu| {
-        let norm = BatchNorm { eps: 1e-5, momentum: 0.1, relu };
+    let depthwise = |name: &str, window| {
+        let name = format!("{prefix}.{name}");
+        Layer::DepthwiseConv2d { name, window }
+    };
+    let batch_norm = |name: &str, act| {
+        let norm = BatchNorm { eps: 1e-5, momentum: 0.1, act };
         Layer::BatchNorm { name: format!("{prefix}.{name}"), norm }
     };
-    let body = vec![conv("2", Window::same(3, 1), false), batch_norm("2n", false)];
+    let body = vec![conv("2", Window::same(3, 1), false), batch_norm("2n", Activation::None)];
     vec![
         conv("0", Window::same(1, 1), true),
-        batch_norm("0n", true),
-        conv("1", Window::same(3, 2), false),
-        Layer::Relu,
+        batch_norm("0n", Activation::Relu),
+        conv("1", Window::same(3, 1), false),
+        Layer::Activation(Activation::Relu),
         Layer::Residual { body, shortcut: vec![] },
+        depthwise("5", Window::same(5, 1)),
+        batch_norm("5n", Activation::HardSwish),
+        Layer::SqueezeExcite { name: format!("{prefix}.se"), hidden: channels },
+        depthwise("6", Window::same(3, 2)),
+        batch_norm("6n", Activation::HardSigmoid),
+        Layer::Activation(Activation::HardSwish),
         Layer::MaxPool(Window { kernel: 2, stride: 2, pad: 0 }),
         Layer::Residual {
             body: vec![conv("3", Window::same(1, 1), true)],

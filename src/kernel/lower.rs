@@ -1,6 +1,7 @@
 //! The dispatches that compute each op.
 
 mod conv;
+mod depthwise;
 mod norm;
 mod slices;
 
@@ -10,7 +11,7 @@ use self::conv::GoodnessGrad;
 use self::slices::{Named, Slice};
 use super::params::{self, Params};
 use super::{Dispatch, Kernel, Operand, Target, tensor};
-use crate::ops::{Op, late_half, metrics_words};
+use crate::ops::{Activation, Op, late_half, metrics_words};
 use crate::shape::{ALIGNMENT, LANES, Layout, Shape, Window};
 use crate::tensor::{Tensor, TensorId};
 
@@ -39,6 +40,17 @@ fn u(value: usize) -> u32 {
     u32::try_from(value).expect("a tensor of 2^32 values")
 }
 
+/// The definition that chooses an activation in `activation.wgsl`.
+fn activation(act: Activation) -> Option<(&'static str, u32)> {
+    let name = match act {
+        Activation::None => return None,
+        Activation::Relu => "RELU",
+        Activation::HardSwish => "HARD_SWISH",
+        Activation::HardSigmoid => "HARD_SIGMOID",
+    };
+    Some((name, 1))
+}
+
 impl Lowering<'_> {
     fn shape(&self, id: TensorId) -> Shape {
         tensor(self.tensors, id).shape
@@ -61,11 +73,13 @@ impl Lowering<'_> {
     }
 
     /// One invocation per vec4 of maps that all have the same shape.
-    fn elementwise(&mut self, entry: &'static str, maps: Named) {
-        let shape = self.shape(maps[0].1);
-        self.per_image(("elementwise", entry, &[]), shape.n, maps, &[], |s| {
+    fn elementwise(&mut self, entry: &'static str, act: Activation, maps: Named) {
+        let (shape, act) = (self.shape(maps[0].1), activation(act));
+        let permutation = ("elementwise", entry, act.as_slice());
+        self.per_image(permutation, shape.n, maps, &[], |s| {
             let len = shape.with_n(s.count).pixels() * shape.c4();
-            (params::Elementwise { len: u(len), factor: 1.0 }, len)
+            let (c, c4) = (u(shape.c), u(shape.c4()));
+            (params::Elementwise { len: u(len), c, c4, factor: 1.0 }, len)
         });
     }
 
@@ -102,12 +116,19 @@ impl Lowering<'_> {
         });
     }
 
-    /// The mean over maps of shape `x`, or its gradient, with `per_image` invocations per image.
-    fn global_avg_pool(&mut self, entry: &'static str, x: Shape, maps: Named, per_image: usize) {
-        self.per_image(("global_avg_pool", entry, &[]), x.n, maps, &[], |s| {
-            let params =
-                params::GlobalAvgPool { images: u(s.count), size: u(x.h * x.w), c4: u(x.c4()) };
-            (params, s.count * per_image)
+    /// A kernel on maps of shape `x` and tables with one value for each of them, with an
+    /// invocation per vec4 of `over`.
+    fn map_by_map(
+        &mut self,
+        (file, entry): (&'static str, &'static str),
+        x: Shape,
+        operands: Named,
+        over: TensorId,
+    ) {
+        let over = self.shape(over);
+        self.per_image((file, entry, &[]), x.n, operands, &[], |s| {
+            let params = params::PerImage { images: u(s.count), size: u(x.h * x.w), c4: u(x.c4()) };
+            (params, over.with_n(s.count).pixels() * over.c4())
         });
     }
 
@@ -139,17 +160,26 @@ impl Lowering<'_> {
             Op::Conv2dWgrad { x, dy, dw, scratch, window } => {
                 self.wgrad((x, dy, dw, scratch), window);
             }
+            Op::Depthwise { x, w, y, window } => self.depthwise((x, w, y), window),
+            Op::DepthwiseDgrad { dy, w, dx, window } => self.depthwise_dgrad((dy, w, dx), window),
+            Op::DepthwiseWgrad { x, dy, dw, scratch, window } => {
+                self.depthwise_wgrad((x, dy, dw, scratch), window);
+            }
             Op::BiasGrad { dy, db, scratch } => self.bias_grad(dy, db, scratch),
             Op::BatchNorm { .. } => self.batch_norm(op),
             Op::BatchNormEval { x, gamma, beta, running, y, norm } => {
                 self.batch_norm_apply((x, gamma, beta, running, y), norm);
             }
             Op::BatchNormGrad { .. } => self.batch_norm_grad(op),
-            Op::Relu { x, y } => self.elementwise("rectify", &[("a", x), ("y", y)]),
-            Op::ReluGrad { y, dy, dx } => {
-                self.elementwise("relu_grad", &[("a", y), ("b", dy), ("y", dx)]);
+            Op::Activate { x, y, act } => {
+                self.elementwise("activation", act, &[("a", x), ("y", y)]);
             }
-            Op::Add { a, b, y } => self.elementwise("add", &[("a", a), ("b", b), ("y", y)]),
+            Op::ActivateGrad { x, dy, dx, act } => {
+                self.elementwise("activation_grad", act, &[("a", x), ("b", dy), ("y", dx)]);
+            }
+            Op::Add { a, b, y } => {
+                self.elementwise("add", Activation::None, &[("a", a), ("b", b), ("y", y)]);
+            }
             Op::MaxPool { x, y, argmax, window } => {
                 let (from, to) = (self.shape(x), self.shape(y));
                 let operands = [("x", x), ("y", y), ("argmax", argmax)];
@@ -161,13 +191,23 @@ impl Lowering<'_> {
                 self.max_pool("grad", (from, to, from), &operands, window);
             }
             Op::GlobalAvgPool { x, y } => {
-                let shape = self.shape(x);
-                self.global_avg_pool("main", shape, &[("x", x), ("y", y)], shape.c4());
+                let operands = [("x", x), ("y", y)];
+                self.map_by_map(("global_avg_pool", "main"), self.shape(x), &operands, y);
             }
             Op::GlobalAvgPoolGrad { dy, dx } => {
-                let shape = self.shape(dx);
-                let per_image = shape.h * shape.w * shape.c4();
-                self.global_avg_pool("grad", shape, &[("x", dy), ("y", dx)], per_image);
+                let operands = [("x", dy), ("y", dx)];
+                self.map_by_map(("global_avg_pool", "grad"), self.shape(dx), &operands, dx);
+            }
+            Op::Scale { x, s, y } => {
+                let operands = [("x", x), ("s", s), ("y", y)];
+                self.map_by_map(("scale", "main"), self.shape(x), &operands, y);
+            }
+            Op::ScaleGrad { x, s, dy, dx, ds } => {
+                // The gradient of the maps comes last: it may take the place of `dy`.
+                let operands = [("x", x), ("y", dy), ("s", ds)];
+                self.map_by_map(("scale", "grad"), self.shape(x), &operands, ds);
+                let operands = [("x", dy), ("s", s), ("y", dx)];
+                self.map_by_map(("scale", "main"), self.shape(x), &operands, dx);
             }
             Op::LayerNorm { x, y, stats, scratch } => self.layer_norm(x, y, stats, scratch),
             Op::LayerNormGrad { y, dy, stats, dx, scratch } => {
@@ -195,7 +235,7 @@ impl Lowering<'_> {
             Op::Accumulate { x, total, keep, factor } => {
                 let len = tensor(self.tensors, total).bytes() / 16;
                 let operands = [("a", x), ("keep", keep), ("y", total)];
-                let params = params::Elementwise { len: u(len), factor };
+                let params = params::Elementwise { len: u(len), c: 0, c4: 0, factor };
                 self.once(("elementwise", "accumulate", &[]), &operands, params, len);
             }
             Op::AdamW { params, grads, m, v, step, adamw } => {

@@ -26,7 +26,8 @@ macro_rules! params {
 params! {
     AdamW { len: u32, beta1: f32, beta2: f32, eps: f32, weight_decay: f32 }
     BatchNorm {
-        pixels: u32, c4: u32, parts: u32, group: u32, first: u32, total: u32, eps: f32, momentum: f32,
+        pixels: u32, c: u32, c4: u32, parts: u32, group: u32, first: u32, total: u32,
+        eps: f32, momentum: f32,
     }
     BiasGrad { pixels: u32, c4: u32, parts: u32, group: u32, first: u32 }
     Conv2d {
@@ -35,8 +36,7 @@ params! {
         group: u32, first: u32, factor: f32,
     }
     CrossEntropy { images: u32, classes: u32, stride: u32 }
-    Elementwise { len: u32, factor: f32 }
-    GlobalAvgPool { images: u32, size: u32, c4: u32 }
+    Elementwise { len: u32, c: u32, c4: u32, factor: f32 }
     Input { mean: [f32; 4], scale: [f32; 4], h: u32, w: u32, c: u32, len: u32 }
     LayerNorm { images: u32, size: u32, c: u32, c4: u32, chunks: u32, eps: f32 }
     MaxPool {
@@ -47,5 +47,6 @@ params! {
         images: u32, classes: u32, stride: u32, blocks: u32, late: u32,
         score_stride: u32, loss_stride: u32, words: u32,
     }
+    PerImage { images: u32, size: u32, c4: u32 }
     SumRows { rows: u32, len: u32 }
 }

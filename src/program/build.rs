@@ -136,9 +136,9 @@ fn check(network: &Network, setup: &Setup) -> Result<()> {
         Head::Linear => vec!["fc".into()],
         Head::Goodness { .. } => (0..network.blocks.len()).map(|b| format!("aux.{b}")).collect(),
     };
-    let mut names: BTreeSet<&str> = heads.iter().map(String::as_str).collect();
+    let mut names = BTreeSet::from_iter(heads);
     let layers = network.blocks.iter().flat_map(|b| &b.layers);
-    if let Some(twice) = layers.flat_map(Layer::names).find(|name| !names.insert(*name)) {
+    if let Some(twice) = layers.flat_map(Layer::names).find(|name| !names.insert(name.clone())) {
         // They would share weights, and the gradients of one would be lost.
         return fail(format!("two layers are called {twice}; rename one"));
     }

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use super::Program;
 use super::recompute::{Normalized, Recompute};
 use crate::block::Layer;
-use crate::ops::{AdamW, BatchNorm, Op};
+use crate::ops::{Activation, AdamW, BatchNorm, Op};
 use crate::shape::{LANES, Layout, Shape, Window};
 use crate::split;
 use crate::tensor::{Kind, TensorId};
@@ -55,10 +55,12 @@ struct Slabs {
 /// What a layer keeps from forward for backward.
 pub enum Saved {
     Conv2d { x: TensorId, w: String, bias: Option<String>, y: Shape, window: Window },
+    Depthwise { x: TensorId, w: String, y: Shape, window: Window },
     BatchNorm { x: TensorId, name: String, stats: TensorId, norm: BatchNorm },
-    Relu { y: TensorId },
+    Activation { x: TensorId, act: Activation },
     MaxPool { x: Shape, argmax: TensorId, window: Window },
     GlobalAvgPool { x: Shape },
+    SqueezeExcite { x: TensorId, s: TensorId, gate: Vec<Saved> },
     Residual { body: Vec<Saved>, shortcut: Vec<Saved> },
     Group { x: TensorId, tape: Vec<Saved> },
 }
@@ -76,6 +78,8 @@ pub struct Emitter {
     pub recompute: Recompute,
     /// Outputs of batch norm in training, and how they come about.
     pub normalized: BTreeMap<TensorId, Normalized>,
+    /// Scaled maps: what was scaled, and by which factors.
+    pub scaled: BTreeMap<TensorId, (TensorId, TensorId)>,
     /// Whether forward is for training: batch statistics, values kept for backward.
     pub training: bool,
     /// Whether parameters need gradients and moments at all.
@@ -92,6 +96,7 @@ impl Emitter {
             summing,
             recompute,
             normalized: BTreeMap::new(),
+            scaled: BTreeMap::new(),
             program: Program::default(),
             parameters: BTreeMap::new(),
             running: BTreeMap::new(),
@@ -244,6 +249,10 @@ impl Emitter {
                 let y = self.maps(name, y_shape);
                 (y, self.conv2d(name, x, y, *window, *bias))
             }
+            Layer::DepthwiseConv2d { name, window } => {
+                let y = self.maps(name, output(*window)?);
+                (y, self.depthwise(name, x, y, *window))
+            }
             Layer::BatchNorm { name, norm } => {
                 let vector = Shape::vector(shape.c);
                 let mut affine = |what: &str, value| {
@@ -274,10 +283,12 @@ impl Emitter {
                 });
                 (y, Saved::BatchNorm { x, name, stats, norm })
             }
-            Layer::Relu => {
-                let y = self.maps("relu", shape);
-                self.program.push(Op::Relu { x, y });
-                (y, Saved::Relu { y })
+            Layer::Activation(act) => {
+                let y = self.maps("activation", shape);
+                self.program.push(Op::Activate { x, y, act: *act });
+                // The slope of a ReLU is the same at its output, which the next layer often keeps.
+                let x = if *act == Activation::Relu { y } else { x };
+                (y, Saved::Activation { x, act: *act })
             }
             Layer::MaxPool(window) => {
                 let pooled = output(*window)?;
@@ -291,6 +302,23 @@ impl Emitter {
                 let y = self.maps("mean", Shape::rows(shape.n, shape.c));
                 self.program.push(Op::GlobalAvgPool { x, y });
                 (y, Saved::GlobalAvgPool { x: shape })
+            }
+            Layer::SqueezeExcite { name, hidden } => {
+                let fc = |part: &str, out| {
+                    let (name, window) = (format!("{name}.{part}"), Window::same(1, 1));
+                    Layer::Conv2d { name, out, window, bias: true }
+                };
+                let gate = [
+                    Layer::GlobalAvgPool,
+                    fc("fc1", *hidden),
+                    Layer::Activation(Activation::Relu),
+                    fc("fc2", shape.c),
+                    Layer::Activation(Activation::HardSigmoid),
+                ];
+                let (s, gate) = self.forward(&gate, x)?;
+                let y = self.scale(x, s);
+                self.scaled.insert(y, (x, s));
+                (y, Saved::SqueezeExcite { x, s, gate })
             }
             Layer::Group(layers) => {
                 let (y, tape) = self.forward(layers, x)?;
@@ -338,6 +366,26 @@ impl Emitter {
         Saved::Conv2d { x, w, bias: b, y: to, window }
     }
 
+    fn depthwise(&mut self, name: &str, x: TensorId, y: TensorId, window: Window) -> Saved {
+        let (k, to) = (window.kernel, self.shape(y));
+        let name = format!("{name}.weight");
+        let shape = Shape::weight(k, 1, to.c);
+        let init = Init::Normal((2.0 / (k * k) as f32).sqrt());
+        let w = self.parameter(&name, shape, Layout::Nhwc, init);
+        if let Some(weight) = self.parameters.get_mut(&name) {
+            weight.file_shape = vec![to.c, 1, k, k];
+        }
+        self.program.push(Op::Depthwise { x, w, y, window });
+        Saved::Depthwise { x, w: name, y: to, window }
+    }
+
+    /// Maps, each times its own factor in `s`.
+    pub fn scale(&mut self, x: TensorId, s: TensorId) -> TensorId {
+        let y = self.maps("scaled", self.shape(x));
+        self.program.push(Op::Scale { x, s, y });
+        y
+    }
+
     fn batch_norm_scratch(&mut self, x: Shape) -> TensorId {
         let parts = split::reduction(x).count(x.n);
         self.scratch(Shape::rows(parts, 2 * x.c4() * LANES))
@@ -376,6 +424,20 @@ impl Emitter {
                     dx
                 })
             }
+            Saved::Depthwise { x, w, y, window } => {
+                let (x, window) = (self.recall(*x), *window);
+                let dw = self.grad(w);
+                let parts = split::depthwise_wgrad(*y).count(y.n);
+                let values = Layout::Nhwc.stored(self.shape(dw)).elements();
+                let scratch = self.scratch(Shape::rows(parts, values));
+                self.program.push(Op::DepthwiseWgrad { x, dy, dw, scratch, window });
+                need_dx.then(|| {
+                    let dx = self.maps("dx", self.shape(x));
+                    let w = self.parameters[w].value;
+                    self.program.push(Op::DepthwiseDgrad { dy, w, dx, window });
+                    dx
+                })
+            }
             Saved::BatchNorm { x, name, stats, norm } => {
                 let shape = self.shape(*x);
                 let [weight, bias] =
@@ -396,11 +458,19 @@ impl Emitter {
                 });
                 Some(dx)
             }
-            Saved::Relu { y } => need_dx.then(|| {
-                let dx = self.maps("dx", self.shape(*y));
-                self.program.push(Op::ReluGrad { y: *y, dy, dx });
+            Saved::Activation { x, act } => need_dx.then(|| {
+                let x = self.recall(*x);
+                let dx = self.maps("dx", self.shape(x));
+                self.program.push(Op::ActivateGrad { x, dy, dx, act: *act });
                 dx
             }),
+            Saved::SqueezeExcite { x, s, gate } => {
+                let x = self.recall(*x);
+                let (a, ds) = (self.maps("dx", self.shape(x)), self.maps("ds", self.shape(*s)));
+                self.program.push(Op::ScaleGrad { x, s: *s, dy, dx: a, ds });
+                let b = self.backward(gate, ds, need_dx)?;
+                Some(self.add(a, b))
+            }
             Saved::MaxPool { x, argmax, window } => need_dx.then(|| {
                 let dx = self.maps("dx", *x);
                 self.program.push(Op::MaxPoolGrad { dy, argmax: *argmax, dx, window: *window });
@@ -421,11 +491,16 @@ impl Emitter {
                 let b = self.backward(shortcut, dy, need_dx);
                 need_dx.then_some(())?;
                 let (a, b) = (a?, b?);
-                let y = self.maps("dx", self.shape(a));
-                self.program.push(Op::Add { a, b, y });
-                Some(y)
+                Some(self.add(a, b))
             }
         }
+    }
+
+    /// The sum of two gradients of the same maps.
+    fn add(&mut self, a: TensorId, b: TensorId) -> TensorId {
+        let y = self.maps("dx", self.shape(a));
+        self.program.push(Op::Add { a, b, y });
+        y
     }
 
     /// Layer norm: the block's output as the next block sees it, and its statistics.

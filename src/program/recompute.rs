@@ -21,8 +21,9 @@ use crate::tensor::{Kind, TensorId};
 pub enum Recompute {
     /// Nothing: every value that backward reads is kept.
     None,
-    /// Outputs of batch norm (and its activation), from its input: one pass over a map for each
-    /// convolution that follows a batch norm, and that map need not be kept.
+    /// Outputs of batch norm (and its activation), from its input, and what squeeze-and-excitation
+    /// makes of them: a pass or two over a map for each convolution that follows, and that map
+    /// need not be kept.
     #[default]
     Cheap,
     /// Everything inside each block of the architecture, from the block's input: a second
@@ -43,9 +44,18 @@ pub struct Normalized {
 impl Emitter {
     /// A value for backward to read: the one of forward, or the same computed again.
     pub fn recall(&mut self, y: TensorId) -> TensorId {
-        match self.normalized.get(&y).copied() {
-            Some(from) if self.recompute == Recompute::Cheap => self.normalize_again(from),
-            _ => y,
+        if self.recompute != Recompute::Cheap {
+            return y;
+        }
+        if let Some(from) = self.normalized.get(&y).copied() {
+            return self.normalize_again(from);
+        }
+        match self.scaled.get(&y).copied() {
+            Some((x, s)) => {
+                let x = self.recall(x);
+                self.scale(x, s)
+            }
+            None => y,
         }
     }
 
@@ -96,11 +106,20 @@ impl Emitter {
                 let y = emit(self, self.shape(x), &op);
                 (y, Saved::BatchNorm { x, name: name.clone(), stats, norm })
             }
-            Saved::Relu { .. } => {
-                // Its gradient reads the output.
-                let y = self.maps("again", self.shape(x));
-                self.program.push(Op::Relu { x, y });
-                (y, Saved::Relu { y })
+            Saved::Depthwise { w, y: shape, window, .. } => {
+                let (weight, window) = (self.parameters[w].value, *window);
+                let y = emit(self, *shape, &|y| Op::Depthwise { x, w: weight, y, window });
+                (y, Saved::Depthwise { x, w: w.clone(), y: *shape, window })
+            }
+            Saved::Activation { act, .. } => {
+                let act = *act;
+                let y = emit(self, self.shape(x), &|y| Op::Activate { x, y, act });
+                (y, Saved::Activation { x, act })
+            }
+            Saved::SqueezeExcite { gate, .. } => {
+                let (s, gate) = self.replay(gate, x, true);
+                let y = emit(self, self.shape(x), &|y| Op::Scale { x, s, y });
+                (y, Saved::SqueezeExcite { x, s, gate })
             }
             Saved::MaxPool { x: shape, window, .. } => {
                 let pooled = window.output(*shape).unwrap_or(*shape);

@@ -2,7 +2,7 @@
 
 use super::Reference;
 use super::tests::Table;
-use crate::ops::{BatchNorm, Op};
+use crate::ops::{Activation, BatchNorm, Op};
 use crate::shape::Window;
 use crate::tensor::TensorId;
 
@@ -32,7 +32,7 @@ struct Check {
     backward: Vec<Op>,
     /// Inputs, and their gradients that the backward ops write.
     gradients: Vec<(TensorId, TensorId)>,
-    /// Inputs that are not random.
+    /// Inputs that are not random, also some of those that have gradients.
     fixed: Vec<(TensorId, Vec<f64>)>,
 }
 
@@ -42,11 +42,11 @@ impl Check {
         let mut random = Random(0x9e37_79b9_7f4a_7c15);
         let elements = |id: TensorId| table.0[id.0].shape.elements();
         let mut start = Reference::new(&table.0);
-        for (id, values) in &self.fixed {
-            start.set(*id, values.clone());
-        }
         for (x, _) in &self.gradients {
             start.set(*x, random.fill(elements(*x)));
+        }
+        for (id, values) in &self.fixed {
+            start.set(*id, values.clone());
         }
         let cotangent = match self.dy {
             Some(_) => random.fill(elements(self.y)),
@@ -118,13 +118,69 @@ fn convolution() {
 }
 
 #[test]
+fn depthwise_convolution() {
+    for (n, (h, w), c, kernel, stride) in [
+        (1, (5, 4), 3, 1, 1),
+        (3, (3, 5), 2, 3, 1),
+        (1, (6, 5), 5, 3, 2),
+        (2, (7, 3), 1, 5, 1),
+        (3, (4, 7), 2, 5, 2),
+        (1, (9, 8), 2, 7, 3),
+    ] {
+        let window = Window::same(kernel, stride);
+        let mut t = Table::default();
+        let [x, dx] = [(); 2].map(|()| t.maps(n, h, w, c));
+        let [weight, dw] = [(); 2].map(|()| t.maps(kernel, kernel, 1, c));
+        let out = window.output(t.0[x.0].shape).unwrap();
+        let [y, dy] = [(); 2].map(|()| t.maps(n, out.h, out.w, c));
+        let scratch = t.vector(1);
+        let check = Check {
+            forward: Op::Depthwise { x, w: weight, y, window },
+            y,
+            dy: Some(dy),
+            backward: vec![
+                Op::DepthwiseDgrad { dy, w: weight, dx, window },
+                Op::DepthwiseWgrad { x, dy, dw, scratch, window },
+            ],
+            gradients: vec![(x, dx), (weight, dw)],
+            fixed: vec![],
+        };
+        check.run(&t);
+    }
+}
+
+#[test]
+fn scale() {
+    for n in [1, 3] {
+        let mut t = Table::default();
+        let [x, dx, y, dy] = [(); 4].map(|()| t.maps(n, 3, 2, 5));
+        let [s, ds] = [(); 2].map(|()| t.maps(n, 1, 1, 5));
+        let check = Check {
+            forward: Op::Scale { x, s, y },
+            y,
+            dy: Some(dy),
+            backward: vec![Op::ScaleGrad { x, s, dy, dx, ds }],
+            gradients: vec![(x, dx), (s, ds)],
+            fixed: vec![],
+        };
+        check.run(&t);
+    }
+}
+
+#[test]
 fn batch_norm() {
-    for (n, c, relu) in [(1, 3, false), (3, 5, false), (1, 6, true), (3, 1, true)] {
+    for (n, c, act) in [
+        (1, 3, Activation::None),
+        (3, 5, Activation::None),
+        (1, 6, Activation::Relu),
+        (3, 1, Activation::Relu),
+        (2, 3, Activation::HardSwish),
+    ] {
         let mut t = Table::default();
         let [x, dx, y, dy] = [(); 4].map(|()| t.maps(n, 3, 5, c));
         let [gamma, dgamma, beta, dbeta, scratch] = [(); 5].map(|()| t.vector(c));
         let [running, stats] = [(); 2].map(|()| t.maps(1, 1, 2, c));
-        let norm = BatchNorm { eps: 1e-3, momentum: 0.1, relu };
+        let norm = BatchNorm { eps: 1e-3, momentum: 0.1, act };
         let check = Check {
             forward: Op::BatchNorm { x, gamma, beta, running, stats, y, scratch, norm },
             y,
@@ -149,18 +205,23 @@ fn batch_norm() {
 }
 
 #[test]
-fn relu() {
-    let mut t = Table::default();
-    let [x, dx, y, dy] = [(); 4].map(|()| t.maps(3, 3, 5, 3));
-    let check = Check {
-        forward: Op::Relu { x, y },
-        y,
-        dy: Some(dy),
-        backward: vec![Op::ReluGrad { y, dy, dx }],
-        gradients: vec![(x, dx)],
-        fixed: vec![],
-    };
-    check.run(&t);
+fn activations() {
+    for act in [Activation::None, Activation::Relu, Activation::HardSwish, Activation::HardSigmoid]
+    {
+        let mut t = Table::default();
+        let [x, dx, y, dy] = [(); 4].map(|()| t.maps(3, 3, 5, 3));
+        // On both sides of every kink, and on none.
+        let values = (0..3 * 3 * 5 * 3).map(|i| f64::from(i * 37 % 135) * 0.1 - 6.55);
+        let check = Check {
+            forward: Op::Activate { x, y, act },
+            y,
+            dy: Some(dy),
+            backward: vec![Op::ActivateGrad { x, dy, dx, act }],
+            gradients: vec![(x, dx)],
+            fixed: vec![(x, values.collect())],
+        };
+        check.run(&t);
+    }
 }
 
 #[test]

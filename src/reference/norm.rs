@@ -1,5 +1,6 @@
 //! Batch norm and layer norm.
 
+use super::activation;
 use crate::ops::BatchNorm;
 
 /// Added to the variance in layer norm.
@@ -46,7 +47,7 @@ fn reciprocal(variances: &[f64], eps: f32) -> Vec<f64> {
     variances.iter().map(|var| (var + f64::from(eps)).sqrt().recip()).collect()
 }
 
-/// Batch norm by the given statistics, and the ReLU if the op has one.
+/// Batch norm by the given statistics, and the activation.
 pub fn batch_norm(
     x: &[f64],
     stats: &[f64],
@@ -59,8 +60,7 @@ pub fn batch_norm(
     let scale = reciprocal(variances, norm.eps);
     let value = |(i, x): (usize, &f64)| {
         let ch = i % channels;
-        let y = gamma[ch] * (x - means[ch]) * scale[ch] + beta[ch];
-        if norm.relu { y.max(0.0) } else { y }
+        activation::value(norm.act, gamma[ch] * (x - means[ch]) * scale[ch] + beta[ch])
     };
     x.iter().enumerate().map(value).collect()
 }
@@ -82,13 +82,12 @@ pub fn batch_norm_grad(
     let (means, variances) = stats.split_at(channels);
     let scale = reciprocal(variances, norm.eps);
     let (mut dgamma, mut dbeta) = (vec![0.0; channels], vec![0.0; channels]);
-    // Per value: its normalised self, and its gradient behind the ReLU.
+    // Per value: its normalised self, and its gradient before the activation.
     let mut pairs = Vec::with_capacity(x.len());
     for (i, (x, dy)) in x.iter().zip(dy).enumerate() {
         let ch = i % channels;
         let xhat = (x - means[ch]) * scale[ch];
-        let passes = !norm.relu || gamma[ch] * xhat + beta[ch] > 0.0;
-        let dy = if passes { *dy } else { 0.0 };
+        let dy = dy * activation::slope(norm.act, gamma[ch] * xhat + beta[ch]);
         dgamma[ch] += dy * xhat;
         dbeta[ch] += dy;
         pairs.push((xhat, dy));

@@ -1,7 +1,7 @@
 //! Small cases computed by hand.
 
 use super::Reference;
-use crate::ops::{AdamW, BatchNorm, Normalize, Op, metrics_words};
+use crate::ops::{Activation, AdamW, BatchNorm, Normalize, Op, metrics_words};
 use crate::shape::{Layout, Shape, Window};
 use crate::tensor::{Kind, Tensor, TensorId};
 
@@ -140,7 +140,7 @@ fn batch_norm_keeps_biased_and_runs_on_unbiased_variances() {
     let (x, y) = (t.maps(2, 1, 1, 2), t.maps(2, 1, 1, 2));
     let [gamma, beta, scratch] = [(); 3].map(|()| t.vector(2));
     let [running, stats] = [(); 2].map(|()| t.maps(1, 1, 2, 2));
-    let norm = BatchNorm { eps: 0.0, momentum: 0.25, relu: true };
+    let norm = BatchNorm { eps: 0.0, momentum: 0.25, act: Activation::Relu };
     let op = Op::BatchNorm { x, gamma, beta, running, stats, y, scratch, norm };
     let inputs: [(TensorId, &[f64]); 4] = [
         (x, &[1.0, 0.0, 3.0, 4.0]),
@@ -154,7 +154,7 @@ fn batch_norm_keeps_biased_and_runs_on_unbiased_variances() {
     assert_close(r.get(y), &[0.0, 1.0, 2.5, 0.0]);
 
     r.set(running, vec![1.0, 4.0, 4.0, 16.0]);
-    let norm = BatchNorm { relu: false, ..norm };
+    let norm = BatchNorm { act: Activation::None, ..norm };
     r.run(&Op::BatchNormEval { x, gamma, beta, running, y, norm });
     assert_close(r.get(y), &[0.5, 1.0, 2.5, 0.0]);
 }
@@ -164,7 +164,7 @@ fn batch_norm_of_one_value_keeps_the_biased_variance() {
     let mut t = Table::default();
     let [x, gamma, beta, scratch, y] = [(); 5].map(|()| t.vector(1));
     let [running, stats] = [(); 2].map(|()| t.maps(1, 1, 2, 1));
-    let norm = BatchNorm { eps: 1e-5, momentum: 0.25, relu: false };
+    let norm = BatchNorm { eps: 1e-5, momentum: 0.25, act: Activation::None };
     let op = Op::BatchNorm { x, gamma, beta, running, stats, y, scratch, norm };
     let one: &[f64] = &[1.0];
     let r = t.run(&op, &[(x, &[5.0]), (gamma, one), (beta, one), (running, &[1.0, 4.0])]);
@@ -352,5 +352,50 @@ fn input_has_its_channels_side_by_side() {
 fn unset_tensors_are_named() {
     let mut t = Table::default();
     let (x, y) = (t.vector(1), t.vector(1));
-    t.run(&Op::Relu { x, y }, &[]);
+    t.run(&Op::Activate { x, y, act: Activation::Relu }, &[]);
+}
+
+#[test]
+fn depthwise_convolution_keeps_channels_apart() {
+    let mut t = Table::default();
+    let (x, w, y) = (t.maps(1, 1, 3, 2), t.maps(3, 3, 1, 2), t.maps(1, 1, 2, 2));
+    let op = Op::Depthwise { x, w, y, window: Window::same(3, 2) };
+    let r = t.run(&op, &[(x, &[1.0, 10.0, 2.0, 20.0, 3.0, 30.0]), (w, &counting(18))]);
+    // The middle row of the window is 7, 9, 11 for the first channel and 8, 10, 12 for the other.
+    assert_eq!(r.get(y), [31.0, 340.0, 41.0, 460.0]);
+}
+
+#[test]
+fn activations_are_flat_outside_of_their_kinks() {
+    let mut t = Table::default();
+    let [x, y, dx] = [(); 3].map(|()| t.vector(6));
+    let (points, ones) = ([-4.0, -3.0, -1.5, 0.0, 3.0, 4.0], [1.0; 6]);
+    for (act, values, slopes) in [
+        (Activation::None, points, ones),
+        (Activation::Relu, [0.0, 0.0, 0.0, 0.0, 3.0, 4.0], [0.0, 0.0, 0.0, 0.0, 1.0, 1.0]),
+        (Activation::HardSwish, [0.0, 0.0, -0.375, 0.0, 3.0, 4.0], [0.0, 0.0, 0.0, 0.5, 1.0, 1.0]),
+        (
+            Activation::HardSigmoid,
+            [0.0, 0.0, 0.25, 0.5, 1.0, 1.0],
+            [0.0, 0.0, 1.0 / 6.0, 1.0 / 6.0, 0.0, 0.0],
+        ),
+    ] {
+        let mut r = t.run(&Op::Activate { x, y, act }, &[(x, &points), (dx, &ones)]);
+        r.run(&Op::ActivateGrad { x, dy: dx, dx, act });
+        assert_close(r.get(y), &values);
+        assert_close(r.get(dx), &slopes);
+    }
+}
+
+#[test]
+fn scale_is_per_image_and_channel() {
+    let mut t = Table::default();
+    let [x, y, dx] = [(); 3].map(|()| t.maps(2, 1, 2, 1));
+    let [s, ds] = [(); 2].map(|()| t.maps(2, 1, 1, 1));
+    let inputs: [(_, &[f64]); 2] = [(x, &[1.0, 2.0, 3.0, 4.0]), (s, &[10.0, 100.0])];
+    let mut r = t.run(&Op::Scale { x, s, y }, &inputs);
+    assert_eq!(r.get(y), [10.0, 20.0, 300.0, 400.0]);
+    r.run(&Op::ScaleGrad { x, s, dy: x, dx, ds });
+    assert_eq!(r.get(dx), r.get(y));
+    assert_eq!(r.get(ds), [5.0, 25.0]);
 }

@@ -95,6 +95,47 @@ impl Conv {
     }
 }
 
+/// A convolution of each channel by itself.
+pub struct Depthwise {
+    x: Shape,
+    window: Window,
+}
+
+impl Depthwise {
+    pub fn new(x: Shape, w: Shape, window: Window) -> Self {
+        assert_eq!(w, Shape::weight(window.kernel, 1, x.c), "weight for maps {x}");
+        Self { x, window }
+    }
+
+    pub fn forward(&self, x: &[f64], w: &[f64]) -> Vec<f64> {
+        let mut y = vec![0.0; output(self.x, self.window).elements()];
+        self.for_each_value(|x_at, w_at, y_at| y[y_at] += x[x_at] * w[w_at]);
+        y
+    }
+
+    pub fn dgrad(&self, dy: &[f64], w: &[f64]) -> Vec<f64> {
+        let mut dx = vec![0.0; self.x.elements()];
+        self.for_each_value(|x_at, w_at, y_at| dx[x_at] += dy[y_at] * w[w_at]);
+        dx
+    }
+
+    pub fn wgrad(&self, x: &[f64], dy: &[f64]) -> Vec<f64> {
+        let taps = self.window.kernel * self.window.kernel;
+        let mut dw = vec![0.0; taps * self.x.c];
+        self.for_each_value(|x_at, w_at, y_at| dw[w_at] += x[x_at] * dy[y_at]);
+        dw
+    }
+
+    /// Calls `f` with the offsets of an input value, of a weight, and of the output value that
+    /// their product is part of.
+    fn for_each_value(&self, mut f: impl FnMut(usize, usize, usize)) {
+        let c = self.x.c;
+        for_each_tap(self.x, self.window, |tap| {
+            (0..c).for_each(|ch| f(tap.x * c + ch, tap.k * c + ch, tap.y * c + ch));
+        });
+    }
+}
+
 /// The largest values, and words that hold the place of the first of each, a byte per channel.
 pub fn max_pool(x: &[f64], shape: Shape, window: Window) -> (Vec<f64>, Vec<f64>) {
     let (y, c) = (output(shape, window), shape.c);
@@ -129,19 +170,34 @@ pub fn max_pool_grad(dy: &[f64], argmax: &[f64], dx: Shape, window: Window) -> V
     out
 }
 
+/// Position in a table of one value per image and channel that belongs to value `i` of maps.
+fn map_of(i: usize, shape: Shape) -> usize {
+    i / (shape.h * shape.w * shape.c) * shape.c + i % shape.c
+}
+
+/// Sum over rows and columns, per image and channel.
+pub fn sum_of_maps(x: &[f64], shape: Shape) -> Vec<f64> {
+    let mut sums = vec![0.0; shape.n * shape.c];
+    for (i, value) in x.iter().enumerate() {
+        sums[map_of(i, shape)] += value;
+    }
+    sums
+}
+
 /// Mean over rows and columns, per image and channel.
 pub fn mean_of_maps(x: &[f64], shape: Shape) -> Vec<f64> {
-    let pixels = shape.h * shape.w;
-    let mut means = vec![0.0; shape.n * shape.c];
-    for (i, value) in x.iter().enumerate() {
-        means[i / (pixels * shape.c) * shape.c + i % shape.c] += value / pixels as f64;
-    }
-    means
+    let pixels = (shape.h * shape.w) as f64;
+    sum_of_maps(x, shape).into_iter().map(|sum| sum / pixels).collect()
+}
+
+/// Maps of the given shape, each times its own factor.
+pub fn scale_maps(x: &[f64], factors: &[f64], shape: Shape) -> Vec<f64> {
+    assert_eq!((x.len(), factors.len()), (shape.elements(), shape.n * shape.c));
+    x.iter().enumerate().map(|(i, x)| x * factors[map_of(i, shape)]).collect()
 }
 
 /// Gradient of [`mean_of_maps`], for maps of the given shape.
 pub fn spread_over_maps(dy: &[f64], shape: Shape) -> Vec<f64> {
-    let pixels = shape.h * shape.w;
-    let share = |i| dy[i / (pixels * shape.c) * shape.c + i % shape.c] / pixels as f64;
-    (0..shape.elements()).map(share).collect()
+    let pixels = (shape.h * shape.w) as f64;
+    (0..shape.elements()).map(|i| dy[map_of(i, shape)] / pixels).collect()
 }

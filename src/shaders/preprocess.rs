@@ -82,10 +82,9 @@ impl Expander<'_> {
                     let [_, variable, "in", bounds] = words[..] else {
                         return Err(error("expected `#for name in A..B`"));
                     };
-                    let bound = |text: &str| text.parse().ok().or_else(|| vars.get(text).copied());
                     let (low, high) = bounds
                         .split_once("..")
-                        .and_then(|(a, b)| Some((bound(a)?, bound(b)?)))
+                        .and_then(|(a, b)| Some((value(a, vars).ok()?, value(b, vars).ok()?)))
                         .ok_or_else(|| error("loop bounds must be numbers or definitions"))?;
                     for value in low..high {
                         let mut inner = vars.clone();
@@ -106,20 +105,35 @@ impl Expander<'_> {
         Ok(())
     }
 
-    /// Appends a line with each `${name}` replaced.
+    /// Appends a line with each `${expression}` replaced.
     fn substitute(&mut self, line: &str, vars: &Variables) -> Result<(), String> {
         let mut rest = line;
         while let Some((before, after)) = rest.split_once("${") {
-            let (name, after) = after.split_once('}').ok_or("`${` without `}`")?;
-            let value = vars.get(name).ok_or_else(|| format!("`{name}` is not defined"))?;
+            let (expression, after) = after.split_once('}').ok_or("`${` without `}`")?;
             self.out.push_str(before);
-            self.out.push_str(&value.to_string());
+            self.out.push_str(&value(expression, vars)?.to_string());
             rest = after;
         }
         self.out.push_str(rest);
         self.out.push('\n');
         Ok(())
     }
+}
+
+/// The value of sums, differences and products of numbers and variables.
+fn value(expression: &str, vars: &Variables) -> Result<u32, String> {
+    let outside = || format!("`{expression}` is not between 0 and 2^32");
+    if let Some(at) = expression.rfind(['+', '-']) {
+        let (a, b) = (value(&expression[..at], vars)?, value(&expression[at + 1..], vars)?);
+        let sum =
+            if expression[at..].starts_with('+') { a.checked_add(b) } else { a.checked_sub(b) };
+        return sum.ok_or_else(outside);
+    }
+    if let Some((a, b)) = expression.split_once('*') {
+        return value(a, vars)?.checked_mul(value(b, vars)?).ok_or_else(outside);
+    }
+    let number = expression.parse().ok().or_else(|| vars.get(expression).copied());
+    number.ok_or_else(|| format!("`{expression}` is not defined"))
 }
 
 /// Finds the line that closes the directive on line 0, and its `#else` if it has one.
@@ -165,6 +179,8 @@ mod tests {
             "shared 2\na\nx0_1\nx0_2\nx1_1\nx1_2\n"
         );
         assert_eq!(run(text, &[("N", 0)]).unwrap(), "shared 0\nb\nc\n");
+        let sums = "#for i in N-1..2*N-1\n${10*i+3-N} ${7-1-2}\n#endfor";
+        assert_eq!(run(sums, &[("N", 2)]).unwrap(), "11 4\n21 4\n");
     }
 
     #[test]
@@ -176,6 +192,7 @@ mod tests {
             ("#import loop", "cycle"),
             ("a\n\n${x}", "line 3: `x` is not defined"),
             ("#endif", "unexpected #endif"),
+            ("${1-2}", "line 1: `1-2` is not between"),
             ("#if A\n#else\n${y}\n#endif", "line 3"),
         ] {
             let message = run(text, &[]).unwrap_err().to_string();

@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use safetensors::{Dtype, SafeTensors};
 use serde_json::Value;
 use sff::block::{Block, Head, Layer, Network};
-use sff::ops::{AdamW, BatchNorm};
+use sff::ops::{Activation, AdamW, BatchNorm};
 use sff::shape::{Layout, Window};
 
 use super::repr::Module;
@@ -264,7 +264,8 @@ fn batch_norm(module: &Module, name: String) -> Result<Layer, String> {
     let number = |key: &str| {
         argument(key).and_then(|v| v.parse().ok()).ok_or_else(|| format!("{name} has no {key}"))
     };
-    let norm = BatchNorm { eps: number("eps")?, momentum: number("momentum")?, relu: true };
+    let norm =
+        BatchNorm { eps: number("eps")?, momentum: number("momentum")?, act: Activation::Relu };
     if (argument("affine"), argument("track_running_stats")) != (Some("True"), Some("True")) {
         return Err(format!("{name} is {:?}", module.arguments));
     }

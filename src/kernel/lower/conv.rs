@@ -8,7 +8,7 @@ use crate::split::{self, Cut};
 use crate::tensor::TensorId;
 
 /// Parameters of a convolution that reads maps of shape `x` and writes maps of shape `y`.
-fn conv(x: Shape, y: Shape, window: Window) -> params::Conv2d {
+pub fn conv(x: Shape, y: Shape, window: Window) -> params::Conv2d {
     params::Conv2d {
         in_h: u(x.h),
         in_w: u(x.w),
@@ -167,7 +167,7 @@ impl Lowering<'_> {
 }
 
 /// Parameters of a sum over the output's pixels, cut; the slice begins at image `first`.
-fn cut_params(mut params: params::Conv2d, cut: Cut, first: usize) -> params::Conv2d {
+pub fn cut_params(mut params: params::Conv2d, cut: Cut, first: usize) -> params::Conv2d {
     params.parts = u(cut.parts);
     params.group = params.out_h * params.out_w * u(cut.images);
     params.first = u(cut.count(first));

@@ -1,7 +1,7 @@
 //! Batch norm, layer norm, and the other sums over pixels.
 
 use super::slices::Slice;
-use super::{Lowering, u};
+use super::{Lowering, activation, u};
 use crate::kernel::params;
 use crate::ops::{BatchNorm, Op};
 use crate::shape::Shape;
@@ -16,6 +16,7 @@ fn batch_norm(x: Shape, norm: BatchNorm, s: Slice) -> params::BatchNorm {
     let cut = split::reduction(x);
     params::BatchNorm {
         pixels: u(x.with_n(s.count).pixels()),
+        c: u(x.c),
         c4: u(x.c4()),
         parts: u(cut.parts),
         group: u(cut.images * x.h * x.w),
@@ -40,15 +41,10 @@ impl Lowering<'_> {
     ) {
         let shape = self.shape(x);
         let whole = [("gamma", gamma), ("beta", beta), ("stats", stats)];
-        let relu = [("RELU", u32::from(norm.relu))];
+        let act = activation(norm.act);
+        let permutation = ("batch_norm", "apply", act.as_slice());
         let make = |s| (batch_norm(shape, norm, s), values(shape, s));
-        self.per_image(
-            ("batch_norm", "apply", &relu),
-            shape.n,
-            &[("x", x), ("y", y)],
-            &whole,
-            make,
-        );
+        self.per_image(permutation, shape.n, &[("x", x), ("y", y)], &whole, make);
     }
 
     pub fn batch_norm(&mut self, op: &Op) {
@@ -79,13 +75,10 @@ impl Lowering<'_> {
         let shape = self.shape(x);
         let cut = split::reduction(shape);
         let all = Slice { first: 0, count: shape.n };
-        let relu = [("RELU", u32::from(norm.relu))];
-        let mut whole = vec![("stats", stats), ("partial", scratch)];
-        if norm.relu {
-            whole.extend([("gamma", gamma), ("beta", beta)]);
-        }
+        let act = activation(norm.act);
+        let whole = [("stats", stats), ("partial", scratch), ("gamma", gamma), ("beta", beta)];
         self.per_group(
-            ("batch_norm", "grad_reduce", &relu),
+            ("batch_norm", "grad_reduce", act.as_slice()),
             (shape.n, cut.images),
             &[("x", x), ("dy", dy)],
             &whole,
@@ -94,14 +87,17 @@ impl Lowering<'_> {
         let operands = [("partial", scratch), ("dgamma", dgamma), ("dbeta", dbeta)];
         let params = batch_norm(shape, norm, all);
         self.once(("batch_norm", "grad_finish", &[]), &operands, params, shape.c4());
-        let mut whole =
-            vec![("gamma", gamma), ("stats", stats), ("dgamma", dgamma), ("dbeta", dbeta)];
-        if norm.relu {
-            whole.push(("beta", beta));
-        }
+        let whole = [
+            ("gamma", gamma),
+            ("beta", beta),
+            ("stats", stats),
+            ("dgamma", dgamma),
+            ("dbeta", dbeta),
+        ];
         let make = |s| (batch_norm(shape, norm, s), values(shape, s));
         let each = [("x", x), ("dy", dy), ("y", dx)];
-        self.per_image(("batch_norm", "grad_apply", &relu), shape.n, &each, &whole, make);
+        let permutation = ("batch_norm", "grad_apply", act.as_slice());
+        self.per_image(permutation, shape.n, &each, &whole, make);
     }
 
     pub fn bias_grad(&mut self, dy: TensorId, db: TensorId, scratch: TensorId) {
