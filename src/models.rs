@@ -1,7 +1,9 @@
 //! The architectures that are built in.
 
+mod mobilenet;
 mod resnet;
 
+pub use mobilenet::{Size, mobilenet_v3};
 pub use resnet::resnet18;
 
 use crate::block::{Block, Layer, Partition};

@@ -1,0 +1,196 @@
+//! MobileNetV3.
+
+use super::{Stem, conv_norm, partitioned};
+use crate::block::{Block, Layer, Partition};
+use crate::ops::Activation::{self, HardSwish, Relu};
+use crate::ops::BatchNorm;
+use crate::shape::Window;
+
+/// Which of the two published networks.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Size {
+    /// 11 inverted residuals, 576 channels at the end.
+    Small,
+    /// 15 inverted residuals, 960 channels at the end.
+    Large,
+}
+
+/// Channels that the first convolution gives.
+const STEM: usize = 16;
+
+/// The last convolution widens its input by this factor.
+const LAST: usize = 6;
+
+/// Kernel, expanded channels, output channels, squeeze-and-excitation, activation, stride.
+type Row = (usize, usize, usize, bool, Activation, usize);
+
+#[rustfmt::skip]
+const SMALL: &[Row] = &[
+    (3, 16, 16, true, Relu, 2),
+    (3, 72, 24, false, Relu, 2),
+    (3, 88, 24, false, Relu, 1),
+    (5, 96, 40, true, HardSwish, 2),
+    (5, 240, 40, true, HardSwish, 1),
+    (5, 240, 40, true, HardSwish, 1),
+    (5, 120, 48, true, HardSwish, 1),
+    (5, 144, 48, true, HardSwish, 1),
+    (5, 288, 96, true, HardSwish, 2),
+    (5, 576, 96, true, HardSwish, 1),
+    (5, 576, 96, true, HardSwish, 1),
+];
+
+#[rustfmt::skip]
+const LARGE: &[Row] = &[
+    (3, 16, 16, false, Relu, 1),
+    (3, 64, 24, false, Relu, 2),
+    (3, 72, 24, false, Relu, 1),
+    (5, 72, 40, true, Relu, 2),
+    (5, 120, 40, true, Relu, 1),
+    (5, 120, 40, true, Relu, 1),
+    (3, 240, 80, false, HardSwish, 2),
+    (3, 200, 80, false, HardSwish, 1),
+    (3, 184, 80, false, HardSwish, 1),
+    (3, 184, 80, false, HardSwish, 1),
+    (3, 480, 112, true, HardSwish, 1),
+    (3, 672, 112, true, HardSwish, 1),
+    (5, 672, 160, true, HardSwish, 2),
+    (5, 960, 160, true, HardSwish, 1),
+    (5, 960, 160, true, HardSwish, 1),
+];
+
+const fn norm(act: Activation) -> BatchNorm {
+    BatchNorm { eps: 1e-3, momentum: 0.01, act }
+}
+
+/// Channels between the two convolutions of a squeeze-and-excitation: a quarter, rounded to a
+/// multiple of 8, but not down by more than a tenth.
+fn squeezed(channels: usize) -> usize {
+    let wanted = channels / 4;
+    let rounded = ((wanted + 4) / 8 * 8).max(8);
+    if 10 * rounded < 9 * wanted { rounded + 8 } else { rounded }
+}
+
+/// A dense convolution, batch norm and activation, named as torchvision does.
+fn dense(name: &str, out: usize, window: Window, act: Activation) -> Vec<Layer> {
+    conv_norm(format!("{name}.0"), format!("{name}.1"), out, window, norm(act)).to_vec()
+}
+
+/// MobileNetV3 without its classifier (Howard et al., arXiv 1905.02244), with torchvision's names.
+/// `Partition::Layer` makes each convolution a block of its own (squeeze-and-excitation goes with
+/// the depthwise one) and drops the shortcuts.
+pub fn mobilenet_v3(size: Size, stem: Stem, partition: Partition) -> Vec<Block> {
+    let rows = match size {
+        Size::Small => SMALL,
+        Size::Large => LARGE,
+    };
+    let stride = match stem {
+        Stem::Cifar => 1,
+        Stem::Imagenet => 2,
+    };
+    let point = Window::same(1, 1);
+    let first = dense("features.0", STEM, Window::same(3, stride), HardSwish);
+    let mut units = vec![Block { name: "stem".into(), layers: first }];
+    let mut channels = STEM;
+    for (index, &(kernel, expanded, out, excited, act, stride)) in rows.iter().enumerate() {
+        let name = format!("features.{}", index + 1);
+        let mut steps = Vec::new();
+        let part = |step: usize| format!("{name}.block.{step}");
+        if expanded != channels {
+            steps.push(dense(&part(0), expanded, point, act));
+        }
+        let mut number = steps.len();
+        let (conv, bn) = (format!("{}.0", part(number)), format!("{}.1", part(number)));
+        let mut depthwise = vec![
+            Layer::DepthwiseConv2d { name: conv, window: Window::same(kernel, stride) },
+            Layer::BatchNorm { name: bn, norm: norm(act) },
+        ];
+        if excited {
+            number += 1;
+            let hidden = squeezed(expanded);
+            depthwise.push(Layer::SqueezeExcite { name: part(number), hidden });
+        }
+        steps.push(depthwise);
+        steps.push(dense(&part(number + 1), out, point, Activation::None));
+        if partition == Partition::Layer {
+            let block = |(step, layers)| Block { name: format!("{name}.{step}"), layers };
+            units.extend(steps.into_iter().enumerate().map(block));
+        } else {
+            let body = steps.concat();
+            let layers = if stride == 1 && channels == out {
+                vec![Layer::Residual { body, shortcut: vec![] }]
+            } else {
+                body
+            };
+            units.push(Block { name, layers });
+        }
+        channels = out;
+    }
+    let name = format!("features.{}", rows.len() + 1);
+    let layers = dense(&name, LAST * channels, point, HardSwish);
+    units.push(Block { name, layers });
+    partitioned(units, partition)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::tests::backbone;
+    use super::*;
+    use crate::shape::Shape;
+
+    #[test]
+    fn squeezed_channels_are_torchvisions() {
+        let squeezed = [16, 72, 96, 120, 144, 240, 480, 960].map(squeezed);
+        assert_eq!(squeezed, [8, 24, 24, 32, 40, 64, 120, 240]);
+    }
+
+    #[test]
+    fn mobilenet_v3_is_the_one_that_everybody_means() {
+        for (size, trained, channels, residuals) in
+            [(Size::Small, 927_008, 576, 11), (Size::Large, 2_971_952, 960, 15)]
+        {
+            let build = |stem, partition, side| backbone(mobilenet_v3(size, stem, partition), side);
+            let (blocks, shape, built) = build(Stem::Imagenet, Partition::Block, 224);
+            assert_eq!((blocks, shape), (trained, Shape::new(2, 7, 7, channels)));
+            assert_eq!(built.blocks.len(), residuals + 2);
+            let (whole, shape, joined) = build(Stem::Cifar, Partition::Whole, 32);
+            assert_eq!((whole, shape), (trained, Shape::new(2, 2, 2, channels)));
+            let backbone = |name: &&String| !name.starts_with("aux.");
+            let names = built.parameters.keys().filter(backbone);
+            assert!(names.eq(joined.parameters.keys().filter(backbone)));
+            // Squeeze-and-excitation and batch norm included, shortcuts have no parameters.
+            assert_eq!(build(Stem::Imagenet, Partition::Layer, 224).0, trained);
+        }
+    }
+
+    #[test]
+    fn parameters_have_torchvisions_names_and_shapes() {
+        let (.., small) =
+            backbone(mobilenet_v3(Size::Small, Stem::Imagenet, Partition::Block), 224);
+        let (.., large) =
+            backbone(mobilenet_v3(Size::Large, Stem::Imagenet, Partition::Block), 224);
+        for (built, name, shape) in [
+            (&small, "features.0.0.weight", vec![16, 3, 3, 3]),
+            // The first inverted residual does not expand.
+            (&small, "features.1.block.0.0.weight", vec![16, 1, 3, 3]),
+            (&small, "features.1.block.1.fc1.weight", vec![8, 16, 1, 1]),
+            (&small, "features.1.block.1.fc2.bias", vec![16]),
+            (&small, "features.1.block.2.0.weight", vec![16, 16, 1, 1]),
+            (&small, "features.4.block.1.0.weight", vec![96, 1, 5, 5]),
+            (&small, "features.4.block.2.fc1.weight", vec![24, 96, 1, 1]),
+            (&small, "features.12.0.weight", vec![576, 96, 1, 1]),
+            (&large, "features.1.block.1.1.weight", vec![16]),
+            (&large, "features.2.block.2.0.weight", vec![24, 64, 1, 1]),
+            (&large, "features.16.1.bias", vec![960]),
+        ] {
+            assert_eq!(built.parameters[name].file_shape, shape, "{name}");
+        }
+        let block = |name: &str| {
+            mobilenet_v3(Size::Small, Stem::Imagenet, Partition::Block)
+                .into_iter()
+                .find(|block| block.name == name)
+                .map(|block| block.layers)
+        };
+        let residual = |name: &str| format!("{:?}", block(name)).contains("Residual");
+        assert_eq!(["features.2", "features.3"].map(residual), [false, true]);
+    }
+}
