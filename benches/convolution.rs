@@ -24,6 +24,16 @@ const CASES: [(Shape, usize, Window); 6] = [
     (Shape::new(64, 14, 14, 16), 10, Window::same(5, 1)),
     (Shape::new(64, 7, 7, 64), 10, Window::same(5, 1)),
 ];
+
+/// Maps and window of depthwise convolutions, as MobileNetV3 has them.
+const DEPTHWISE: [(Shape, Window); 6] = [
+    (Shape::new(16, 112, 112, 16), Window::same(3, 1)),
+    (Shape::new(16, 112, 112, 64), Window::same(3, 2)),
+    (Shape::new(16, 28, 28, 120), Window::same(5, 1)),
+    (Shape::new(16, 28, 28, 96), Window::same(5, 2)),
+    (Shape::new(64, 14, 14, 480), Window::same(3, 1)),
+    (Shape::new(64, 7, 7, 960), Window::same(5, 1)),
+];
 const RUNS: usize = 5;
 
 fn main() {
@@ -43,19 +53,23 @@ fn main() {
     if !json {
         println!("{} ({})", gpu.adapter.name, gpu.adapter.driver);
     }
-    for (x, cout, window) in CASES {
+    let dense = CASES.into_iter().map(|(x, cout, window)| (x, cout, window, x.c));
+    let depthwise = DEPTHWISE.into_iter().map(|(x, window)| (x, x.c, window, 1));
+    for (x, cout, window, depth) in dense.chain(depthwise) {
         let y = window.output(x).expect("the cases fit").with_c(cout);
+        let ops = if depth == 1 && cout == x.c { depthwise_ops } else { ops };
         for (name, op) in ops(x, y, window) {
-            let label = format!("{name:14} {x} to {cout:3}, k {}", window.kernel);
+            let Window { kernel, stride, .. } = window;
+            let label = format!("{name:15} {x} to {cout:3}, k {kernel}, stride {stride}");
             if filter.iter().all(|f| label.contains(f.as_str())) {
-                let flops = 2 * y.elements() * x.c * window.kernel * window.kernel;
+                let flops = 2 * y.elements() * depth * kernel * kernel;
                 let passes = if name == "goodness_grad" { 3 } else { 1 };
                 let (program, probe) = op;
                 let seconds = time(&gpu, program, probe, tiles);
                 let rate = 1e-9 * (passes * flops) as f64 / seconds;
                 if json {
                     let line = serde_json::json!({"kernel": name, "x": x.to_string(), "out": cout,
-                        "k": window.kernel, "ms": 1e3 * seconds, "gflops": rate});
+                        "k": kernel, "stride": stride, "ms": 1e3 * seconds, "gflops": rate});
                     println!("{line}");
                 } else {
                     println!("{label}: {:8.2} ms, {rate:7.2} GFLOP/s", 1e3 * seconds);
@@ -113,6 +127,29 @@ fn ops(x: Shape, y: Shape, window: Window) -> Vec<(&'static str, Timed)> {
                 let dx = p.add("dx", x, Layout::Nhwc, Kind::Activation);
                 Op::GoodnessGrad { x: xi, w, dscores, dx, dw, maps, scratch, window, scale: 1.0 }
             }),
+        ),
+    ]
+}
+
+/// The same for a depthwise convolution.
+fn depthwise_ops(x: Shape, y: Shape, window: Window) -> Vec<(&'static str, Timed)> {
+    let weight = Shape::weight(window.kernel, 1, x.c);
+    let make = |op: &dyn Fn([TensorId; 5]) -> Op| {
+        let mut p = Program::default();
+        let parts = split::depthwise_wgrad(y).count(y.n);
+        let rows = Shape::rows(parts, Layout::Nhwc.stored(weight).elements());
+        let [x, y, w, dw] = [("x", x), ("y", y), ("w", weight), ("dw", weight)]
+            .map(|(name, shape)| p.add(name, shape, Layout::Nhwc, Kind::Io));
+        let scratch = p.add("scratch", rows, Layout::Nhwc, Kind::Workspace);
+        p.push(op([x, y, w, dw, scratch]));
+        (p, w)
+    };
+    vec![
+        ("depthwise", make(&|[x, y, w, ..]| Op::Depthwise { x, w, y, window })),
+        ("depthwise_dgrad", make(&|[x, y, w, ..]| Op::DepthwiseDgrad { dy: y, w, dx: x, window })),
+        (
+            "depthwise_wgrad",
+            make(&|[x, y, _, dw, scratch]| Op::DepthwiseWgrad { x, dy: y, dw, scratch, window }),
         ),
     ]
 }

@@ -4,13 +4,13 @@
 mod common;
 
 use common::{difference, gpu, random};
-use sff::block::{Head, Layer, Network, Partition};
+use sff::block::{Block, Head, Layer, Network, Partition};
 use sff::models;
-use sff::ops::{Activation, AdamW, Normalize};
+use sff::ops::{Activation, AdamW, BatchNorm, Normalize};
 use sff::plan::{Limits, Plan, verify};
 use sff::program::{Built, Feed, Recompute, Setup, build};
 use sff::session::{Options, Session};
-use sff::shape::Shape;
+use sff::shape::{Shape, Window};
 
 const MODES: [Recompute; 3] = [Recompute::None, Recompute::Cheap, Recompute::Block];
 
@@ -26,6 +26,45 @@ const FEW: Images = Images { count: 12, height: 14, width: 13 };
 
 fn cnn(partition: Partition, head: Head) -> Network {
     Network { blocks: models::cnn(&[8, 12, 16, 16], partition), head, classes: 5 }
+}
+
+/// Inverted residuals with squeeze-and-excitation, in blocks or as one.
+fn inverted(partition: Partition, head: Head) -> Network {
+    let conv = |name: &str, out| Layer::Conv2d {
+        name: name.into(),
+        out,
+        window: Window::same(1, 1),
+        bias: false,
+    };
+    let norm = |name: &str, act| {
+        let norm = BatchNorm { eps: 1e-3, momentum: 0.1, act };
+        Layer::BatchNorm { name: format!("{name}_bn"), norm }
+    };
+    let unit = |name: &str, kernel, out, stride| {
+        let window = Window::same(kernel, stride);
+        let [expand, depthwise, se, project] =
+            ["expand", "depthwise", "se", "project"].map(|part| format!("{name}.{part}"));
+        let body = vec![
+            conv(&expand, 2 * out),
+            norm(&expand, Activation::HardSwish),
+            Layer::DepthwiseConv2d { name: depthwise.clone(), window },
+            norm(&depthwise, Activation::HardSwish),
+            Layer::SqueezeExcite { name: se, hidden: 8 },
+            conv(&project, out),
+            norm(&project, Activation::None),
+        ];
+        match stride {
+            1 => Layer::Group(vec![Layer::Residual { body, shortcut: vec![] }]),
+            _ => Layer::Group(body),
+        }
+    };
+    let units = vec![unit("a", 3, 12, 2), unit("b", 5, 12, 1)];
+    let block = |(index, layers)| Block { name: format!("{index}"), layers };
+    let blocks = match partition {
+        Partition::Whole => vec![block((0, units))],
+        _ => units.into_iter().map(|unit| vec![unit]).enumerate().map(block).collect(),
+    };
+    Network { blocks, head, classes: 5 }
 }
 
 fn built(network: &Network, images: Images, recompute: Recompute, micro_batches: usize) -> Built {
@@ -100,11 +139,13 @@ fn every_mode_gives_the_same_bits_and_needs_less() {
         (Partition::Whole, goodness),
         (Partition::Block, goodness),
     ] {
-        let [none, cheap, block] = MODES.map(|mode| train(&cnn(partition, head), mode, 1));
-        assert!(none.0.iter().flatten().all(|v| v.is_finite()));
-        assert!(none.0 == cheap.0, "{partition:?} {head:?}: cheap differs");
-        assert!(none.0 == block.0, "{partition:?} {head:?}: block differs");
-        assert!(cheap.1 <= none.1, "{partition:?} {head:?}: {} {}", cheap.1, none.1);
+        for network in [cnn(partition, head), inverted(partition, head)] {
+            let [none, cheap, block] = MODES.map(|mode| train(&network, mode, 1));
+            assert!(none.0.iter().flatten().all(|v| v.is_finite()));
+            assert!(none.0 == cheap.0, "{partition:?} {head:?}: cheap differs");
+            assert!(none.0 == block.0, "{partition:?} {head:?}: block differs");
+            assert!(cheap.1 <= none.1, "{partition:?} {head:?}: {} {}", cheap.1, none.1);
+        }
     }
 }
 
@@ -144,13 +185,14 @@ fn slices_give_the_same_bits() {
         (Partition::Whole, Head::Linear),
         (Partition::Block, Head::Goodness { kernel: 3, scale: 1.0 }),
     ] {
-        let network = cnn(partition, head);
-        let (whole, _) = train_within(&network, images, Recompute::Block, 1, Limits::NONE);
-        let largest = |built: Built| built.program.tensors().iter().map(|t| t.bytes()).max();
-        let largest = largest(built(&network, images, Recompute::Block, 1)).unwrap();
-        let limits = Limits { max_binding: largest / 3, ..Limits::NONE };
-        let (slices, _) = train_within(&network, images, Recompute::Block, 1, limits);
-        assert!(whole == slices, "{head:?}");
+        for network in [cnn(partition, head), inverted(partition, head)] {
+            let (whole, _) = train_within(&network, images, Recompute::Block, 1, Limits::NONE);
+            let largest = |built: Built| built.program.tensors().iter().map(|t| t.bytes()).max();
+            let largest = largest(built(&network, images, Recompute::Block, 1)).unwrap();
+            let limits = Limits { max_binding: largest / 3, ..Limits::NONE };
+            let (slices, _) = train_within(&network, images, Recompute::Block, 1, limits);
+            assert!(whole == slices, "{head:?}");
+        }
     }
 }
 

@@ -4,7 +4,7 @@
 use std::time::{Duration, Instant};
 
 use sff::block::{Block, Head, Network, Partition};
-use sff::models::{self, Stem};
+use sff::models::{self, Size, Stem};
 use sff::ops::Normalize;
 use sff::plan::{Limits, Plan, Report, verify};
 use sff::program::{Feed, Recompute, Setup, build};
@@ -53,6 +53,8 @@ fn every_network_and_partition_is_planned_tightly() {
                 ("cnn", models::cnn(&[24, 48, 96, 96], partition), 7, 33),
                 ("resnet18", models::resnet18(Stem::Cifar, partition), 128, 32),
                 ("resnet18", models::resnet18(Stem::Imagenet, partition), 256, 224),
+                ("small", models::mobilenet_v3(Size::Small, Stem::Imagenet, partition), 64, 224),
+                ("large", models::mobilenet_v3(Size::Large, Stem::Cifar, partition), 64, 32),
             ] {
                 let report = report(blocks, head, batch, side, recompute);
                 let what = format!("{name}, {side} px, {partition:?}, {head:?}, {recompute:?}");
