@@ -122,7 +122,7 @@ fn ops(x: Shape, y: Shape, window: Window) -> Vec<(&'static str, Timed)> {
                 let slice = split::goodness_slice(x, y.c);
                 let maps_shape = x.with_n(slice).with_c(y.c);
                 let maps = p.add("maps", maps_shape, Layout::Nhwc, Kind::Workspace);
-                let rows = split::goodness_wgrad_rows(x, maps_shape, weight);
+                let rows = split::wgrad(maps_shape, weight).count(slice);
                 let scratch = scratch(p, Shape::rows(rows, stored));
                 let dx = p.add("dx", x, Layout::Nhwc, Kind::Activation);
                 Op::GoodnessGrad { x: xi, w, dscores, dx, dw, maps, scratch, window, scale: 1.0 }

@@ -1,6 +1,7 @@
 // Parameters of every kernel that convolves. `pixels` are those of the output, over all
 // `images`; `factor` scales results. Sums over pixels are cut in `parts`, per image or per group
-// of `group` pixels, and the first result is row `first` of the partial sums.
+// of `group` pixels. Where only some images of the batch are bound, `first` counts what comes
+// before them in operands that are bound whole: rows of partial sums, or images.
 struct Params {
     in_h: u32,
     in_w: u32,

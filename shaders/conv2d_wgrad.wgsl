@@ -1,6 +1,7 @@
 // Gradient of a convolution's weight: a matrix product whose depth is the pixels. Rows are
 // (window position, input channel), columns output channels. The depth is cut in parts; each
-// invocation sums one part for a tile of ROWS × 4 rows by COLUMNS × 4 columns.
+// invocation sums one part for a tile of ROWS × 4 rows by COLUMNS × 4 columns, and with ADD adds
+// it to what is there.
 #import grid
 #import conv2d_params
 #import cut
@@ -79,7 +80,11 @@ fn main(invocation: Invocation) {
         if column + ${v}u < params.out_c4 {
             let at = ((params.first + part) * rows + row_${r}) * 4u * params.out_c4 + column_${v};
 #for l in 0..4
+#if ADD
+            partial[at + ${l}u * params.out_c4] += acc_${r}_${v}_${l};
+#else
             partial[at + ${l}u * params.out_c4] = acc_${r}_${v}_${l};
+#endif
 #endfor
         }
 #endfor

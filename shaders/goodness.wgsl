@@ -69,7 +69,7 @@ fn map_grad(invocation: Invocation) {
     if column + ${v}u < params.out_c4 {
 #for p in 0..PIXELS
         if live_${p} {
-            let slope = params.factor * scores[image_${p} * params.out_c4 + column_${v}];
+            let slope = params.factor * scores[(params.first + image_${p}) * params.out_c4 + column_${v}];
             maps[pixel_${p} * params.out_c4 + column_${v}] = slope * acc_${p}_${v};
         }
 #endfor

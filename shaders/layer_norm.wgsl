@@ -111,5 +111,13 @@ fn grad_apply(invocation: Invocation) {
     }
     let image = id / (params.size * params.c4);
     let means = partial[image * params.chunks];
-    dx[id] = stats[image].y * (dy[id] - means.x - y[id] * means.y) * lanes(id % params.c4, params.c);
+    let s = stats[image];
+    let slope = s.y * (dy[id] - means.x - y[id] * means.y) * lanes(id % params.c4, params.c);
+#if RELU
+    // What `apply` makes of zero, by the same operations.
+    let zero = vec4<f32>((0.0 - s.x) * s.y);
+    dx[id] = select(vec4<f32>(), slope, y[id] > zero);
+#else
+    dx[id] = slope;
+#endif
 }

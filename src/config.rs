@@ -12,7 +12,7 @@ use serde::{Deserialize, Serialize};
 use crate::block::{Head, Network, Partition};
 use crate::data;
 use crate::files::read_text;
-use crate::models::{self, Stem};
+use crate::models;
 use crate::program::Recompute;
 use crate::train::{self, Schedule};
 use crate::{Error, Result};
@@ -37,7 +37,7 @@ pub struct Recipe {
     /// Folder with the data set's files [default: looked for in datasets/ and /usr/share/datasets]
     #[arg(long, value_name = "FOLDER")]
     pub data: Option<PathBuf>,
-    /// Network: cnn, resnet18 [default: cnn]
+    /// Network: cnn, resnet18, mobilenet-v3-small, mobilenet-v3-large [default: cnn]
     #[arg(long)]
     pub arch: Option<String>,
     /// Channels of each convolution of the cnn [default: 16,32,64,64]
@@ -341,10 +341,8 @@ impl Config {
             Method::Sff => Head::Goodness { kernel: self.aux_kernel, scale: 1.0 },
             Method::Bp => Head::Linear,
         };
-        let blocks = match self.arch.as_str() {
-            "resnet18" => models::resnet18(Stem::suiting(side), self.partition),
-            _ => models::cnn(&self.widths, self.partition),
-        };
+        let blocks = models::named(&self.arch, &self.widths, side, self.partition);
+        let blocks = blocks.expect("`resolve` refuses other names");
         Network { blocks, head, classes }
     }
 }

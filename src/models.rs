@@ -10,8 +10,8 @@ use crate::block::{Block, Layer, Partition};
 use crate::ops::{Activation, BatchNorm};
 use crate::shape::Window;
 
-/// Names accepted for `--arch`.
-pub const NAMES: &[&str] = &["cnn", "resnet18"];
+/// Names accepted for `--arch`, see [`named`].
+pub const NAMES: &[&str] = &["cnn", "resnet18", "mobilenet-v3-small", "mobilenet-v3-large"];
 
 /// Widths of the plain CNN unless others are given.
 pub const CNN_WIDTHS: [usize; 4] = [16, 32, 64, 64];
@@ -76,6 +76,24 @@ impl Stem {
     pub fn suiting(side: usize) -> Self {
         if side <= 64 { Self::Cifar } else { Self::Imagenet }
     }
+}
+
+/// The architecture called `name`, one of [`NAMES`], for images with sides of so many pixels;
+/// `widths` are those of the cnn. `None` for other names.
+pub fn named(
+    name: &str,
+    widths: &[usize],
+    side: usize,
+    partition: Partition,
+) -> Option<Vec<Block>> {
+    let stem = Stem::suiting(side);
+    Some(match name {
+        "cnn" => cnn(widths, partition),
+        "resnet18" => resnet18(stem, partition),
+        "mobilenet-v3-small" => mobilenet_v3(Size::Small, stem, partition),
+        "mobilenet-v3-large" => mobilenet_v3(Size::Large, stem, partition),
+        _ => return None,
+    })
 }
 
 /// A convolution without bias, and batch norm.

@@ -152,8 +152,16 @@ pub enum Op {
     /// `y = (x - mean) / sqrt(var + 1e-5)` per image over rows, columns and channels, no affine;
     /// `stats` keeps mean and reciprocal deviation.
     LayerNorm { x: TensorId, y: TensorId, stats: TensorId, scratch: TensorId },
-    /// Gradient of [`Op::LayerNorm`], from its output.
-    LayerNormGrad { y: TensorId, dy: TensorId, stats: TensorId, dx: TensorId, scratch: TensorId },
+    /// Gradient of [`Op::LayerNorm`], from its output. With `relu`, its input is what a ReLU gave,
+    /// and the gradient goes on through that: where the input was 0 shows in the output.
+    LayerNormGrad {
+        y: TensorId,
+        dy: TensorId,
+        stats: TensorId,
+        dx: TensorId,
+        scratch: TensorId,
+        relu: bool,
+    },
     /// `scores[i, k] = scale * mean over pixels of (x * w)[i, k]²`: the goodness of each class.
     /// The convolution's output is never stored.
     Goodness {
@@ -268,7 +276,7 @@ impl Op {
             Self::Scale { x, s, y } => access(&[x, s], &[y], &[]),
             Self::ScaleGrad { x, s, dy, dx, ds } => access(&[x, s, dy], &[dx, ds], &[]),
             Self::LayerNorm { x, y, stats, scratch } => access(&[x], &[y, stats], &[scratch]),
-            Self::LayerNormGrad { y, dy, stats, dx, scratch } => {
+            Self::LayerNormGrad { y, dy, stats, dx, scratch, .. } => {
                 access(&[y, dy, stats], &[dx], &[scratch])
             }
             Self::Goodness { x, w, scores, scratch, .. } => access(&[x, w], &[scores], &[scratch]),

@@ -185,8 +185,8 @@ impl<'a> Reference<'a> {
                 self.set(y, out);
                 self.set(stats, kept);
             }
-            Op::LayerNormGrad { y, dy, stats, dx, .. } => {
-                let out = norm::layer_norm_grad(self.get(y), self.get(dy), self.get(stats));
+            Op::LayerNormGrad { y, dy, stats, dx, relu, .. } => {
+                let out = norm::layer_norm_grad(self.get(y), self.get(dy), self.get(stats), relu);
                 self.set(dx, out);
             }
             Op::Goodness { x, w, scores, window, scale, .. } => {

@@ -70,30 +70,14 @@ pub fn goodness_parts(shape: Shape) -> usize {
     (shape.h * shape.w / 16).clamp(1, 16)
 }
 
-/// Images whose class maps exist at the same time in the gradient of the goodness: a quarter
-/// of the batch, rounded up so that each slice of a tensor starts at an aligned byte (only
-/// batches below 64 images are ever rounded to more), and less where a slice of `x` or of the
-/// maps would be larger than the smallest binding that devices offer.
+/// Images whose class maps exist at the same time in the gradient of the goodness: at most a
+/// quarter of the batch, and as many as take an eighth of the bytes of `x` or a few MiB. Rounded
+/// up so that each slice of `x` starts at an aligned byte, which is seldom more than one image.
 pub fn goodness_slice(x: Shape, classes: usize) -> usize {
-    const MAX_BYTES: usize = 128 << 20;
-    // Whole `vec4`s make 16 images a multiple of ALIGNMENT in any case.
-    let step = |bytes: usize| ALIGNMENT >> bytes.trailing_zeros().min(ALIGNMENT.ilog2());
+    const FEW: usize = 4 << 20;
     let image = Layout::Nhwc.bytes(x.with_n(1));
+    let step = ALIGNMENT >> image.trailing_zeros().min(ALIGNMENT.ilog2());
     let maps = Layout::Nhwc.bytes(x.with_n(1).with_c(classes));
-    let scores = Layout::Nhwc.bytes(Shape::vector(classes));
-    let step = step(image).max(step(scores));
-    let most = (MAX_BYTES / image.max(maps) / step * step).max(step);
-    x.n.div_ceil(4).next_multiple_of(step).min(most).min(x.n)
-}
-
-/// Rows of partial sums that the weight gradient of all slices leaves, for a batch of maps `x` and
-/// class maps of shape `slice`.
-pub fn goodness_wgrad_rows(x: Shape, slice: Shape, weight: Shape) -> usize {
-    let cut = goodness_wgrad(slice, weight, x.n.div_ceil(slice.n));
-    x.n / slice.n * cut.count(slice.n) + cut.count(x.n % slice.n)
-}
-
-/// The cut of the weight gradient of each of so many slices of the class maps.
-pub fn goodness_wgrad(slice: Shape, weight: Shape, slices: usize) -> Cut {
-    Cut::new(slice, (wgrad_parts(slice.pixels() * slices, weight) / slices).max(1))
+    let most = (Layout::Nhwc.bytes(x) / 8).max(FEW) / maps;
+    x.n.div_ceil(4).min(most).max(1).next_multiple_of(step).min(x.n)
 }

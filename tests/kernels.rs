@@ -11,13 +11,14 @@ use sff::split;
 use sff::tensor::Kind;
 
 /// Maps of different size and number of channels, and a number of output channels.
-const MAPS: [(Shape, usize); 6] = [
+const MAPS: [(Shape, usize); 7] = [
     (Shape::new(1, 1, 1, 1), 1),
     (Shape::new(1, 7, 5, 3), 6),
     (Shape::new(3, 6, 9, 8), 4),
     (Shape::new(2, 11, 3, 5), 33),
     (Shape::new(5, 4, 4, 130), 18),
     (Shape::new(70, 3, 3, 4), 10),
+    (Shape::new(5, 4, 4, 4), 600),
 ];
 
 const ACTIVATIONS: [Activation; 4] =
@@ -111,7 +112,7 @@ fn goodness_and_its_gradients() {
             let slice = split::goodness_slice(shape, classes);
             let maps_shape = shape.with_n(slice).with_c(classes);
             let maps = scratch(&mut case, maps_shape);
-            let rows = split::goodness_wgrad_rows(shape, maps_shape, weight);
+            let rows = split::wgrad(maps_shape, weight).count(slice);
             let sums = scratch(&mut case, Shape::rows(rows, stored(weight)));
             let scale = 0.7;
             case.program.push(Op::Goodness { x, w, scores, scratch: partial, window, scale });
@@ -134,12 +135,14 @@ fn goodness_and_its_gradients() {
 #[test]
 fn class_maps_never_exist_for_the_whole_batch() {
     for batch in [64, 65, 100, 128] {
-        for (_, classes) in MAPS {
-            let x = Shape::new(batch, 7, 7, 6);
+        for (side, classes) in [(7, 2), (7, 10), (32, 100), (32, 1000), (112, 1000)] {
+            let x = Shape::new(batch, side, side, 24);
             let slice = split::goodness_slice(x, classes);
             assert!(slice <= batch.div_ceil(4).next_multiple_of(16), "{batch}: {slice}");
-            let bytes = |c: usize| Layout::Nhwc.bytes(x.with_n(slice).with_c(c));
-            assert_eq!(bytes(6) % sff::shape::ALIGNMENT, 0);
+            let bytes = |n, c| Layout::Nhwc.bytes(x.with_n(n).with_c(c));
+            assert_eq!(bytes(slice, 24) % sff::shape::ALIGNMENT, 0);
+            let few = (bytes(batch, 24) / 8).max(4 << 20);
+            assert!(slice == 1 || bytes(slice, classes) <= few, "{batch}, {side} px, {classes}");
         }
     }
 }
@@ -211,7 +214,13 @@ fn layer_norm_and_its_gradient() {
         let stats = case.output(Shape::rows(shape.n, 2));
         let partial = scratch(&mut case, Shape::new(shape.n, split::image_chunks(shape), 1, 4));
         case.program.push(Op::LayerNorm { x, y, stats, scratch: partial });
-        case.program.push(Op::LayerNormGrad { y, dy, stats, dx, scratch: partial });
+        let scratch = partial;
+        case.program.push(Op::LayerNormGrad { y, dy, stats, dx, scratch, relu: false });
+        let (positive, dx) = (case.output(shape), case.output(shape));
+        let (y, stats) = (case.output(shape), case.output(Shape::rows(shape.n, 2)));
+        case.program.push(Op::Activate { x, y: positive, act: Activation::Relu });
+        case.program.push(Op::LayerNorm { x: positive, y, stats, scratch });
+        case.program.push(Op::LayerNormGrad { y, dy, stats, dx, scratch, relu: true });
         case.check(&gpu, &shape.to_string());
     }
 }

@@ -210,8 +210,8 @@ impl Lowering<'_> {
                 self.map_by_map(("scale", "main"), self.shape(x), &operands, dx);
             }
             Op::LayerNorm { x, y, stats, scratch } => self.layer_norm(x, y, stats, scratch),
-            Op::LayerNormGrad { y, dy, stats, dx, scratch } => {
-                self.layer_norm_grad((y, dy, dx), stats, scratch);
+            Op::LayerNormGrad { y, dy, stats, dx, scratch, relu } => {
+                self.layer_norm_grad((y, dy, dx), stats, scratch, relu);
             }
             Op::Goodness { x, w, scores, scratch, window, scale } => {
                 self.goodness((x, w, scores, scratch), window, scale);

@@ -230,7 +230,7 @@ impl RoutineBuilder<'_> {
             let (h, tape) = e.forward(&block.layers, input)?;
             let output = match network.head {
                 Head::Goodness { kernel, scale } => {
-                    self.goodness(e, index, (h, &tape), (kernel, scale), results)
+                    self.goodness(e, index, (h, tape), (kernel, scale), results)
                 }
                 Head::Linear => self.linear(e, (h, tape), results)?,
             };
@@ -283,7 +283,7 @@ impl RoutineBuilder<'_> {
         &self,
         e: &mut Emitter,
         index: usize,
-        (h, tape): (TensorId, &[Saved]),
+        (h, tape): (TensorId, Vec<Saved>),
         (kernel, scale): (usize, f32),
         results: Results,
     ) -> TensorId {
@@ -297,8 +297,7 @@ impl RoutineBuilder<'_> {
         if let Some(dscores) = self.loss(e, results) {
             let dw = e.parameters[&name].grad;
             let dn = e.goodness_backward(n, (w, dw), dscores, window, scale);
-            let dh = e.layer_norm_backward(n, stats, dn);
-            e.backward(tape, dh, false);
+            e.block_backward(tape, (n, stats), dn);
         }
         n
     }

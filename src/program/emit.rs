@@ -517,11 +517,19 @@ impl Emitter {
         self.scratch(Shape::new(x.n, split::image_chunks(x), 1, LANES))
     }
 
-    pub fn layer_norm_backward(&mut self, y: TensorId, stats: TensorId, dy: TensorId) -> TensorId {
+    /// Backward through layer norm and the layers that left `tape`.
+    pub fn block_backward(
+        &mut self,
+        mut tape: Vec<Saved>,
+        (y, stats): (TensorId, TensorId),
+        dy: TensorId,
+    ) {
         let dx = self.maps("dh", self.shape(y));
         let scratch = self.layer_norm_scratch(self.shape(y));
-        self.program.push(Op::LayerNormGrad { y, dy, stats, dx, scratch });
-        dx
+        // Where a last ReLU passed its input on shows in `y`: its own output need not be kept.
+        let relu = pop_relu(&mut tape);
+        self.program.push(Op::LayerNormGrad { y, dy, stats, dx, scratch, relu });
+        self.backward(&tape, dx, false);
     }
 
     /// Goodness of every class; writes `scores`.
@@ -552,9 +560,18 @@ impl Emitter {
         let slice = split::goodness_slice(shape, weight.c);
         let maps_shape = shape.with_n(slice).with_c(weight.c);
         let maps = self.temporary("class_maps", maps_shape, Layout::Nhwc, Kind::Workspace);
-        let parts = split::goodness_wgrad_rows(shape, maps_shape, weight);
+        let parts = split::wgrad(maps_shape, weight).count(slice);
         let scratch = self.scratch(Shape::rows(parts, Layout::Hwio.stored(weight).elements()));
         self.program.push(Op::GoodnessGrad { x, w, dscores, dx, dw, maps, scratch, window, scale });
         dx
+    }
+}
+
+/// Takes a ReLU off the end of a tape, if there is one.
+fn pop_relu(tape: &mut Vec<Saved>) -> bool {
+    match tape.last_mut() {
+        Some(Saved::Group { tape, .. }) => pop_relu(tape),
+        Some(Saved::Activation { act: Activation::Relu, .. }) => tape.pop().is_some(),
+        _ => false,
     }
 }

@@ -294,7 +294,7 @@ fn layer_norm() {
             forward: Op::LayerNorm { x, y, stats, scratch },
             y,
             dy: Some(dy),
-            backward: vec![Op::LayerNormGrad { y, dy, stats, dx, scratch }],
+            backward: vec![Op::LayerNormGrad { y, dy, stats, dx, scratch, relu: false }],
             gradients: vec![(x, dx)],
             fixed: vec![],
         };

@@ -348,6 +348,22 @@ fn input_has_its_channels_side_by_side() {
 }
 
 #[test]
+fn layer_norm_sees_through_a_relu() {
+    let mut t = Table::default();
+    let [x, h, y, dy, dn, dx, again] = [(); 7].map(|()| t.maps(2, 1, 3, 2));
+    let (stats, scratch) = (t.maps(2, 1, 1, 2), t.vector(1));
+    let act = Activation::Relu;
+    let values = [-1.0, 2.0, 0.5, -3.0, 0.0, 1.0, -1.0, -2.0, 4.0, 1e-9, -0.5, 3.0];
+    let mut r = t.run(&Op::Activate { x, y: h, act }, &[(x, &values), (dy, &counting(12))]);
+    r.run(&Op::LayerNorm { x: h, y, stats, scratch });
+    r.run(&Op::LayerNormGrad { y, dy, stats, dx: dn, scratch, relu: false });
+    r.run(&Op::ActivateGrad { x: h, dy: dn, dx: again, act });
+    r.run(&Op::LayerNormGrad { y, dy, stats, dx, scratch, relu: true });
+    assert_eq!(r.get(dx), r.get(again));
+    assert_eq!(r.get(dx).iter().filter(|v| **v == 0.0).count(), 6);
+}
+
+#[test]
 #[should_panic(expected = "t0 is read before it is set")]
 fn unset_tensors_are_named() {
     let mut t = Table::default();

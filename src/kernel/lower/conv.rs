@@ -74,12 +74,12 @@ impl Lowering<'_> {
         self.per_image(("conv2d", "main", &definitions), from.n, &each, weights, make);
     }
 
-    fn wgrad_tile(&self, params: &params::Conv2d) -> ([(&'static str, u32); 2], usize) {
+    fn wgrad_tile(&self, params: &params::Conv2d) -> (Vec<(&'static str, u32)>, usize) {
         let depth = params.kernel * params.kernel * params.in_c4;
         let rows = self.target.tiles.rows.min(depth);
         let columns = self.target.tiles.wgrad_columns.min(params.out_c4);
         let tiles = depth.div_ceil(rows) as usize * params.out_c4.div_ceil(columns) as usize;
-        ([("ROWS", rows), ("COLUMNS", columns)], tiles)
+        (vec![("ROWS", rows), ("COLUMNS", columns)], tiles)
     }
 
     pub fn wgrad(
@@ -130,8 +130,7 @@ impl Lowering<'_> {
         let &GoodnessGrad { x, w, dscores, dx, dw, maps, scratch, window, scale } = op;
         let (from, slice) = (self.shape(x), self.shape(maps).n);
         let n = from.n;
-        let cut = split::goodness_wgrad(self.shape(maps), self.shape(w), n.div_ceil(slice));
-        let mut row = 0;
+        let cut = split::wgrad(self.shape(maps), self.shape(w));
         for first in (0..n).step_by(slice) {
             let s = Slice { first, count: slice.min(n - first) };
             let (x_shape, map_shape) = (from.with_n(s.count), self.shape(maps).with_n(s.count));
@@ -142,10 +141,11 @@ impl Lowering<'_> {
             params.factor = 2.0 * scale / (map_shape.h * map_shape.w) as f32;
 
             let (definitions, across) = self.tile(params.out_c4, None);
-            let scores = ("scores", self.part(dscores, n, s));
+            let scores = ("scores", self.whole(dscores));
             let operands = [("x", input), weight, scores, ("maps", part)];
             let threads = self.tile_threads(params.pixels, across);
-            self.push(("goodness", "map_grad", &definitions), &operands, params, threads);
+            let slopes = params::Conv2d { first: u(first), ..params };
+            self.push(("goodness", "map_grad", &definitions), &operands, slopes, threads);
 
             let back = conv(map_shape, x_shape, window);
             let (definitions, across) = self.tile(back.out_c4, Some("DGRAD"));
@@ -153,14 +153,13 @@ impl Lowering<'_> {
             let threads = self.tile_threads(back.pixels, across);
             self.push(("conv2d", "main", &definitions), &operands, back, threads);
 
-            let (definitions, tiles) = self.wgrad_tile(&params);
+            // All slices but the first add to its partial sums.
+            let (mut definitions, tiles) = self.wgrad_tile(&params);
+            definitions.extend((first > 0).then_some(("ADD", 1)));
             let operands: [(&'static str, Operand); 3] =
                 [("x", input), ("dy", part), ("partial", self.whole(scratch))];
-            let mut params = cut_params(params, cut, 0);
-            params.first = u(row);
-            let parts = cut.count(s.count);
+            let (params, parts) = (cut_params(params, cut, 0), cut.count(s.count));
             self.push(("conv2d_wgrad", "main", &definitions), &operands, params, tiles * parts);
-            row += parts;
         }
         self.sum_rows(scratch, dw);
     }

@@ -141,6 +141,7 @@ impl Lowering<'_> {
         (y, dy, dx): (TensorId, TensorId, TensorId),
         stats: TensorId,
         scratch: TensorId,
+        relu: bool,
     ) {
         let (shape, chunks) = (self.shape(y), self.shape(scratch).h);
         let params = |s| layer_norm(shape, chunks, s);
@@ -153,7 +154,8 @@ impl Lowering<'_> {
             (params(s), s.count)
         });
         let each = [("y", y), ("dy", dy), ("stats", stats), ("partial", scratch), ("dx", dx)];
-        self.per_image(("layer_norm", "grad_apply", &[]), shape.n, &each, &[], |s| {
+        let flags = [("RELU", u32::from(relu))];
+        self.per_image(("layer_norm", "grad_apply", &flags), shape.n, &each, &[], |s| {
             (params(s), values(shape, s))
         });
     }
