@@ -85,6 +85,15 @@ impl Plan {
     /// # Errors
     /// [`Error::Limit`] if a tensor alone is larger than the device's largest buffer.
     pub fn new(program: &Program, limits: Limits) -> Result<Self> {
+        Self::guarded(program, limits, 0)
+    }
+
+    /// The same with at least `guard` bytes after each tensor that no other tensor has while it
+    /// lives. What is found there shows whether kernels keep to their tensors.
+    ///
+    /// # Errors
+    /// As [`Plan::new`].
+    pub fn guarded(program: &Program, limits: Limits, guard: usize) -> Result<Self> {
         for t in program.tensors() {
             if t.bytes() > limits.arena() {
                 return Err(Error::Limit {
@@ -96,7 +105,7 @@ impl Plan {
             }
         }
         let lifetimes = lifetimes(program);
-        let size = |id: TensorId| program.tensor(id).bytes().next_multiple_of(ALIGNMENT);
+        let size = |id: TensorId| (program.tensor(id).bytes() + guard).next_multiple_of(ALIGNMENT);
         let mut offsets = vec![0; program.tensors().len()];
         let mut persistent = 0;
         for id in program.ids().filter(|id| program.tensor(*id).parent.is_none()) {
@@ -105,7 +114,7 @@ impl Plan {
                 persistent = offsets[id.0] + size(id);
             }
         }
-        let cells = cells(program, &lifetimes);
+        let cells = cells(program, &lifetimes, size);
         let live = |op: usize| -> usize {
             cells.iter().filter(|c| c.life.contains(&op)).map(|c| c.bytes).sum()
         };
@@ -174,8 +183,11 @@ fn lifetimes(program: &Program) -> Vec<Option<Range<usize>>> {
 
 /// Gathers tensors into cells: an op's output joins the cell of an input that it may overwrite
 /// and that nothing reads afterwards.
-fn cells(program: &Program, lifetimes: &[Option<Range<usize>>]) -> Vec<Cell> {
-    let size = |id: TensorId| program.tensor(id).bytes().next_multiple_of(ALIGNMENT);
+fn cells(
+    program: &Program,
+    lifetimes: &[Option<Range<usize>>],
+    size: impl Fn(TensorId) -> usize,
+) -> Vec<Cell> {
     let mut cells: Vec<Cell> = Vec::new();
     let mut cell_of = vec![None; program.tensors().len()];
     for id in program.ids().filter(|id| program.tensor(*id).parent.is_none()) {

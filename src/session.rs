@@ -8,7 +8,7 @@ use std::ops::Range;
 use std::sync::mpsc;
 
 use crate::gpu::Gpu;
-use crate::kernel::{Dispatch, Kernel, Target, Tiles, check_bindings, lower};
+use crate::kernel::{Dispatch, Kernel, Operand, Target, Tiles, check_bindings, lower};
 use crate::plan::{Limits, Plan};
 use crate::program::Program;
 use crate::shaders::{self, Reflection};
@@ -28,6 +28,8 @@ pub struct Options {
     pub limits: Option<Limits>,
     /// Keeps bounds checks and loop bounds in the shaders: for tests.
     pub checked: bool,
+    /// Bytes after each tensor that belong to no other, see [`Session::guard`]: for tests.
+    pub guard: usize,
 }
 
 struct Pipeline {
@@ -58,6 +60,7 @@ pub struct Session {
     ready: Vec<Ready>,
     /// The dispatches of each op.
     of_op: Vec<Range<usize>>,
+    guard: usize,
     in_flight: VecDeque<Fetch>,
     spare: Vec<wgpu::Buffer>,
 }
@@ -71,7 +74,7 @@ impl Session {
     pub fn new(gpu: &Gpu, program: Program, options: Options) -> Result<Self> {
         program.validate()?;
         let limits = options.limits.unwrap_or(gpu.limits());
-        let plan = Plan::new(&program, limits)?;
+        let plan = Plan::guarded(&program, limits, options.guard)?;
         let tiles = options.tiles.unwrap_or(if gpu.is_cpu() { Tiles::CPU } else { Tiles::GPU });
         let target = Target { tiles, max_binding: limits.max_binding };
         let mut dispatches = Vec::new();
@@ -102,7 +105,12 @@ impl Session {
             let pipeline = &pipelines[&dispatch.kernel];
             let uniform = (&uniforms, index * ALIGNMENT);
             gpu.queue.write_buffer(&uniforms, uniform.1 as u64, &dispatch.params);
-            ready.push(prepare(gpu, &plan, &arenas, uniform, pipeline, dispatch)?);
+            let mut dispatch = dispatch.clone();
+            if options.guard > 0 {
+                // Else a driver that checks bounds would hide a kernel that does not.
+                dispatch.operands.iter_mut().for_each(|(_, o)| open(o, &program, options.guard));
+            }
+            ready.push(prepare(gpu, &plan, &arenas, uniform, pipeline, &dispatch)?);
         }
         gpu.check()?;
         Ok(Self {
@@ -112,6 +120,7 @@ impl Session {
             arenas,
             ready,
             of_op,
+            guard: options.guard,
             in_flight: VecDeque::new(),
             spare: Vec::new(),
         })
@@ -153,6 +162,23 @@ impl Session {
         }
     }
 
+    /// Fills the bytes after a tensor, which belong to no other while it lives: as many as
+    /// [`Options::guard`] says, from the end of the last whole vec4.
+    pub fn fill_guard(&self, id: TensorId, value: u8) {
+        let (arena, offset) = self.plan.place(id);
+        let end = offset + self.program.tensor(id).bytes();
+        let guard = vec![value; self.guard];
+        self.gpu.queue.write_buffer(&self.arenas[arena], end as u64, &guard);
+    }
+
+    /// Waits for the device and reads the bytes that [`Session::fill_guard`] fills.
+    ///
+    /// # Errors
+    /// [`Error::Gpu`].
+    pub fn guard(&mut self, id: TensorId) -> Result<Vec<u8>> {
+        self.read_range(id, self.program.tensor(id).bytes(), self.guard)
+    }
+
     /// Sets a tensor to logical values.
     pub fn write(&self, id: TensorId, values: &[f32]) {
         let t = self.program.tensor(id);
@@ -165,10 +191,14 @@ impl Session {
     /// # Errors
     /// [`Error::Gpu`].
     pub fn read_bytes(&mut self, id: TensorId) -> Result<Vec<u8>> {
-        let bytes = self.program.tensor(id).bytes();
+        self.read_range(id, 0, self.program.tensor(id).bytes())
+    }
+
+    /// Reads some bytes from the start of a tensor on.
+    fn read_range(&mut self, id: TensorId, from: usize, bytes: usize) -> Result<Vec<u8>> {
         let buffer = self.staging(bytes)?;
         let mut encoder = self.gpu.device.create_command_encoder(&Default::default());
-        let fetch = self.fetch(&mut encoder, id, buffer);
+        let fetch = self.fetch(&mut encoder, id, from, buffer);
         let fetch = self.submit(encoder, fetch);
         self.wait(&fetch)
     }
@@ -217,7 +247,7 @@ impl Session {
         }
         match staging {
             Some((id, buffer)) => {
-                let fetch = self.fetch(&mut encoder, id, buffer);
+                let fetch = self.fetch(&mut encoder, id, 0, buffer);
                 let fetch = self.submit(encoder, fetch);
                 self.in_flight.push_back(fetch);
             }
@@ -254,12 +284,13 @@ impl Session {
         &self,
         encoder: &mut wgpu::CommandEncoder,
         id: TensorId,
+        from: usize,
         buffer: wgpu::Buffer,
     ) -> wgpu::Buffer {
         let (arena, offset) = self.plan.place(id);
         encoder.copy_buffer_to_buffer(
             &self.arenas[arena],
-            offset as u64,
+            (offset + from) as u64,
             &buffer,
             0,
             buffer.size(),
@@ -296,6 +327,14 @@ impl Session {
         fetch.buffer.unmap();
         self.gpu.check()?;
         Ok(bytes)
+    }
+}
+
+/// Lets a kernel see the guard after a tensor, if it sees the tensor's end.
+fn open(operand: &mut Operand, program: &Program, guard: usize) {
+    let tensor = program.tensor(operand.tensor);
+    if tensor.parent.is_none() && operand.offset + operand.bytes == tensor.bytes() {
+        operand.bytes += guard;
     }
 }
 

@@ -1,0 +1,133 @@
+//! Kernels write to their tensors and nowhere else: bytes next to every live tensor keep their
+//! value through a whole training step.
+
+mod common;
+
+use std::collections::BTreeSet;
+use std::ops::Range;
+
+use common::{gpu, random};
+use sff::block::{Head, Network, Partition};
+use sff::models;
+use sff::ops::{Activation, Normalize, Op};
+use sff::program::{Built, Feed, Program, Recompute, Setup, build};
+use sff::session::{Options, Session};
+use sff::shape::{Layout, Shape};
+use sff::tensor::{Kind, TensorId};
+use sff::train::ADAMW;
+
+const GUARD: usize = 512;
+const SENTINEL: u8 = 0xa5;
+
+/// Runs some ops one by one; returns the tensors after which something was written.
+fn disturbed(session: &mut Session, ops: Range<usize>) -> BTreeSet<String> {
+    let roots: Vec<TensorId> = session.program().ids().collect();
+    let roots: Vec<_> =
+        roots.into_iter().filter(|id| session.program().tensor(*id).parent.is_none()).collect();
+    let life = |session: &Session, id| session.plan().lifetime(id).unwrap_or(0..usize::MAX);
+    let lives: Vec<_> = roots.iter().map(|id| (*id, life(session, *id))).collect();
+    for (id, _) in lives.iter().filter(|(_, life)| *life == (0..usize::MAX)) {
+        session.fill_guard(*id, SENTINEL);
+    }
+    let mut found = BTreeSet::new();
+    let mut look = |session: &mut Session, id: TensorId| {
+        if session.guard(id).unwrap().iter().any(|byte| *byte != SENTINEL) {
+            found.insert(session.program().tensor(id).name.clone());
+        }
+    };
+    for op in ops {
+        for (id, life) in &lives {
+            let place = session.plan().offset(*id);
+            // A tensor that takes over another's bytes takes its guard too.
+            let heir = |(other, theirs): &(TensorId, Range<usize>)| {
+                theirs.start < op && theirs.end == op + 1 && session.plan().offset(*other) == place
+            };
+            if life.start == op && life.end < usize::MAX && !lives.iter().any(heir) {
+                session.fill_guard(*id, SENTINEL);
+            }
+        }
+        session.run(op..op + 1, None).unwrap();
+        for (id, _) in lives.iter().filter(|(_, life)| life.end == op + 1) {
+            look(session, *id);
+        }
+    }
+    for (id, _) in lives.iter().filter(|(_, life)| life.end == usize::MAX) {
+        look(session, *id);
+    }
+    found
+}
+
+/// A session that is ready for a step of two images with sides of `side` pixels.
+fn session(network: &Network, side: usize, recompute: Recompute) -> (Session, Built) {
+    let feed = Feed { batch: 2, resident: 2 };
+    let setup = Setup {
+        image: Shape::new(1, side, side, 3),
+        normalize: Normalize { mean: [0.5; 4], std: [0.25; 4] },
+        train: Some(feed),
+        eval: None,
+        micro_batches: 1,
+        adamw: ADAMW,
+        recompute,
+    };
+    let built = build(network, &setup).unwrap();
+    let options = Options { guard: GUARD, ..Options::default() };
+    let session = Session::new(&gpu(), built.program.clone(), options).unwrap();
+    for (seed, parameter) in built.parameters.values().enumerate() {
+        let elements = built.program.tensor(parameter.value).shape.elements();
+        session.write(parameter.value, &random(seed as u64, elements));
+    }
+    let routine = built.train.as_ref().unwrap();
+    let pixels: Vec<u8> = (0..2 * side * side * 3).map(|i| (i * i % 251) as u8).collect();
+    session.write_bytes(routine.pixels, &pixels);
+    session.write_bytes(routine.all_labels, bytemuck::cast_slice(&[1u32, 0]));
+    let samples = [0, 128 << 8 | 128 << 16, 1, 128 << 8 | 128 << 16];
+    session.write_bytes(routine.samples, bytemuck::cast_slice::<u32, _>(&samples));
+    session.write_bytes(routine.step, bytemuck::cast_slice(&[1e-2f32, 0.1, 0.001, 2.0]));
+    (session, built)
+}
+
+#[test]
+fn a_step_of_every_network_and_partition_leaves_guards_alone() {
+    let goodness = Head::Goodness { kernel: 3, scale: 1.0 };
+    for (partition, head, recompute) in [
+        (Partition::Layer, goodness, Recompute::Cheap),
+        (Partition::Block, goodness, Recompute::Cheap),
+        (Partition::Whole, goodness, Recompute::Block),
+        (Partition::Whole, Head::Linear, Recompute::None),
+    ] {
+        for arch in models::NAMES {
+            // Odd, and small enough for a software device.
+            let side = if *arch == "cnn" { 15 } else { 33 };
+            let widths = [5, 12, 16, 7];
+            let blocks = models::named(arch, &widths, side, partition).unwrap();
+            let network = Network { blocks, head, classes: 7 };
+            let (mut session, built) = session(&network, side, recompute);
+            let ops = built.train.as_ref().unwrap().ops.clone();
+            let found = disturbed(&mut session, ops);
+            assert!(found.is_empty(), "{arch}, {partition:?}: wrote after {found:?}");
+            let losses = session.read(built.train.unwrap().metrics).unwrap();
+            assert!(losses[0].is_finite() && losses[0] > 0.0, "{arch}: the step did run");
+        }
+    }
+}
+
+#[test]
+fn a_kernel_that_leaves_its_tensor_is_noticed() {
+    let mut program = Program::default();
+    let mut maps = |name: &str, pixels, kind| {
+        program.add(name, Shape::new(1, 1, pixels, 4), Layout::Nhwc, kind)
+    };
+    let x = maps("x", 20, Kind::Io);
+    let [short, other, y] =
+        [("short", 16), ("other", 16), ("y", 16)].map(|(n, p)| maps(n, p, Kind::Activation));
+    // As many values are written as are read.
+    program.push(Op::Activate { x, y: short, act: Activation::None });
+    program.push(Op::Activate { x: short, y: other, act: Activation::None });
+    program.push(Op::Add { a: short, b: other, y });
+    let ops = 0..program.ops().len();
+    let options = Options { guard: GUARD, ..Options::default() };
+    let mut session = Session::new(&gpu(), program, options).unwrap();
+    session.write(x, &random(1, 80));
+    let found = disturbed(&mut session, ops);
+    assert!(found.contains("short") && !found.contains("other"), "{found:?}");
+}
