@@ -88,6 +88,10 @@ pub struct Recipe {
     /// [default: cheap]
     #[arg(long)]
     pub recompute: Option<Recompute>,
+    /// How many blocks before a block its loss reaches; 0 is the paper's algorithm, as many as
+    /// there are blocks is deep supervision [default: 0]
+    #[arg(long, value_name = "BLOCKS")]
+    pub window: Option<usize>,
 }
 
 /// Applies a macro to the names of all fields of [`Recipe`], so that they are listed once.
@@ -111,7 +115,8 @@ macro_rules! for_all_options {
             flip,
             crop,
             memory,
-            recompute
+            recompute,
+            window
         )
     };
 }
@@ -194,6 +199,8 @@ pub struct Config {
     pub memory: Option<Size>,
     /// What backward computes again.
     pub recompute: Recompute,
+    /// How many blocks before a block its loss reaches.
+    pub window: usize,
 }
 
 /// Batch size up to which a small training set is trained in smaller batches.
@@ -264,6 +271,7 @@ impl Config {
             crop,
             memory: recipe.memory,
             recompute: recipe.recompute.unwrap_or_default(),
+            window: recipe.window.unwrap_or(0),
         })
     }
 
@@ -297,6 +305,7 @@ impl Config {
             crop: Some(c.crop),
             memory: c.memory,
             recompute: Some(c.recompute),
+            window: Some(c.window),
         }
     }
 
@@ -332,6 +341,7 @@ impl Config {
             crop: self.crop,
             memory: self.memory.map(|size| size.0),
             recompute: self.recompute,
+            window: self.window,
         }
     }
 

@@ -77,6 +77,7 @@ impl<'a> Inference<'a> {
             micro_batches: 1,
             adamw: AdamW { beta1: 0.0, beta2: 0.0, eps: 0.0, weight_decay: 0.0 },
             recompute: Recompute::None,
+            window: 0,
         };
         let built = program::build(&config.network(classes, h), &setup)?;
         let missing = || Error::Model("the program has no routine to evaluate".into());

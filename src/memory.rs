@@ -142,6 +142,7 @@ mod tests {
             micro_batches: 1,
             adamw: ADAMW,
             recompute: Recompute::default(),
+            window: 0,
         };
         Demand { network, setup, train: 200, test: Some(50), limits: Limits::NONE, budget }
     }

@@ -163,6 +163,7 @@ mod tests {
             micro_batches: 1,
             adamw: crate::train::ADAMW,
             recompute: Recompute::default(),
+            window: 0,
         };
         let built = build(&network, &setup).unwrap();
         let tensor = |id| built.program.tensor(id);

@@ -53,6 +53,8 @@ pub struct Options {
     pub memory: Option<usize>,
     /// What backward computes again.
     pub recompute: Recompute,
+    /// How many blocks before a block its loss reaches, see [`Setup::window`].
+    pub window: usize,
 }
 
 impl Default for Options {
@@ -68,6 +70,7 @@ impl Default for Options {
             crop: 0,
             memory: None,
             recompute: Recompute::default(),
+            window: 0,
         }
     }
 }
@@ -84,6 +87,7 @@ impl Options {
             micro_batches: 1,
             adamw: AdamW { weight_decay: self.weight_decay, ..ADAMW },
             recompute: self.recompute,
+            window: self.window,
         };
         Demand { network, setup, train: 0, test: Some(0), limits, budget: self.memory }
     }

@@ -132,6 +132,7 @@ fn compile(case: &Case, network: &Network) -> Built {
         micro_batches: 1,
         adamw: case.adamw(),
         recompute: Recompute::default(),
+        window: 0,
     };
     build(network, &setup).unwrap_or_else(|e| panic!("{}: {e}", case.name))
 }

@@ -110,7 +110,7 @@ fn network(head: Head) -> Network {
 
 const GOODNESS: Head = Head::Goodness { kernel: 3, scale: 0.8 };
 
-fn compile(head: Head) -> Built {
+fn compile(head: Head, window: usize) -> Built {
     let feed = Some(Feed { batch: BATCH, resident: RESIDENT });
     let setup = Setup {
         image: IMAGE,
@@ -120,6 +120,7 @@ fn compile(head: Head) -> Built {
         micro_batches: 1,
         adamw: AdamW { beta1: 0.9, beta2: 0.99, eps: 1e-8, weight_decay: 0.1 },
         recompute: Recompute::default(),
+        window,
     };
     build(&network(head), &setup).unwrap()
 }
@@ -201,13 +202,13 @@ fn mean(values: &[f64]) -> f64 {
     values.iter().sum::<f64>() / values.len() as f64
 }
 
-/// Central differences of each block's loss, for some values of each parameter.
-fn check_gradients(head: Head) {
+/// Central differences of the losses that reach each block, for some values of each parameter.
+fn check_gradients(head: Head, window: usize) {
     /// Far above the rounding of f64 and far below the distance to most kinks.
     const NUDGE: f64 = 1e-6;
     /// Of a loss of about 1, divided by the nudge.
     const ROUNDING: f64 = 1e-9;
-    let built = compile(head);
+    let built = compile(head, window);
     let inputs = Inputs::new(&built);
     let train = built.train.as_ref().unwrap();
     let gradients = inputs.run(&built, train, None);
@@ -220,7 +221,8 @@ fn check_gradients(head: Head) {
             let at = rng.below(gradient.len() as u64) as usize;
             let loss = |by: f64| {
                 let reference = inputs.run(&built, train, Some((p.value, at, by)));
-                mean(reference.get(train.losses[p.block]))
+                let reaching = train.losses.iter().skip(p.block).take(1 + window);
+                reaching.map(|loss| mean(reference.get(*loss))).sum::<f64>()
             };
             let slope = (loss(NUDGE) - loss(-NUDGE)) / (2.0 * NUDGE);
             let off = ((slope - gradient[at]).abs() - ROUNDING) / largest;
@@ -231,17 +233,39 @@ fn check_gradients(head: Head) {
 
 #[test]
 fn gradients_of_blocks_match_central_differences() {
-    check_gradients(GOODNESS);
+    check_gradients(GOODNESS, 0);
+}
+
+#[test]
+fn gradients_of_windows_match_central_differences() {
+    check_gradients(GOODNESS, 1);
+    check_gradients(GOODNESS, 2);
+}
+
+#[test]
+fn a_window_over_all_blocks_is_deep_supervision() {
+    let gradients = |window| {
+        let built = compile(GOODNESS, window);
+        let train = built.train.as_ref().unwrap();
+        let reference = Inputs::new(&built).run(&built, train, None);
+        let parameters = built.parameters.iter();
+        let gradients = parameters.map(|(name, p)| (name.clone(), reference.get(p.grad).to_vec()));
+        (gradients.collect::<BTreeMap<_, _>>(), built.program.ops().len())
+    };
+    let all = gradients(2);
+    assert_eq!(all, gradients(3));
+    assert_eq!(all, gradients(usize::MAX));
+    assert_ne!(all.0, gradients(1).0);
 }
 
 #[test]
 fn gradients_of_backpropagation_match_central_differences() {
-    check_gradients(Head::Linear);
+    check_gradients(Head::Linear, 0);
 }
 
 #[test]
 fn no_gradient_crosses_the_wall_between_blocks() {
-    let built = compile(GOODNESS);
+    let built = compile(GOODNESS, 0);
     let inputs = Inputs::new(&built);
     let train = built.train.as_ref().unwrap();
     let nudged = |name: &str| {
@@ -260,9 +284,9 @@ fn no_gradient_crosses_the_wall_between_blocks() {
 }
 
 /// Every op of both routines on the device against the reference.
-fn check_on_device(head: Head) {
+fn check_on_device(head: Head, window: usize) {
     let gpu = gpu();
-    let built = compile(head);
+    let built = compile(head, window);
     let inputs = Inputs::new(&built);
     for tiles in [Tiles::CPU, Tiles::GPU] {
         let options = Options { tiles: Some(tiles), checked: true, ..Options::default() };
@@ -280,10 +304,11 @@ fn check_on_device(head: Head) {
 
 #[test]
 fn every_op_of_a_goodness_program_matches_on_the_device() {
-    check_on_device(GOODNESS);
+    check_on_device(GOODNESS, 0);
+    check_on_device(GOODNESS, 1);
 }
 
 #[test]
 fn every_op_of_a_backpropagation_program_matches_on_the_device() {
-    check_on_device(Head::Linear);
+    check_on_device(Head::Linear, 0);
 }

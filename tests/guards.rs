@@ -68,6 +68,7 @@ fn session(network: &Network, side: usize, recompute: Recompute) -> (Session, Bu
         micro_batches: 1,
         adamw: ADAMW,
         recompute,
+        window: 0,
     };
     let built = build(network, &setup).unwrap();
     let options = Options { guard: GUARD, ..Options::default() };

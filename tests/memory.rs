@@ -14,15 +14,16 @@ use sff::shape::{Shape, Window};
 
 const MODES: [Recompute; 3] = [Recompute::None, Recompute::Cheap, Recompute::Block];
 
-/// Images of a step, and their size.
+/// Images of a step, their size, and how many blocks a loss reaches.
 #[derive(Clone, Copy)]
 struct Images {
     count: usize,
     height: usize,
     width: usize,
+    window: usize,
 }
 
-const FEW: Images = Images { count: 12, height: 14, width: 13 };
+const FEW: Images = Images { count: 12, height: 14, width: 13, window: 0 };
 
 fn cnn(partition: Partition, head: Head) -> Network {
     Network { blocks: models::cnn(&[8, 12, 16, 16], partition), head, classes: 5 }
@@ -76,6 +77,7 @@ fn built(network: &Network, images: Images, recompute: Recompute, micro_batches:
         micro_batches,
         adamw: AdamW { beta1: 0.9, beta2: 0.999, eps: 1e-8, weight_decay: 0.01 },
         recompute,
+        window: images.window,
     };
     build(network, &setup).unwrap()
 }
@@ -134,13 +136,16 @@ fn train_within(
 #[test]
 fn every_mode_gives_the_same_bits_and_needs_less() {
     let goodness = Head::Goodness { kernel: 3, scale: 1.0 };
-    for (partition, head) in [
-        (Partition::Whole, Head::Linear),
-        (Partition::Whole, goodness),
-        (Partition::Block, goodness),
+    for (partition, head, window) in [
+        (Partition::Whole, Head::Linear, 0),
+        (Partition::Whole, goodness, 0),
+        (Partition::Block, goodness, 0),
+        (Partition::Layer, goodness, 1),
     ] {
         for network in [cnn(partition, head), inverted(partition, head)] {
-            let [none, cheap, block] = MODES.map(|mode| train(&network, mode, 1));
+            let images = Images { window, ..FEW };
+            let train = |mode| train_within(&network, images, mode, 1, Limits::NONE);
+            let [none, cheap, block] = MODES.map(train);
             assert!(none.0.iter().flatten().all(|v| v.is_finite()));
             assert!(none.0 == cheap.0, "{partition:?} {head:?}: cheap differs");
             assert!(none.0 == block.0, "{partition:?} {head:?}: block differs");
@@ -180,7 +185,7 @@ fn micro_batches_add_up_to_the_whole_batch() {
 /// Operands larger than a kernel may see are worked on slice after slice of the batch.
 #[test]
 fn slices_give_the_same_bits() {
-    let images = Images { count: 100, height: 31, width: 32 };
+    let images = Images { count: 100, height: 31, width: 32, window: 0 };
     for (partition, head) in [
         (Partition::Whole, Head::Linear),
         (Partition::Block, Head::Goodness { kernel: 3, scale: 1.0 }),

@@ -13,7 +13,12 @@ use sff::train::ADAMW;
 
 const GOODNESS: Head = Head::Goodness { kernel: 1, scale: 1.0 };
 
-fn report(network: &Network, batch: usize, side: usize, recompute: Recompute) -> Report {
+fn report(
+    network: &Network,
+    batch: usize,
+    side: usize,
+    (recompute, window): (Recompute, usize),
+) -> Report {
     let feed = Some(Feed { batch, resident: batch });
     let setup = Setup {
         image: Shape::new(1, side, side, 3),
@@ -23,6 +28,7 @@ fn report(network: &Network, batch: usize, side: usize, recompute: Recompute) ->
         micro_batches: 1,
         adamw: ADAMW,
         recompute,
+        window,
     };
     let start = Instant::now();
     let built = build(network, &setup).unwrap();
@@ -34,11 +40,12 @@ fn report(network: &Network, batch: usize, side: usize, recompute: Recompute) ->
 
 #[test]
 fn every_network_and_partition_is_planned_tightly() {
-    for (partition, head) in [
-        (Partition::Layer, GOODNESS),
-        (Partition::Block, GOODNESS),
-        (Partition::Whole, GOODNESS),
-        (Partition::Whole, Head::Linear),
+    for (partition, head, window) in [
+        (Partition::Layer, GOODNESS, 0),
+        (Partition::Layer, GOODNESS, 1),
+        (Partition::Block, GOODNESS, 0),
+        (Partition::Whole, GOODNESS, 0),
+        (Partition::Whole, Head::Linear, 0),
     ] {
         for recompute in [Recompute::None, Recompute::Cheap, Recompute::Block] {
             for (name, blocks, batch, side) in [
@@ -50,8 +57,9 @@ fn every_network_and_partition_is_planned_tightly() {
                 ("large", models::mobilenet_v3(Size::Large, Stem::Cifar, partition), 64, 32),
             ] {
                 let network = Network { blocks, head, classes: 10 };
-                let report = report(&network, batch, side, recompute);
-                let what = format!("{name}, {side} px, {partition:?}, {head:?}, {recompute:?}");
+                let report = report(&network, batch, side, (recompute, window));
+                let what =
+                    format!("{name}, {side} px, {partition:?}, {window}, {head:?}, {recompute:?}");
                 assert!(report.overhead() <= 0.03, "{what}: {:.4}", report.overhead());
             }
         }
@@ -62,7 +70,7 @@ fn activations(arch: &str, side: usize, batch: usize, classes: usize, way: Way) 
     let (partition, head, recompute) = way;
     let blocks = models::named(arch, &[], side, partition).unwrap();
     let network = Network { blocks, head, classes };
-    let report = report(&network, batch, side, recompute);
+    let report = report(&network, batch, side, (recompute, 0));
     report.activations_and_workspace as f64 / f64::from(1 << 20)
 }
 
@@ -78,7 +86,7 @@ fn the_largest_cases_are_planned_in_under_a_second() {
     for arch in ["resnet18", "mobilenet-v3-large"] {
         for (partition, head, recompute) in [BACKPROPAGATION, RECOMPUTED, SFF_BLOCK, SFF_LAYER] {
             let blocks = models::named(arch, &[], 224, partition).unwrap();
-            let report = report(&Network { blocks, head, classes: 1000 }, 256, 224, recompute);
+            let report = report(&Network { blocks, head, classes: 1000 }, 256, 224, (recompute, 0));
             assert!(report.overhead() <= 0.03, "{arch}, {partition:?}: {}", report.overhead());
         }
     }

@@ -119,6 +119,7 @@ fn program(channels: usize, classes: usize, head: Head) -> Program {
         micro_batches: if head == Head::Linear { 2 } else { 1 },
         adamw: AdamW { beta1: 0.9, beta2: 0.999, eps: 1e-8, weight_decay: 0.01 },
         recompute: Recompute::default(),
+        window: 0,
     };
     let names: &[&str] = if head == Head::Linear { &["b0"] } else { &["b0", "b1"] };
     let block = |name: &&str| Block { name: (*name).to_owned(), layers: layers(name, channels) };

@@ -53,6 +53,9 @@ pub struct Plan {
     /// What backward computes again
     #[arg(long, value_enum, default_value_t)]
     recompute: Recompute,
+    /// How many blocks before a block its loss reaches
+    #[arg(long, value_name = "BLOCKS", default_value_t = 0)]
+    window: usize,
     /// Print JSON: peak and lower bound, bytes by kind and by block
     #[arg(long)]
     json: bool,
@@ -151,7 +154,11 @@ impl Plan {
                 "micro-batches"
             ));
         }
-        out.push_str("\n\nother ways to train it, in MiB:\n");
+        out.push_str("\n\nother ways to train it, in MiB");
+        if self.window > 0 {
+            out.push_str(&format!(", sff with a window of {}", self.window));
+        }
+        out.push_str(":\n");
         out.push_str(&format!("{:20} {:>9} {:>24}", "", "peak", "activations, workspace"));
         for (name, method, partition, recompute) in COMPARED {
             let config = self.config(method, Some(partition), recompute)?;
@@ -180,6 +187,7 @@ impl Plan {
             batch: Some(Batch::Images(self.batch)),
             memory: self.memory,
             recompute: Some(recompute),
+            window: Some(self.window),
             ..Recipe::default()
         })
     }

@@ -1,10 +1,10 @@
 //! From a network to the program that trains and evaluates it.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::ops::Range;
 
 use super::Program;
-use super::emit::{Emitter, Init, Parameter, Saved};
+use super::emit::{Emitter, Init, Norm, Parameter, Saved};
 use super::recompute::Recompute;
 use crate::block::{Head, Layer, Network};
 use crate::ops::{AdamW, IMAGE_CHANNELS, Normalize, Op, SAMPLE_WORDS, STEP_WORDS, metrics_words};
@@ -39,6 +39,10 @@ pub struct Setup {
     pub adamw: AdamW,
     /// What backward computes again.
     pub recompute: Recompute,
+    /// How many blocks before a block its loss reaches besides its own. With 0 no gradient
+    /// crosses from block to block (the paper's algorithm); with all, every block learns from
+    /// every later loss (deep supervision).
+    pub window: usize,
 }
 
 /// A range of ops that runs as one submit, and the tensors through which the host talks to it.
@@ -92,8 +96,9 @@ pub struct Built {
     pub blocks: Vec<String>,
 }
 
-/// Builds the program. Ops of one block (forward, loss, backward, update) are adjacent, so its
-/// activations die before the next block's begin.
+/// Builds the program. Blocks go in order: forward, loss, backward; a block is updated as soon as
+/// no later loss reaches it, and its activations die there. Without a window that is before the
+/// next block begins.
 ///
 /// # Errors
 /// [`Error::Model`] if the network cannot work on such images.
@@ -171,6 +176,16 @@ struct Results {
     labels: TensorId,
 }
 
+/// A block whose loss is known but which later losses may still reach.
+struct Waiting {
+    block: usize,
+    tape: Vec<Saved>,
+    /// The layer norm at the block's end.
+    norm: Option<Norm>,
+    /// Gradient of the block's own loss with respect to its output, behind the norm.
+    dy: TensorId,
+}
+
 impl RoutineBuilder<'_> {
     fn build(&self, e: &mut Emitter) -> Result<Routine> {
         let Self { network, setup, feed, name } = *self;
@@ -216,6 +231,7 @@ impl RoutineBuilder<'_> {
 
         let (mut scores, mut losses, mut maps) = (Vec::new(), Vec::new(), Vec::new());
         let mut input = x;
+        let mut waiting = VecDeque::new();
         for (index, block) in network.blocks.iter().enumerate() {
             e.block(index);
             let mut result = |slab, what: &str, shape| {
@@ -228,16 +244,19 @@ impl RoutineBuilder<'_> {
                 labels,
             };
             let (h, tape) = e.forward(&block.layers, input)?;
-            let output = match network.head {
+            let (output, learning) = match network.head {
                 Head::Goodness { kernel, scale } => {
                     self.goodness(e, index, (h, tape), (kernel, scale), results)
                 }
                 Head::Linear => self.linear(e, (h, tape), results)?,
             };
-            match keep {
-                Some(keep) => e.accumulate(keep, 1.0 / setup.micro_batches as f32),
-                None if training => e.adamw(step, setup.adamw),
-                None => {}
+            waiting.extend(learning);
+            for block in self.learn(e, &mut waiting) {
+                e.block(block);
+                match keep {
+                    Some(keep) => e.accumulate(keep, 1.0 / setup.micro_batches as f32),
+                    None => e.adamw(step, setup.adamw),
+                }
             }
             scores.push(results.scores);
             losses.push(results.loss);
@@ -277,38 +296,68 @@ impl RoutineBuilder<'_> {
         })
     }
 
-    /// Layer norm, goodness, loss and, in training, all gradients of the block. The normalised
-    /// output is what the next block reads: it has the value from before this block's update.
+    /// Backward from the newest of the waiting blocks to the oldest one. Returns the blocks whose
+    /// gradients are complete by that, and which wait no more.
+    ///
+    /// Gradients add up, so one pass over a window serves all of its losses: what reaches the
+    /// oldest block through the others is the sum for it. Only blocks that are due take gradients
+    /// of their weights from it.
+    fn learn(&self, e: &mut Emitter, waiting: &mut VecDeque<Waiting>) -> Vec<usize> {
+        let (Some(oldest), Some(newest)) = (waiting.front(), waiting.back()) else {
+            return Vec::new();
+        };
+        let (oldest, newest) = (oldest.block, newest.block);
+        let all = newest + 1 == self.network.blocks.len();
+        if !all && newest - oldest < self.setup.window {
+            return Vec::new();
+        }
+        let mut gradient = None;
+        for Waiting { block, tape, norm, dy } in waiting.iter().rev() {
+            e.block(*block);
+            e.weight_gradients = all || *block == oldest;
+            let dy = match gradient {
+                Some(from_above) => e.add(*dy, from_above),
+                None => *dy,
+            };
+            gradient = e.block_backward(tape, *norm, dy, *block > oldest);
+        }
+        let due = if all { waiting.len() } else { 1 };
+        waiting.drain(..due).map(|done| done.block).collect()
+    }
+
+    /// Layer norm, goodness, loss and, in training, its gradients down to the block's output. The
+    /// normalised output is what the next block reads, with the value from before any update.
     fn goodness(
         &self,
         e: &mut Emitter,
         index: usize,
-        (h, tape): (TensorId, Vec<Saved>),
+        (h, mut tape): (TensorId, Vec<Saved>),
         (kernel, scale): (usize, f32),
         results: Results,
-    ) -> TensorId {
-        let (n, stats) = e.layer_norm(h);
+    ) -> (TensorId, Option<Waiting>) {
+        let norm = e.layer_norm(h, &mut tape);
+        let n = norm.y;
         let window = Window::same(kernel, 1);
         let shape = Shape::weight(kernel, e.shape(n).c, self.network.classes);
         let name = format!("aux.{index}.weight");
         let deviation = (2.0 / (kernel * kernel * e.shape(n).c) as f32).sqrt();
         let w = e.parameter(&name, shape, Layout::Hwio, Init::Normal(deviation));
         e.goodness(n, w, results.scores, window, scale);
-        if let Some(dscores) = self.loss(e, results) {
+        let waiting = self.loss(e, results).map(|dscores| {
             let dw = e.parameters[&name].grad;
-            let dn = e.goodness_backward(n, (w, dw), dscores, window, scale);
-            e.block_backward(tape, (n, stats), dn);
-        }
-        n
+            let dy = e.goodness_backward(n, (w, dw), dscores, window, scale);
+            Waiting { block: index, tape, norm: Some(norm), dy }
+        });
+        (n, waiting)
     }
 
-    /// Global average pool, linear layer, loss and, in training, all gradients.
+    /// Global average pool, linear layer, loss and, in training, the gradient of the scores.
     fn linear(
         &self,
         e: &mut Emitter,
         (h, mut tape): (TensorId, Vec<Saved>),
         results: Results,
-    ) -> Result<TensorId> {
+    ) -> Result<(TensorId, Option<Waiting>)> {
         let (mean, saved) = e.forward(&[Layer::GlobalAvgPool], h)?;
         tape.extend(saved);
         tape.push(e.conv2d("fc", mean, results.scores, Window::same(1, 1), true));
@@ -316,10 +365,8 @@ impl RoutineBuilder<'_> {
             // A linear layer's weight has no rows and columns.
             weight.file_shape.truncate(2);
         }
-        if let Some(dscores) = self.loss(e, results) {
-            e.backward(&tape, dscores, false);
-        }
-        Ok(h)
+        let dy = self.loss(e, results);
+        Ok((h, dy.map(|dy| Waiting { block: 0, tape, norm: None, dy })))
     }
 
     /// Cross-entropy; in training also the gradient of the scores.
@@ -353,6 +400,7 @@ mod tests {
                 micro_batches: 1,
                 adamw: AdamW { beta1: 0.9, beta2: 0.999, eps: 1e-8, weight_decay: 0.0 },
                 recompute: Recompute::default(),
+                window: 0,
             };
             build(&Network { blocks, head, classes }, &setup).unwrap_err().to_string()
         };

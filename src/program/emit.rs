@@ -65,6 +65,17 @@ pub enum Saved {
     Group { x: TensorId, tape: Vec<Saved> },
 }
 
+/// The layer norm at the end of a block.
+#[derive(Clone, Copy)]
+pub struct Norm {
+    /// Its output.
+    pub y: TensorId,
+    stats: TensorId,
+    /// Whether its input comes from a ReLU: where that was 0 shows in `y`, so the input need not
+    /// be kept.
+    relu: bool,
+}
+
 /// Appends ops to a program; keeps count of parameters and names.
 pub struct Emitter {
     pub program: Program,
@@ -84,6 +95,8 @@ pub struct Emitter {
     pub training: bool,
     /// Whether parameters need gradients and moments at all.
     pub trainable: bool,
+    /// Whether backward takes gradients of weights, or only passes gradients on.
+    pub weight_gradients: bool,
     block: usize,
     slabs: Vec<Slabs>,
     prefix: &'static str,
@@ -102,6 +115,7 @@ impl Emitter {
             running: BTreeMap::new(),
             training: false,
             trainable,
+            weight_gradients: true,
             block: 0,
             slabs: Vec::new(),
             prefix: "",
@@ -404,35 +418,41 @@ impl Emitter {
     fn layer_backward(&mut self, saved: &Saved, dy: TensorId, need_dx: bool) -> Option<TensorId> {
         match saved {
             Saved::Conv2d { x, w, bias, y, window } => {
-                let (x, window) = (self.recall(*x), *window);
-                if let Some(bias) = bias {
-                    let parts = split::reduction(*y).count(y.n);
-                    let scratch = self.scratch(Shape::rows(parts, y.c));
-                    let db = self.grad(bias);
-                    self.program.push(Op::BiasGrad { dy, db, scratch });
+                let window = *window;
+                if self.weight_gradients {
+                    let x = self.recall(*x);
+                    if let Some(bias) = bias {
+                        let parts = split::reduction(*y).count(y.n);
+                        let scratch = self.scratch(Shape::rows(parts, y.c));
+                        let db = self.grad(bias);
+                        self.program.push(Op::BiasGrad { dy, db, scratch });
+                    }
+                    let dw = self.grad(w);
+                    let weight = self.shape(dw);
+                    let parts = split::wgrad(*y, weight).count(y.n);
+                    let values = Layout::Hwio.stored(weight).elements();
+                    let scratch = self.scratch(Shape::rows(parts, values));
+                    self.program.push(Op::Conv2dWgrad { x, dy, dw, scratch, window });
                 }
-                let dw = self.grad(w);
-                let weight = self.shape(dw);
-                let parts = split::wgrad(*y, weight).count(y.n);
-                let scratch =
-                    self.scratch(Shape::rows(parts, Layout::Hwio.stored(weight).elements()));
-                self.program.push(Op::Conv2dWgrad { x, dy, dw, scratch, window });
                 need_dx.then(|| {
-                    let dx = self.maps("dx", self.shape(x));
+                    let dx = self.maps("dx", self.shape(*x));
                     let w = self.parameters[w].value;
                     self.program.push(Op::Conv2dDgrad { dy, w, dx, window });
                     dx
                 })
             }
             Saved::Depthwise { x, w, y, window } => {
-                let (x, window) = (self.recall(*x), *window);
-                let dw = self.grad(w);
-                let parts = split::depthwise_wgrad(*y).count(y.n);
-                let values = Layout::Nhwc.stored(self.shape(dw)).elements();
-                let scratch = self.scratch(Shape::rows(parts, values));
-                self.program.push(Op::DepthwiseWgrad { x, dy, dw, scratch, window });
+                let window = *window;
+                if self.weight_gradients {
+                    let x = self.recall(*x);
+                    let dw = self.grad(w);
+                    let parts = split::depthwise_wgrad(*y).count(y.n);
+                    let values = Layout::Nhwc.stored(self.shape(dw)).elements();
+                    let scratch = self.scratch(Shape::rows(parts, values));
+                    self.program.push(Op::DepthwiseWgrad { x, dy, dw, scratch, window });
+                }
                 need_dx.then(|| {
-                    let dx = self.maps("dx", self.shape(x));
+                    let dx = self.maps("dx", self.shape(*x));
                     let w = self.parameters[w].value;
                     self.program.push(Op::DepthwiseDgrad { dy, w, dx, window });
                     dx
@@ -444,6 +464,12 @@ impl Emitter {
                     ["weight", "bias"].map(|p| self.parameters[&format!("{name}.{p}")].clone());
                 let dx = self.maps("dx", shape);
                 let scratch = self.batch_norm_scratch(shape);
+                // The way to `dx` needs both sums, wanted or not.
+                let [dgamma, dbeta] = if self.weight_gradients {
+                    [weight.grad, bias.grad]
+                } else {
+                    ["dgamma", "dbeta"].map(|what| self.maps(what, Shape::vector(shape.c)))
+                };
                 self.program.push(Op::BatchNormGrad {
                     x: *x,
                     dy,
@@ -451,8 +477,8 @@ impl Emitter {
                     beta: bias.value,
                     stats: *stats,
                     dx,
-                    dgamma: weight.grad,
-                    dbeta: bias.grad,
+                    dgamma,
+                    dbeta,
                     scratch,
                     norm: *norm,
                 });
@@ -497,39 +523,43 @@ impl Emitter {
     }
 
     /// The sum of two gradients of the same maps.
-    fn add(&mut self, a: TensorId, b: TensorId) -> TensorId {
+    pub fn add(&mut self, a: TensorId, b: TensorId) -> TensorId {
         let y = self.maps("dx", self.shape(a));
         self.program.push(Op::Add { a, b, y });
         y
     }
 
-    /// Layer norm: the block's output as the next block sees it, and its statistics.
-    pub fn layer_norm(&mut self, x: TensorId) -> (TensorId, TensorId) {
+    /// Layer norm of what the layers that left `tape` gave: the block's output as the next block
+    /// sees it. A ReLU at the tape's end becomes part of it.
+    pub fn layer_norm(&mut self, x: TensorId, tape: &mut Vec<Saved>) -> Norm {
         let shape = self.shape(x);
         let y = self.maps("n", shape);
         let stats = self.maps("n.stats", Shape::rows(shape.n, 2));
         let scratch = self.layer_norm_scratch(shape);
         self.program.push(Op::LayerNorm { x, y, stats, scratch });
-        (y, stats)
+        Norm { y, stats, relu: pop_relu(tape) }
     }
 
     fn layer_norm_scratch(&mut self, x: Shape) -> TensorId {
         self.scratch(Shape::new(x.n, split::image_chunks(x), 1, LANES))
     }
 
-    /// Backward through layer norm and the layers that left `tape`.
+    /// Backward through a block: its layer norm, if it has one, and the layers that left `tape`.
+    /// Returns the gradient of the block's input if `need_dx`.
     pub fn block_backward(
         &mut self,
-        mut tape: Vec<Saved>,
-        (y, stats): (TensorId, TensorId),
-        dy: TensorId,
-    ) {
-        let dx = self.maps("dh", self.shape(y));
-        let scratch = self.layer_norm_scratch(self.shape(y));
-        // Where a last ReLU passed its input on shows in `y`: its own output need not be kept.
-        let relu = pop_relu(&mut tape);
-        self.program.push(Op::LayerNormGrad { y, dy, stats, dx, scratch, relu });
-        self.backward(&tape, dx, false);
+        tape: &[Saved],
+        norm: Option<Norm>,
+        mut dy: TensorId,
+        need_dx: bool,
+    ) -> Option<TensorId> {
+        if let Some(Norm { y, stats, relu }) = norm {
+            let dx = self.maps("dh", self.shape(y));
+            let scratch = self.layer_norm_scratch(self.shape(y));
+            self.program.push(Op::LayerNormGrad { y, dy, stats, dx, scratch, relu });
+            dy = dx;
+        }
+        self.backward(tape, dy, need_dx)
     }
 
     /// Goodness of every class; writes `scores`.
