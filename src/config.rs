@@ -31,12 +31,30 @@ pub enum Method {
 #[derive(Clone, Default, PartialEq, Debug, Serialize, Deserialize, clap::Args)]
 #[serde(deny_unknown_fields, rename_all = "kebab-case")]
 pub struct Recipe {
-    /// Images to train on: fashion-mnist, mnist, cifar10, shapes, shapes32 [default: fashion-mnist]
+    /// Images to train on, see `sff data list`; `folder` is for photos of your own
+    /// [default: fashion-mnist]
     #[arg(long)]
     pub dataset: Option<String>,
     /// Folder with the data set's files [default: looked for in datasets/ and /usr/share/datasets]
     #[arg(long, value_name = "FOLDER")]
     pub data: Option<PathBuf>,
+    /// Use only these classes, in this order: numbers from 0, ranges such as 0-4, or names
+    #[arg(long, value_delimiter = ',', value_name = "CLASS,…")]
+    pub classes: Option<Vec<String>>,
+    /// Photos become images of this side, in pixels [default: 224 for imagenette-320, else 128]
+    #[arg(long, value_name = "PIXELS")]
+    pub image_size: Option<usize>,
+    /// The share of each class's photos that is set apart to test with, if they are not given in a
+    /// folder of their own [default: 0.2]
+    #[arg(long, value_name = "SHARE", allow_negative_numbers = true)]
+    pub val_fraction: Option<f32>,
+    /// Stop at a corrupt photo instead of leaving it out, true or false [default: false]
+    #[arg(long, num_args = 0..=1, default_missing_value = "true")]
+    pub strict: Option<bool>,
+    /// Keep decoded photos in memory if all of them take no more than this; otherwise they are
+    /// decoded again in each epoch [default: 2GiB]
+    #[arg(long, value_name = "SIZE")]
+    pub photo_cache: Option<Size>,
     /// Network: cnn, resnet18, mobilenet-v3-small, mobilenet-v3-large [default: cnn]
     #[arg(long)]
     pub arch: Option<String>,
@@ -100,6 +118,11 @@ macro_rules! for_all_options {
         $apply!(
             dataset,
             data,
+            classes,
+            image_size,
+            val_fraction,
+            strict,
+            photo_cache,
             arch,
             widths,
             method,
@@ -143,6 +166,11 @@ impl Recipe {
         for_all_options!(pick)
     }
 
+    /// The options without those that are of this machine only and change no result.
+    pub fn portable(self) -> Self {
+        Self { data: None, strict: None, photo_cache: None, ..self }
+    }
+
     /// Names of the options that are given here and differ from those of a run.
     pub fn conflicts(&self, config: &Config) -> Vec<&'static str> {
         let theirs = config.recipe();
@@ -165,6 +193,21 @@ pub struct Config {
     /// Folder given for it.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub data: Option<PathBuf>,
+    /// The classes to use, as given.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub classes: Option<Vec<String>>,
+    /// Side of the images that photos become, if given.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub image_size: Option<usize>,
+    /// The share of photos to test with, if given.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub val_fraction: Option<f32>,
+    /// Whether a corrupt photo stops the run, if given.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub strict: Option<bool>,
+    /// Bytes of decoded photos to keep in memory, if given.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub photo_cache: Option<Size>,
     /// Name of the architecture.
     pub arch: String,
     /// Channels of each convolution.
@@ -205,6 +248,9 @@ pub struct Config {
 
 /// Batch size up to which a small training set is trained in smaller batches.
 const SMALL_SET: usize = 1000;
+
+/// Bytes of decoded photos that are kept in memory.
+const PHOTO_CACHE: usize = 2 << 30;
 
 impl Config {
     /// Fills in defaults and checks names. [`Batch::Auto`] becomes the default here: what fits
@@ -255,6 +301,11 @@ impl Config {
         Ok(Self {
             dataset: recipe.dataset.unwrap_or_else(|| "fashion-mnist".into()),
             data: recipe.data,
+            classes: recipe.classes,
+            image_size: recipe.image_size,
+            val_fraction: recipe.val_fraction,
+            strict: recipe.strict,
+            photo_cache: recipe.photo_cache,
             arch,
             widths,
             method,
@@ -289,6 +340,11 @@ impl Config {
         Recipe {
             dataset: Some(c.dataset),
             data: c.data,
+            classes: c.classes,
+            image_size: c.image_size,
+            val_fraction: c.val_fraction,
+            strict: c.strict,
+            photo_cache: c.photo_cache,
             arch: Some(c.arch),
             widths: Some(c.widths),
             method: Some(c.method),
@@ -325,6 +381,12 @@ impl Config {
             folder: self.data.clone(),
             train_limit: self.train_limit,
             seed: self.seed,
+            classes: self.classes.clone(),
+            image_size: self.image_size,
+            val_fraction: self.val_fraction,
+            photo_cache: self.photo_cache.map_or(PHOTO_CACHE, |size| size.0),
+            strict: self.strict.unwrap_or(false),
+            test_only: false,
         }
     }
 

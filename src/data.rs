@@ -1,70 +1,53 @@
 //! Data sets: read from files, or drawn by the program itself.
 //!
-//! [`load`] is the one door. Files are never fetched: a data set that is not there is an
-//! [`Error::MissingData`] that says where it was looked for and how to get it.
+//! [`load`] is the one door. It never fetches files: a data set that is not there is an
+//! [`Error::MissingData`] that says where it was looked for and how to get it. fetch does
+//! when it is asked to.
 
+mod ahead;
+pub mod catalog;
 pub mod cifar;
+//FETCH
+mod folder;
 pub mod idx;
+mod images;
+mod imagenette;
+pub mod mat;
 pub mod picture;
 mod place;
+pub mod select;
 pub mod shapes;
+mod stream;
+pub mod svhn;
+//VERIFY
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
-use serde::{Deserialize, Serialize};
-
+use crate::rng::{Rng, Stream};
 use crate::{Error, Result};
+pub use images::{Images, Normalization, Photos, Pixels, Reader};
 use place::Places;
+use select::Classes;
 
-/// The data sets that [`load`] knows.
-pub const NAMES: &[&str] = &["fashion-mnist", "mnist", "cifar10", "shapes", "shapes32"];
+/// The data sets that [`load`] knows; [`catalog`] describes them.
+pub const NAMES: &[&str] = &[
+    "fashion-mnist",
+    "mnist",
+    "cifar10",
+    "cifar100",
+    "cifar100-coarse",
+    "svhn",
+    "imagenette-160",
+    "imagenette-320",
+    "folder",
+    "shapes",
+    "shapes32",
+];
 
-/// Labelled u8 images of one size, NHWC, tightly packed.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Images {
-    /// Rows of an image.
-    pub height: usize,
-    /// Columns of an image.
-    pub width: usize,
-    /// 1 (grey) or 3 (red, green, blue).
-    pub channels: usize,
-    /// All images one after the other: `len() * height * width * channels` bytes.
-    pub pixels: Vec<u8>,
-    /// The class of each image, an index into [`Dataset::classes`].
-    pub labels: Vec<u32>,
-}
+/// Photos that are measured for a data set's [`Normalization`].
+const MEASURED: usize = 2000;
 
-impl Images {
-    /// How many images there are.
-    pub fn len(&self) -> usize {
-        self.labels.len()
-    }
-
-    /// Whether there are none.
-    pub fn is_empty(&self) -> bool {
-        self.labels.is_empty()
-    }
-
-    /// `height * width * channels`.
-    pub fn bytes_per_image(&self) -> usize {
-        self.height * self.width * self.channels
-    }
-
-    /// The pixels of image `i`, HWC. Like indexing, it panics when `i >= len()`.
-    pub fn image(&self, i: usize) -> &[u8] {
-        let bytes = self.bytes_per_image();
-        &self.pixels[i * bytes..][..bytes]
-    }
-
-    /// The first `n` images, or all when there are fewer.
-    pub fn truncated(mut self, n: usize) -> Self {
-        self.pixels.truncate(n.saturating_mul(self.bytes_per_image()));
-        self.labels.truncate(n);
-        self
-    }
-}
-
-/// A data set in memory: images to train on, and others to test with.
+/// A data set: images to train on, and others to test with.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Dataset {
     /// One of [`NAMES`].
@@ -75,93 +58,139 @@ pub struct Dataset {
     pub train: Images,
     /// Images to test with, of the same size.
     pub test: Images,
+    /// What was wrong with each photo that was left out; names the file.
+    pub skipped: Vec<String>,
 }
 
-/// Per channel, what maps `pixel / 255` to mean 0 and standard deviation 1: `(x - mean) / std`.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub struct Normalization {
-    /// Mean of each channel, of pixels scaled to 0..=1.
-    pub mean: Vec<f32>,
-    /// Standard deviation of each channel, of pixels scaled to 0..=1; never 0.
-    pub std: Vec<f32>,
-}
-
-impl Normalization {
-    /// Measures `images`. Sums are of integers, so the result is the same everywhere.
+impl Dataset {
+    /// How its images are normalised: measured on all images to train on, or on at most 2,000
+    /// photos, always the same ones.
     ///
-    /// A channel that is the same in every pixel (or has none) gets the standard deviation 1.
-    pub fn of(images: &Images) -> Self {
-        let mut sums = vec![(0u64, 0u64); images.channels];
-        for pixel in images.pixels.chunks_exact(images.channels.max(1)) {
-            for (&value, (sum, squares)) in pixel.iter().zip(&mut sums) {
-                let value = u64::from(value);
-                *sum += value;
-                *squares += value * value;
-            }
+    /// # Errors
+    /// Those of reading photos again.
+    pub fn normalization(&self) -> Result<Normalization> {
+        let count = self.train.len();
+        if count <= MEASURED || !catalog::entry(&self.name).is_some_and(catalog::Entry::photos) {
+            return Normalization::of(&self.train);
         }
-        let pixels = (images.len() * images.height * images.width) as u64;
-        let scale = pixels.max(1) as f64 * 255.0;
-        let measure = |(sum, squares): (u64, u64)| {
-            // The square of the sum passes 2^64 with a few ten thousand images.
-            let spread =
-                (u128::from(pixels) * u128::from(squares)).saturating_sub(u128::from(sum).pow(2));
-            let std = if spread == 0 { 1.0 } else { (spread as f64).sqrt() / scale };
-            ((sum as f64 / scale) as f32, std as f32)
-        };
-        let (mean, std) = sums.into_iter().map(measure).unzip();
-        Self { mean, std }
+        let mut some = Rng::new(0, Stream::Split, 1, 0).permutation(count as u32);
+        some.truncate(MEASURED);
+        Normalization::of_some(&self.train, some)
     }
 }
 
 /// Which data set to load, and how much of it.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Default)]
 pub struct Request {
     /// One of [`NAMES`].
     pub name: String,
     /// The folder given with `--data`, searched first; drawn data sets have no use for it.
     pub folder: Option<PathBuf>,
-    /// Keep only the first so many training images; more than there are means all.
+    /// Keep only the first so many training images (of photos, as many of each class as its size
+    /// suggests); more than there are means all.
     pub train_limit: Option<usize>,
-    /// Seed of the drawn data sets.
+    /// Seed of the drawn data sets, and of which photos are set apart to test with.
     pub seed: u64,
+    /// The classes to use, see [`Classes::new`]; all by default.
+    pub classes: Option<Vec<String>>,
+    /// Side of the images that photos become.
+    pub image_size: Option<usize>,
+    /// The share of a folder's photos that is set apart to test with.
+    pub val_fraction: Option<f32>,
+    /// Bytes of decoded photos to keep in memory; if there are more, they are decoded whenever
+    /// they are needed.
+    pub photo_cache: usize,
+    /// Whether a corrupt photo is an error; otherwise it is left out.
+    pub strict: bool,
+    /// Whether the training images are of no use; there may then be none.
+    pub test_only: bool,
 }
 
 /// Loads or draws a data set.
 ///
 /// # Errors
 ///
-/// [`Error::Usage`] for an unknown name, a limit of 0 or a folder that is not there,
-/// [`Error::MissingData`] when the files are in none of the places searched, and
-/// [`Error::Corrupt`] or [`Error::Io`] when they cannot be read.
+/// [`Error::Usage`] for an unknown name or class, a limit of 0, an option that the data set has no
+/// use for or a folder that is not there, [`Error::MissingData`] when the files are in none of the
+/// places searched, and [`Error::Corrupt`] or [`Error::Io`] when they cannot be read.
 pub fn load(request: &Request) -> Result<Dataset> {
     let name = request.name.as_str();
-    let limit = request.train_limit.unwrap_or(usize::MAX);
-    if limit == 0 {
+    let entry = catalog::entry(name).ok_or_else(|| unknown(name))?;
+    if request.train_limit == Some(0) {
         return Err(Error::Usage("a limit of 0 leaves no images to train on".into()));
     }
-    let places = || Places::new(request.folder.as_deref());
+    let given = request.folder.as_deref();
+    if entry.photos() {
+        return photos(request, given);
+    }
+    for (given, option) in [
+        (request.image_size.is_some(), "--image-size"),
+        (request.val_fraction.is_some(), "--val-fraction"),
+    ] {
+        if given {
+            let message = format!("{option} is for photos: {name} has no use for it");
+            return Err(Error::Usage(message));
+        }
+    }
+    let limit = if request.test_only { 1 } else { request.train_limit.unwrap_or(usize::MAX) };
+    // Of some classes, it is not known how many images must be drawn.
+    let drawn = if request.classes.is_some() { usize::MAX } else { limit };
+    let places = || Places::new(given);
     let mut data = match name {
         "fashion-mnist" => idx::load(name, &idx::FASHION, &places()?)?,
         "mnist" => idx::load(name, &idx::DIGITS, &places()?)?,
-        "cifar10" => cifar::load(name, &places()?)?,
-        "shapes" => shapes::dataset(name, 28, 1, limit, request.seed),
-        "shapes32" => shapes::dataset(name, 32, 3, limit, request.seed),
+        "cifar10" => cifar::load(name, &cifar::CIFAR10, &places()?)?,
+        "cifar100" => cifar::load(name, &cifar::CIFAR100, &places()?)?,
+        "cifar100-coarse" => cifar::load(name, &cifar::COARSE, &places()?)?,
+        "svhn" => svhn::load(name, &places()?)?,
+        "shapes" => shapes::dataset(name, 28, 1, drawn, request.seed),
+        "shapes32" => shapes::dataset(name, 32, 3, drawn, request.seed),
         _ => return Err(unknown(name)),
     };
+    if request.classes.is_some() {
+        let chosen = Classes::new(&data.classes, request.classes.as_deref())?;
+        data.train = data.train.relabelled(|label| chosen.number(label));
+        data.test = data.test.relabelled(|label| chosen.number(label));
+        data.classes = chosen.into_names();
+    }
     data.train = data.train.truncated(limit);
+    for (images, use_) in [(&data.train, "train on"), (&data.test, "test with")] {
+        if images.is_empty() {
+            return Err(Error::Usage(format!("{name} has no images of these classes to {use_}")));
+        }
+    }
     Ok(data)
 }
 
+/// Loads a data set of photos.
+fn photos(request: &Request, given: Option<&Path>) -> Result<Dataset> {
+    if request.name != "folder" {
+        return imagenette::load(request, &Places::new(given)?);
+    }
+    let Some(root) = given else {
+        let message = "--dataset folder needs --data FOLDER, with a sub-folder for each class";
+        return Err(Error::Usage(message.into()));
+    };
+    // A folder that is not there is no empty one.
+    Places::new(given)?;
+    folder::load(root, request, 128, str::to_owned)
+}
+
 /// The error for a name that is not in [`NAMES`], with the likeliest one that was meant.
-fn unknown(name: &str) -> Error {
-    let lower: Vec<char> = name.to_lowercase().chars().take(64).collect();
-    let close = NAMES
-        .iter()
-        .map(|known| (edits(&lower, known), known))
-        .filter(|(edits, known)| *edits <= known.len() / 2)
-        .min();
-    let hint = close.map_or(String::new(), |(_, known)| format!("; did you mean {known}?"));
+pub(crate) fn unknown(name: &str) -> Error {
+    let close = nearest(name, NAMES.iter().copied());
+    let hint = close.map_or(String::new(), |known| format!("; did you mean {known}?"));
     Error::Usage(format!("no data set is called '{name}'{hint} (there are {})", NAMES.join(", ")))
+}
+
+/// The name that is most like `typed`, if any is like it.
+fn nearest<'a>(typed: &str, names: impl Iterator<Item = &'a str>) -> Option<&'a str> {
+    let lower: Vec<char> = typed.to_lowercase().chars().take(64).collect();
+    names
+        .map(|known| (edits(&lower, &known.to_lowercase()), known))
+        .filter(|(edits, known)| *edits <= known.len() / 2)
+        .min()
+        .map(|(_, known)| known)
 }
 
 /// Levenshtein's distance: how many letters to insert, delete or replace.

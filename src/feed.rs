@@ -1,6 +1,6 @@
 //! Brings batches of images to the device, and results back.
 
-use crate::data::{Images, Normalization};
+use crate::data::{Images, Normalization, Reader};
 use crate::metrics::{Scores, Tally};
 use crate::ops::{IMAGE_CHANNELS, Normalize};
 use crate::program::{Built, Feed, Routine};
@@ -47,6 +47,7 @@ impl Sample {
 /// Images of one routine: kept on the device if they fit, else brought batch by batch.
 pub struct Feeder<'a> {
     images: &'a Images,
+    reader: Reader<'a>,
     routine: Routine,
     resident: bool,
 }
@@ -81,14 +82,17 @@ pub fn normalize(n: &Normalization, channels: usize) -> Result<Normalize> {
 
 impl<'a> Feeder<'a> {
     /// Copies the images to the device if the program keeps them there.
-    pub fn new(session: &Session, routine: &Routine, images: &'a Images) -> Self {
+    ///
+    /// # Errors
+    /// Those of reading photos.
+    pub fn new(session: &Session, routine: &Routine, images: &'a Images) -> Result<Self> {
         let room = session.program().tensor(routine.all_labels).shape.elements();
         let resident = room >= images.len();
         if resident {
-            session.write_bytes(routine.pixels, &images.pixels);
+            session.write_bytes(routine.pixels, &images.all()?);
             session.write_bytes(routine.all_labels, bytemuck::cast_slice(&images.labels));
         }
-        Self { images, routine: routine.clone(), resident }
+        Ok(Self { images, reader: Reader::new(images), routine: routine.clone(), resident })
     }
 
     /// Whether the images stay on the device.
@@ -96,9 +100,25 @@ impl<'a> Feeder<'a> {
         self.resident
     }
 
+    /// Says which images will be brought next, and in which order, so that photos are decoded
+    /// ahead.
+    pub fn expect(&self, order: Vec<u32>) {
+        if !self.resident {
+            self.reader.expect(order);
+        }
+    }
+
+    /// How long bringing images waited for them so far.
+    pub fn waited(&self) -> std::time::Duration {
+        self.reader.waited()
+    }
+
     /// Brings what the next run of the routine needs. A short batch is filled up with its first
     /// image, which then counts for nothing.
-    pub fn bring(&self, session: &Session, samples: &[Sample], step: StepValues) {
+    ///
+    /// # Errors
+    /// Those of reading photos.
+    pub fn bring(&self, session: &Session, samples: &[Sample], step: StepValues) -> Result<()> {
         let batch = self.routine.batch;
         let filled = (0..batch).map(|i| samples.get(i).unwrap_or(&samples[0]));
         let words: Vec<u32> = filled
@@ -108,14 +128,17 @@ impl<'a> Feeder<'a> {
             .collect();
         session.write_bytes(self.routine.samples, bytemuck::cast_slice(&words));
         if !self.resident {
-            let pixels: Vec<u8> =
-                filled.clone().flat_map(|s| self.images.image(s.index as usize)).copied().collect();
+            let bytes = self.images.bytes_per_image();
+            let mut pixels = Vec::with_capacity(batch * bytes);
+            samples.iter().try_for_each(|s| self.reader.read(s.index, &mut pixels))?;
+            (samples.len()..batch).for_each(|_| pixels.extend_from_within(..bytes));
             let labels: Vec<u32> = filled.map(|s| self.images.labels[s.index as usize]).collect();
             session.write_bytes(self.routine.pixels, &pixels);
             session.write_bytes(self.routine.all_labels, bytemuck::cast_slice(&labels));
         }
         let values = [step.lr, step.correction1, step.correction2, samples.len() as f32];
         session.write_bytes(self.routine.step, bytemuck::cast_slice(&values));
+        Ok(())
     }
 }
 
@@ -188,7 +211,7 @@ impl Runner {
 /// finite is for the caller to look at.
 ///
 /// # Errors
-/// [`Error::Gpu`].
+/// [`Error::Gpu`], and those of reading photos.
 pub fn evaluate(
     session: &mut Session,
     built: &Built,
@@ -202,8 +225,9 @@ pub fn evaluate(
         tally.add(step, images);
         Ok(())
     };
+    feeder.expect((0..feeder.images.len() as u32).collect());
     for samples in all.chunks(routine.batch) {
-        feeder.bring(session, samples, StepValues::default());
+        feeder.bring(session, samples, StepValues::default())?;
         runner.run(session, samples.len(), &mut add)?;
     }
     runner.finish(session, &mut add)?;

@@ -84,7 +84,7 @@ impl<'a> Inference<'a> {
         let routine = built.eval.clone().ok_or_else(missing)?;
         let mut session = Session::new(gpu, built.program.clone(), Options::default())?;
         checkpoint::write_device(&mut session, &built, false, &arrays, model)?;
-        let feeder = Feeder::new(&session, &routine, images);
+        let feeder = Feeder::new(&session, &routine, images)?;
         Ok(Self { session, built, routine, feeder, images, classes })
     }
 
@@ -112,7 +112,7 @@ impl<'a> Inference<'a> {
         let mut predictions = Vec::new();
         let all: Vec<_> = (0..self.images.len() as u32).map(Sample::plain).collect();
         for samples in all.chunks(self.routine.batch) {
-            self.feeder.bring(&self.session, samples, StepValues::default());
+            self.feeder.bring(&self.session, samples, StepValues::default())?;
             let mut runner = Runner::new(&self.routine);
             runner.run(&mut self.session, samples.len(), |_, _| Ok(()))?;
             runner.finish(&mut self.session, |_, _| Ok(()))?;

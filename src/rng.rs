@@ -38,6 +38,8 @@ pub enum Stream {
     Augment = 3,
     /// The drawn data sets; the epoch is the split, the index the image.
     Shapes = 4,
+    /// Which images are set apart to test with, or to be measured.
+    Split = 16,
 }
 
 /// A sequence of random numbers that belongs to one (seed, stream, epoch, index).

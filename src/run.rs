@@ -95,6 +95,8 @@ pub struct Timing {
     pub train_seconds: f64,
     /// Training images per second.
     pub images_per_second: f64,
+    /// Seconds of these in which training waited for images to be read.
+    pub data_wait_seconds: f64,
     /// Wall-clock seconds of evaluation.
     pub test_seconds: f64,
 }
@@ -189,8 +191,10 @@ pub fn configure(recipe: Recipe, options: &RunOptions, gpu: &Gpu) -> Result<Conf
     // The batch was chosen when the run began.
     let recipe = if auto { Recipe { batch: None, ..recipe } } else { recipe };
     let data = recipe.data.clone().or_else(|| config.data.clone());
-    match (Recipe { data: None, ..recipe }).conflicts(&config)[..] {
-        [] => Ok(Config { data, ..config }),
+    let (strict, photo_cache) =
+        (recipe.strict.or(config.strict), recipe.photo_cache.or(config.photo_cache));
+    match recipe.portable().conflicts(&config)[..] {
+        [] => Ok(Config { data, strict, photo_cache, ..config }),
         ref names => Err(Error::Usage(format!(
             "{shown} was begun with another --{}: leave the option out to resume it, or choose another --out",
             names.join(", --").replace('_', "-")
@@ -258,6 +262,7 @@ impl Run<'_> {
     fn go(&mut self, save_steps: usize, observer: &mut dyn Observer) -> Result<()> {
         while !self.trainer.finished() {
             let (start, first) = (Instant::now(), self.trainer.progress().step);
+            let waited = self.trainer.data_wait();
             let epoch = self.trainer.epoch() + 1;
             let train = loop {
                 match self.trainer.steps(save_steps, |report| observer.step(epoch, report))? {
@@ -272,6 +277,7 @@ impl Run<'_> {
             let timing = Timing {
                 epoch,
                 train_seconds,
+                data_wait_seconds: (self.trainer.data_wait() - waited).as_secs_f64(),
                 images_per_second: images as f64 / train_seconds.max(1e-9),
                 test_seconds: start.elapsed().as_secs_f64(),
             };
@@ -365,7 +371,7 @@ impl Run<'_> {
 
 /// The configuration without what is true on this machine only.
 fn portable(config: &Config) -> Recipe {
-    Recipe { data: None, ..config.recipe() }
+    config.recipe().portable()
 }
 
 /// Writes a line in one call, so that a kill cannot leave a part of it.

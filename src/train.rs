@@ -2,6 +2,7 @@
 
 use std::f64::consts::PI;
 use std::path::Path;
+use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
@@ -157,7 +158,7 @@ impl<'a> Trainer<'a> {
         options: Options,
     ) -> Result<Self> {
         check(&options, &dataset.train)?;
-        let normalization = Normalization::of(&dataset.train);
+        let normalization = dataset.normalization()?;
         let image = feed::image_shape(&dataset.train);
         let mut demand = options.demand(network, image, gpu.limits());
         (demand.train, demand.test) = (dataset.train.len(), Some(dataset.test.len()));
@@ -168,11 +169,13 @@ impl<'a> Trainer<'a> {
         let eval = built.eval.clone().ok_or_else(missing)?;
         let session = Session::new(gpu, built.program.clone(), session::Options::default())?;
         initialise(&session, &built, options.seed);
-        Ok(Self {
-            train_feeder: Feeder::new(&session, &routine, &dataset.train),
-            test_feeder: Feeder::new(&session, &eval, &dataset.test),
+        let train_feeder = Feeder::new(&session, &routine, &dataset.train)?;
+        let test_feeder = Feeder::new(&session, &eval, &dataset.test)?;
+        let mut trainer = Self {
+            train_feeder,
+            test_feeder,
             tally: Tally::new(built.blocks.len()),
-            order: shuffled(&options, &dataset.train, 0),
+            order: Vec::new(),
             session,
             built,
             routine,
@@ -182,7 +185,19 @@ impl<'a> Trainer<'a> {
             options,
             epoch: 0,
             step: 0,
-        })
+        };
+        trainer.start_epoch(0);
+        Ok(trainer)
+    }
+
+    /// The data set.
+    pub fn dataset(&self) -> &Dataset {
+        self.dataset
+    }
+
+    /// How long training has waited for images so far.
+    pub fn data_wait(&self) -> Duration {
+        self.train_feeder.waited()
     }
 
     /// The session that computes.
@@ -282,7 +297,7 @@ impl<'a> Trainer<'a> {
                 correction2: correction(ADAMW.beta2),
             };
             for (index, samples) in samples.chunks(routine.batch).enumerate() {
-                self.train_feeder.bring(session, samples, values);
+                self.train_feeder.bring(session, samples, values)?;
                 if let Some(keep) = routine.keep {
                     let keeping = if index == 0 { 0.0f32 } else { 1.0 };
                     session.write_bytes(keep, bytemuck::bytes_of(&keeping));
@@ -371,6 +386,7 @@ impl<'a> Trainer<'a> {
         checkpoint::write_device(&mut self.session, &self.built, true, arrays, path)?;
         self.start_epoch(epoch);
         self.step = step;
+        self.expect();
         self.tally = tally;
         Ok(())
     }
@@ -380,6 +396,15 @@ impl<'a> Trainer<'a> {
         self.step = 0;
         self.tally = Tally::new(self.built.blocks.len());
         self.order = shuffled(&self.options, &self.dataset.train, epoch);
+        self.expect();
+    }
+
+    /// Has the images of the steps to come in this epoch read ahead.
+    fn expect(&self) {
+        let batch = self.options.batch;
+        let rest = self.step * batch..self.steps_per_epoch() * batch;
+        let order = if self.finished() { &[] } else { &self.order[rest] };
+        self.train_feeder.expect(order.to_vec());
     }
 }
 

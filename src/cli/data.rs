@@ -42,7 +42,7 @@ impl Data {
     pub fn run(self) -> Result<()> {
         let Command::Export(export) = self.command;
         let request =
-            Request { name: export.dataset, folder: export.data, train_limit: Some(1), seed: 0 };
+            Request { name: export.dataset, folder: export.data, test_only: true, ..Request::default() };
         let dataset = data::load(&request)?;
         std::fs::create_dir_all(&export.out).map_err(Error::io("create", &export.out))?;
         let images = &dataset.test;
@@ -54,9 +54,10 @@ impl Data {
                 .map(|c| if c.is_alphanumeric() { c } else { '-' })
                 .collect();
             let path = export.out.join(format!("{index:05}-{class}.png"));
+            let pixels = images.image(index)?;
             picture::write(
                 &path,
-                images.image(index),
+                &pixels,
                 images.height,
                 images.width,
                 images.channels,

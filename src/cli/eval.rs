@@ -49,10 +49,10 @@ impl Eval {
             return Err(Error::Usage("--batch must be at least 1".into()));
         }
         let mut request = config.request();
-        // The training images are not looked at.
-        request.train_limit = Some(1);
+        request.test_only = true;
         request.folder = self.data.or(request.folder);
         let dataset = data::load(&request)?;
+        super::warn_skipped(&dataset);
         if dataset.classes != info.classes {
             return Err(Error::corrupt(
                 &model,

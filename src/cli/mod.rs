@@ -12,6 +12,7 @@ use std::io::Write;
 
 use clap::{Args, Parser, Subcommand};
 use serde::Serialize;
+use sff::data::Dataset;
 use sff::gpu::Gpu;
 use sff::{Error, Result};
 
@@ -39,7 +40,7 @@ enum Command {
     Predict(predict::Predict),
     /// Show what memory training takes, and where it goes; needs no GPU
     Plan(plan::Plan),
-    /// Look at data sets
+    /// List, fetch, check and look at data sets
     Data(data::Data),
 }
 
@@ -96,6 +97,28 @@ fn print(text: &str) -> Result<()> {
             Err(Error::io("write", std::path::Path::new("standard output"))(e))
         }
         _ => Ok(()),
+    }
+}
+
+/// What to say of the photos that were left out.
+fn skipped_lines(dataset: &Dataset) -> Vec<String> {
+    /// Files to name; more than these are only counted.
+    const NAMED: usize = 10;
+    let all = &dataset.skipped;
+    let mut lines: Vec<String> =
+        all.iter().take(NAMED).map(|problem| format!("warning: left out {problem}")).collect();
+    if !all.is_empty() {
+        let total = all.len() + dataset.train.len() + dataset.test.len();
+        lines.push(format!("warning: {} of {total} pictures left out", all.len()));
+    }
+    lines
+}
+
+/// Says on standard error which photos were left out.
+fn warn_skipped(dataset: &Dataset) {
+    for line in skipped_lines(dataset) {
+        // The command is of use even if nobody reads this.
+        let _ = writeln!(std::io::stderr(), "{line}");
     }
 }
 

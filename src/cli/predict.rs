@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use clap::Args;
 use serde::Serialize;
-use sff::data::{Images, picture};
+use sff::data::{Images, catalog, picture};
 use sff::infer::{Inference, Prediction};
 use sff::metrics::Vote;
 use sff::{Result, run};
@@ -45,11 +45,17 @@ impl Predict {
         let (_, info) = run::read_model(&model)?;
         let [height, width, channels] = info.image;
         let mut pixels = Vec::new();
+        let photos = catalog::entry(info.config.dataset.as_deref().unwrap_or_default())
+            .is_some_and(|entry| entry.photos());
         for path in &self.pictures {
-            pixels.extend(picture::read(path, height, width, channels)?);
+            // A network that learned from photos sees them as it did then.
+            pixels.extend(match photos {
+                true => picture::photo(path, picture::Fit::evaluating(height as u32))?,
+                false => picture::read(path, height, width, channels)?,
+            });
         }
         let labels = vec![0; self.pictures.len()];
-        let images = Images { height, width, channels, pixels, labels };
+        let images = Images::in_memory([height, width, channels], pixels, labels);
         let gpu = self.device.open()?;
         let mut inference = Inference::new(&gpu, &model, &images, BATCH)?;
         let predictions = inference.predict(&info, self.vote)?;

@@ -85,6 +85,7 @@ impl Observer for Progress {
             built.parameters.values().map(|p| built.program.tensor(p.value).shape.elements()).sum();
         let mib = |bytes: u64| bytes as f64 / (1 << 20) as f64;
         self.say(&self.intro);
+        super::skipped_lines(trainer.dataset()).iter().for_each(|line| self.say(line));
         self.say(&format!(
             "{parameters} parameters in {} blocks; {} steps per epoch of {} images; memory planned {:.1} MiB, allocated {:.1} MiB",
             self.blocks.len(),
@@ -145,7 +146,7 @@ impl Observer for Progress {
         let test = &record.test;
         let blocks: Vec<_> = test.blocks.iter().map(|b| percent(*b)).collect();
         self.say(&format!(
-            "epoch {}/{}  loss {:.4}  test: all {}  late {}  last {}  blocks {}  ({:.0} images/s, {:.0} s + {:.0} s)",
+            "epoch {}/{}  loss {:.4}  test: all {}  late {}  last {}  blocks {}  ({:.0} images/s, {:.0} s + {:.0} s, data wait {:.1} s)",
             record.epoch,
             self.epochs,
             record.train.loss,
@@ -156,6 +157,7 @@ impl Observer for Progress {
             timing.images_per_second,
             timing.train_seconds,
             timing.test_seconds,
+            timing.data_wait_seconds,
         ));
     }
 }

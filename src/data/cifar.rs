@@ -1,7 +1,8 @@
-//! CIFAR-10 in its official binary version.
+//! CIFAR-10 and CIFAR-100 in their official binary versions.
 //!
 //! The format is described at <https://www.cs.toronto.edu/~kriz/cifar.html>: files of records,
-//! each one byte of label and 3,072 of pixels: 32 x 32 of red, then green, then blue, row by row.
+//! each one byte of label (CIFAR-100: two, coarse and fine) and 3,072 of pixels: 32 x 32 of red,
+//! then green, then blue, row by row.
 
 use std::fs::{self, File};
 use std::io::Read;
@@ -13,108 +14,153 @@ use crate::{Error, Result};
 
 const SIDE: usize = 32;
 const PLANE: usize = SIDE * SIDE;
-const RECORD: usize = 1 + 3 * PLANE;
-const CLASSES: usize = 10;
 
-/// The names of the classes where `batches.meta.txt` does not say otherwise.
-const NAMES: [&str; CLASSES] =
+/// A data set in this format.
+#[derive(Clone, Copy, Debug)]
+pub struct Set {
+    /// Number of classes.
+    classes: usize,
+    /// Bytes of labels before the pixels, and which of them counts.
+    labels: (usize, usize),
+    /// The folder that the data set is in, and the one that its archive unpacks to.
+    folders: (&'static str, &'static str),
+    /// Files of images to train on, the last one to test with.
+    files: &'static [&'static str],
+    /// The file with the names of the classes, one a line.
+    names: &'static str,
+    advice: &'static str,
+}
+
+/// CIFAR-10.
+pub const CIFAR10: Set = Set {
+    classes: 10,
+    labels: (1, 0),
+    folders: ("cifar10", "cifar-10-batches-bin"),
+    files: &[
+        "data_batch_1.bin",
+        "data_batch_2.bin",
+        "data_batch_3.bin",
+        "data_batch_4.bin",
+        "data_batch_5.bin",
+        "test_batch.bin",
+    ],
+    names: "batches.meta.txt",
+    advice: "`sff data fetch cifar10` gets it, or unpack cifar-10-binary.tar.gz from \
+             https://www.cs.toronto.edu/~kriz/cifar.html under datasets/; \
+             or take `--dataset shapes`, which needs no files",
+};
+
+/// CIFAR-100 with its 100 classes.
+pub const CIFAR100: Set = Set {
+    classes: 100,
+    labels: (2, 1),
+    folders: ("cifar100", "cifar-100-binary"),
+    files: &["train.bin", "test.bin"],
+    names: "fine_label_names.txt",
+    advice: "`sff data fetch cifar100` gets it, or unpack cifar-100-binary.tar.gz from \
+             https://www.cs.toronto.edu/~kriz/cifar.html under datasets/",
+};
+
+/// CIFAR-100 with its 20 groups of classes.
+pub const COARSE: Set =
+    Set { classes: 20, labels: (2, 0), names: "coarse_label_names.txt", ..CIFAR100 };
+
+/// The names of CIFAR-10's classes where `batches.meta.txt` is not there.
+const NAMES: [&str; 10] =
     ["airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck"];
-
-const FILES: [&str; 6] = [
-    "data_batch_1.bin",
-    "data_batch_2.bin",
-    "data_batch_3.bin",
-    "data_batch_4.bin",
-    "data_batch_5.bin",
-    "test_batch.bin",
-];
-
-const ADVICE: &str = "unpack cifar-10-binary.tar.gz from \
-                      https://www.cs.toronto.edu/~kriz/cifar.html under datasets/; \
-                      or take `--dataset shapes`, which needs no files";
 
 /// Parses a file of records into images of 32 x 32 x 3, HWC.
 ///
 /// # Errors
 ///
 /// A sentence naming the byte where the content is wrong and what was expected.
-pub fn parse(bytes: &[u8]) -> Result<Images, String> {
-    let (records, rest) = bytes.as_chunks::<RECORD>();
-    if !rest.is_empty() || records.is_empty() {
-        let at = records.len() * RECORD;
-        let expected = format!("expected a whole number of records of {RECORD} bytes");
-        return Err(format!(
-            "at byte {at}: the last {} bytes are no record, {expected}",
-            rest.len()
-        ));
+pub fn parse(bytes: &[u8], set: &Set) -> Result<Images, String> {
+    let (before, which) = set.labels;
+    let record = before + 3 * PLANE;
+    let rest = bytes.len() % record;
+    if rest != 0 || bytes.is_empty() {
+        let at = bytes.len() - rest;
+        let expected = format!("expected a whole number of records of {record} bytes");
+        return Err(format!("at byte {at}: the last {rest} bytes are no record, {expected}"));
     }
-    let mut pixels = Vec::with_capacity(records.len() * 3 * PLANE);
-    let mut labels = Vec::with_capacity(records.len());
-    for (i, [label, planes @ ..]) in records.iter().enumerate() {
-        if usize::from(*label) >= CLASSES {
-            return Err(format!("at byte {}: label {label}, expected 0 to 9", i * RECORD));
+    let count = bytes.len() / record;
+    let mut pixels = Vec::with_capacity(count * 3 * PLANE);
+    let mut labels = Vec::with_capacity(count);
+    for (i, record_bytes) in bytes.chunks_exact(record).enumerate() {
+        let (label, planes) = (record_bytes[which], &record_bytes[before..]);
+        if usize::from(label) >= set.classes {
+            let (at, last) = (i * record + which, set.classes - 1);
+            return Err(format!("at byte {at}: label {label}, expected 0 to {last}"));
         }
-        labels.push(u32::from(*label));
+        labels.push(u32::from(label));
         let (red, rest) = planes.split_at(PLANE);
         let (green, blue) = rest.split_at(PLANE);
         for ((&r, &g), &b) in red.iter().zip(green).zip(blue) {
             pixels.extend([r, g, b]);
         }
     }
-    Ok(Images { height: SIDE, width: SIDE, channels: 3, pixels, labels })
+    Ok(Images::in_memory([SIDE, SIDE, 3], pixels, labels))
 }
 
-/// Parses `batches.meta.txt`: one class a line, and nothing else but empty lines.
+/// Parses a file of names: one class a line, and nothing else but empty lines.
 ///
 /// # Errors
 ///
 /// A sentence saying how many names there are.
-pub fn parse_names(text: &str) -> Result<Vec<String>, String> {
+pub fn parse_names(text: &str, classes: usize) -> Result<Vec<String>, String> {
     let lines = text.lines().map(str::trim).filter(|line| !line.is_empty());
     let names: Vec<String> = lines.map(String::from).collect();
-    if names.len() == CLASSES {
+    if names.len() == classes {
         return Ok(names);
     }
-    Err(format!("{} class names, expected {CLASSES}, one a line", names.len()))
+    Err(format!("{} class names, expected {classes}, one a line", names.len()))
 }
 
 /// Loads the data set `name` from the first of `places` that has it.
-pub(super) fn load(name: &str, places: &Places) -> Result<Dataset> {
-    let paths = places.find(name, Some("cifar-10-batches-bin"), FILES, false, ADVICE)?;
-    let [first, others @ .., test] = &paths;
-    let mut train = read(first)?;
-    for path in others {
-        let Images { pixels, labels, .. } = read(path)?;
-        train.pixels.extend(pixels);
-        train.labels.extend(labels);
+pub(super) fn load(name: &str, set: &Set, places: &Places) -> Result<Dataset> {
+    let (folder, unpacked) = set.folders;
+    let paths = places.find(folder, Some(unpacked), set.files, false, set.advice)?;
+    let Some((test, train_paths)) = paths.split_last() else {
+        return Err(Error::MissingData(set.advice.into()));
+    };
+    let (mut pixels, mut labels) = (Vec::new(), Vec::new());
+    for path in train_paths {
+        let images = read(path, set)?;
+        pixels.extend_from_slice(&images.all()?);
+        labels.extend(images.labels);
     }
-    let classes = class_names(&first.with_file_name("batches.meta.txt"))?;
-    Ok(Dataset { name: name.into(), classes, train, test: read(test)? })
+    let train = Images::in_memory([SIDE, SIDE, 3], pixels, labels);
+    let classes = class_names(&test.with_file_name(set.names), set)?;
+    Ok(Dataset { name: name.into(), classes, train, test: read(test, set)?, skipped: Vec::new() })
 }
 
-fn read(path: &Path) -> Result<Images> {
+fn read(path: &Path, set: &Set) -> Result<Images> {
     let bytes = fs::read(path).map_err(Error::io("read", path))?;
-    parse(&bytes).map_err(|problem| Error::corrupt(path, problem))
+    parse(&bytes, set).map_err(|problem| Error::corrupt(path, problem))
 }
 
-/// The class names in the file at `path`, or the usual ones if it is not there.
-fn class_names(path: &Path) -> Result<Vec<String>> {
-    if !path.exists() {
+/// The class names in the file at `path`, or the usual ones of CIFAR-10 if it is not there.
+fn class_names(path: &Path, set: &Set) -> Result<Vec<String>> {
+    if set.classes == NAMES.len() && !path.exists() {
         return Ok(NAMES.map(String::from).into());
     }
-    // The official file has 61 bytes; whatever is much larger is something else.
+    // The official files have at most 1,143 bytes; whatever is much larger is something else.
     let mut bytes = Vec::new();
     let file = File::open(path).map_err(Error::io("read", path))?;
-    file.take(4096).read_to_end(&mut bytes).map_err(Error::io("read", path))?;
+    file.take(1 << 14).read_to_end(&mut bytes).map_err(Error::io("read", path))?;
     let text = String::from_utf8(bytes)
         .map_err(|e| format!("at byte {}: not UTF-8", e.utf8_error().valid_up_to()));
-    text.and_then(|text| parse_names(&text)).map_err(|problem| Error::corrupt(path, problem))
+    text.and_then(|text| parse_names(&text, set.classes))
+        .map_err(|problem| Error::corrupt(path, problem))
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
     use proptest::prelude::*;
+
+    const RECORD: usize = 1 + 3 * PLANE;
+    const FILES: &[&str] = CIFAR10.files;
 
     /// A record whose pixel at (0, 1) is red `r`, green `g`, blue `b`, and all others 0.
     fn record(label: u8, [r, g, b]: [u8; 3]) -> Vec<u8> {
@@ -131,7 +177,7 @@ mod tests {
         let temp = tempfile::tempdir().unwrap();
         let inner = temp.path().join("cifar-10-batches-bin");
         fs::create_dir(&inner).unwrap();
-        for (file, label) in FILES.into_iter().zip(0..) {
+        for (file, label) in FILES.iter().zip(0..) {
             fs::write(inner.join(file), record(label, [label, 20, 30])).unwrap();
         }
         temp
@@ -139,16 +185,16 @@ mod tests {
 
     fn load_from(folder: &Path) -> Result<Dataset> {
         let nowhere = Path::new("/nowhere");
-        load("cifar10", &Places::within(Some(folder), nowhere, nowhere)?)
+        load("cifar10", &CIFAR10, &Places::within(Some(folder), nowhere, nowhere)?)
     }
 
     #[test]
     fn planes_become_pixels() {
-        let images = parse(&[record(3, [1, 2, 3]), record(9, [4, 5, 6])].concat()).unwrap();
+        let images = parse(&[record(3, [1, 2, 3]), record(9, [4, 5, 6])].concat(), &CIFAR10).unwrap();
         assert_eq!(images.labels, [3, 9]);
-        assert_eq!(images.image(0)[..6], [0, 0, 0, 1, 2, 3]);
-        assert_eq!(images.image(1)[..6], [0, 0, 0, 4, 5, 6]);
-        assert_eq!(images.image(1)[6..], [0; 3 * PLANE - 6]);
+        assert_eq!(images.image(0).unwrap()[..6], [0, 0, 0, 1, 2, 3]);
+        assert_eq!(images.image(1).unwrap()[..6], [0, 0, 0, 4, 5, 6]);
+        assert_eq!(images.image(1).unwrap()[6..], [0; 3 * PLANE - 6]);
     }
 
     #[test]
@@ -160,7 +206,7 @@ mod tests {
             ([&good[..], &[0]].concat(), "at byte 3073: the last 1 bytes"),
             ([good.clone(), record(10, [0; 3])].concat(), "at byte 3073: label 10"),
         ] {
-            let problem = parse(&bytes).unwrap_err();
+            let problem = parse(&bytes, &CIFAR10).unwrap_err();
             assert!(problem.contains(expected), "{problem}\nexpected: {expected}");
         }
     }
@@ -169,8 +215,8 @@ mod tests {
     fn five_batches_and_a_test() {
         let temp = folder();
         let data = load_from(temp.path()).unwrap();
-        assert_eq!((data.train.labels, data.test.labels), (vec![0, 1, 2, 3, 4], vec![5]));
-        assert_eq!(data.train.pixels[4 * 3 * PLANE..][..6], [0, 0, 0, 4, 20, 30]);
+        assert_eq!((data.train.labels.clone(), data.test.labels), (vec![0, 1, 2, 3, 4], vec![5]));
+        assert_eq!(data.train.image(4).unwrap()[..6], [0, 0, 0, 4, 20, 30]);
         assert_eq!(data.classes, NAMES);
         // A spoilt batch is named.
         let third = temp.path().join("cifar-10-batches-bin/data_batch_3.bin");
@@ -195,21 +241,61 @@ mod tests {
         }
     }
 
+    #[test]
+    fn two_labels_a_record() {
+        let temp = tempfile::tempdir().unwrap();
+        let inner = temp.path().join("cifar-100-binary");
+        fs::create_dir(&inner).unwrap();
+        let two = |coarse: u8, fine: u8| [&[coarse], &record(fine, [1, 2, 3])[..]].concat();
+        let put = |file: &str, content: &[u8]| fs::write(inner.join(file), content).unwrap();
+        put("train.bin", &[two(19, 99), two(0, 7)].concat());
+        put("test.bin", &two(3, 50));
+        let names = |count: usize| (0..count).map(|i| format!("class {i}\n")).collect::<String>();
+        put("fine_label_names.txt", names(100).as_bytes());
+        put("coarse_label_names.txt", names(20).as_bytes());
+        let load = |set| {
+            let nowhere = Path::new("/nowhere");
+            load("it", set, &Places::within(Some(temp.path()), nowhere, nowhere)?)
+        };
+        let fine = load(&CIFAR100).unwrap();
+        assert_eq!((&fine.train.labels[..], &fine.test.labels[..]), (&[99, 7][..], &[50][..]));
+        assert_eq!((fine.classes.len(), &fine.classes[99][..]), (100, "class 99"));
+        assert_eq!(fine.train.image(1).unwrap()[..6], [0, 0, 0, 1, 2, 3]);
+        let coarse = load(&COARSE).unwrap();
+        assert_eq!((&coarse.train.labels[..], &coarse.test.labels[..]), (&[19, 0][..], &[3][..]));
+        assert_eq!((coarse.classes.len(), coarse.train.pixels), (20, fine.train.pixels));
+
+        let message = |set| load(set).unwrap_err().to_string();
+        put("test.bin", &two(20, 99));
+        assert!(message(&COARSE).contains("test.bin: at byte 0: label 20, expected 0 to 19"));
+        put("train.bin", &[two(1, 2), two(1, 100)].concat());
+        assert!(message(&CIFAR100).contains("train.bin: at byte 3075: label 100, expected 0 to 99"));
+        put("train.bin", &two(1, 2)[..3073]);
+        assert!(message(&CIFAR100).contains("the last 3073 bytes are no record"));
+        put("train.bin", &two(1, 2));
+        put("test.bin", &two(1, 2));
+        put("fine_label_names.txt", names(99).as_bytes());
+        assert!(message(&CIFAR100).contains("99 class names, expected 100"));
+        fs::remove_file(inner.join("fine_label_names.txt")).unwrap();
+        assert!(message(&CIFAR100).contains("cannot read"));
+    }
+
     proptest! {
         #[test]
         fn random_bytes_never_panic(bytes in prop::collection::vec(any::<u8>(), 0..3 * RECORD)) {
-            let _ = parse(&bytes);
-            let _ = parse_names(&String::from_utf8_lossy(&bytes));
+            let _ = parse(&bytes, &CIFAR10);
+            let _ = parse(&bytes, &CIFAR100);
+            let _ = parse_names(&String::from_utf8_lossy(&bytes), 10);
         }
 
         #[test]
         fn every_pixel_finds_its_place(
             label in 0u8..10, pixels in prop::collection::vec(any::<u8>(), 3 * PLANE),
         ) {
-            let images = parse(&[&[label][..], &pixels].concat()).unwrap();
+            let images = parse(&[&[label][..], &pixels].concat(), &CIFAR10).unwrap();
             prop_assert_eq!(&images.labels, &[u32::from(label)]);
             for (i, &value) in pixels.iter().enumerate() {
-                prop_assert_eq!(images.pixels[i % PLANE * 3 + i / PLANE], value);
+                prop_assert_eq!(images.image(0).unwrap()[i % PLANE * 3 + i / PLANE], value);
             }
         }
     }

@@ -5,12 +5,13 @@
 //! big-endian u32, then the elements, last dimension fastest.
 
 use std::fs::File;
-use std::io::{self, BufReader, Read};
+use std::io::{BufReader, Read};
 use std::path::Path;
 
 use flate2::read::MultiGzDecoder;
 
 use super::place::Places;
+use super::stream::{Fault, fill};
 use super::{Dataset, Images};
 use crate::{Error, Result};
 
@@ -21,24 +22,6 @@ pub struct Array {
     pub dims: Vec<usize>,
     /// As many bytes as the product of `dims`.
     pub data: Vec<u8>,
-}
-
-/// Why an idx stream could not be parsed.
-#[derive(Debug)]
-pub enum Fault {
-    /// The content is not as it should be: at which byte, what is there, what was expected.
-    Content(String),
-    /// Reading failed after so many bytes.
-    Read(usize, io::Error),
-}
-
-/// Reads to the end of `stream` or to `limit`, and says at which byte it failed if it did.
-fn fill(stream: &mut impl Read, start: usize, limit: u64) -> Result<Vec<u8>, Fault> {
-    let mut bytes = Vec::new();
-    match stream.take(limit).read_to_end(&mut bytes) {
-        Ok(_) => Ok(bytes),
-        Err(error) => Err(Fault::Read(start + bytes.len(), error)),
-    }
 }
 
 /// Parses an idx stream of unsigned bytes with `rank` dimensions, to its very end.
@@ -98,15 +81,7 @@ pub fn read(path: &Path, rank: u8) -> Result<Array> {
     } else {
         parse(file, rank, size)
     };
-    parsed.map_err(|fault| match fault {
-        Fault::Content(problem) if gz => Error::corrupt(path, format!("unpacked, {problem}")),
-        Fault::Content(problem) => Error::corrupt(path, problem),
-        // What the system did not report comes from the decoder.
-        Fault::Read(at, error) if gz && error.raw_os_error().is_none() => {
-            Error::corrupt(path, format!("corrupt gzip after {at} unpacked bytes: {error}"))
-        }
-        Fault::Read(_, error) => Error::io("read", path)(error),
-    })
+    parsed.map_err(|fault| fault.of(path, gz.then_some("gzip")))
 }
 
 /// A data set in idx files.
@@ -129,16 +104,15 @@ pub const FASHION: Set = Set {
         "Bag",
         "Ankle boot",
     ],
-    advice: "on Debian or Ubuntu `apt-get install dataset-fashion-mnist`, elsewhere put the four \
-             idx files of https://github.com/zalandoresearch/fashion-mnist in \
-             datasets/fashion-mnist; or take `--dataset shapes`, which needs no files",
+    advice: "`sff data fetch fashion-mnist` gets it, on Debian or Ubuntu also \
+             `apt-get install dataset-fashion-mnist`; \
+             or take `--dataset shapes`, which needs no files",
 };
 
 /// MNIST's handwritten digits, <http://yann.lecun.com/exdb/mnist/>.
 pub const DIGITS: Set = Set {
     classes: ["0", "1", "2", "3", "4", "5", "6", "7", "8", "9"],
-    advice: "put the four idx files of MNIST in datasets/mnist; \
-             or take `--dataset shapes`, which needs no files",
+    advice: "`sff data fetch mnist` gets it; or take `--dataset shapes`, which needs no files",
 };
 
 /// The names of the four files: images and labels to train on, images and labels to test with.
@@ -151,16 +125,16 @@ const FILES: [&str; 4] = [
 
 /// Loads the data set `name` from the first of `places` that has it.
 pub(super) fn load(name: &str, set: &Set, places: &Places) -> Result<Dataset> {
-    let [images, labels, test_images, test_labels] =
-        places.find(name, None, FILES, true, set.advice)?;
-    let train = pair(&images, &labels, set.classes.len())?;
-    let test = pair(&test_images, &test_labels, set.classes.len())?;
+    let paths = places.find(name, None, &FILES, true, set.advice)?;
+    let train = pair(&paths[0], &paths[1], set.classes.len())?;
+    let test = pair(&paths[2], &paths[3], set.classes.len())?;
     if (train.height, train.width) != (test.height, test.width) {
         let sizes = [&test, &train].map(|images| format!("{} x {}", images.height, images.width));
         let problem = format!("at byte 8: images are {}, those to train on {}", sizes[0], sizes[1]);
-        return Err(Error::corrupt(&test_images, problem));
+        return Err(Error::corrupt(&paths[2], problem));
     }
-    Ok(Dataset { name: name.into(), classes: set.classes.map(String::from).into(), train, test })
+    let classes = set.classes.map(String::from).into();
+    Ok(Dataset { name: name.into(), classes, train, test, skipped: Vec::new() })
 }
 
 /// Reads the images in one file with their labels in another.
@@ -180,7 +154,7 @@ fn pair(images_path: &Path, labels_path: &Path, classes: usize) -> Result<Images
         return Err(Error::corrupt(labels_path, format!("at byte {}: {problem}", 8 + at)));
     }
     let labels = labels.into_iter().map(u32::from).collect();
-    Ok(Images { height, width, channels: 1, pixels: images.data, labels })
+    Ok(Images::in_memory([height, width, 1], images.data, labels))
 }
 
 #[cfg(test)]

@@ -53,8 +53,8 @@ fn reads_plain_and_gzipped() {
         let Dataset { classes, train, test, .. } = data.unwrap();
         assert_eq!((train.height, train.width, train.channels), (2, 2, 1));
         assert_eq!((train.labels.as_slice(), test.labels.as_slice()), (&[9, 0, 4][..], &[7][..]));
-        assert_eq!(train.image(1), [4, 5, 6, 7]);
-        assert_eq!(test.pixels, [250, 251, 252, 253]);
+        assert_eq!(*train.image(1).unwrap(), [4, 5, 6, 7]);
+        assert_eq!(*test.all().unwrap(), [250, 251, 252, 253]);
         assert_eq!((classes.len(), classes[9].as_str()), (10, "Ankle boot"));
     }
 }

@@ -42,6 +42,58 @@ pub fn read(path: &Path, height: usize, width: usize, channels: usize) -> Result
     Ok(fits.resize_exact(columns, rows, FilterType::Triangle).into_bytes())
 }
 
+/// How a photo becomes a square image: its short side is scaled to `short` pixels, and the middle
+/// `side` x `side` of them are kept.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Fit {
+    /// Side of the image, in pixels; at most `short`.
+    pub side: u32,
+    /// Short side of the whole photo, in pixels.
+    pub short: u32,
+}
+
+impl Fit {
+    /// For a network that takes `side` x `side`: an eighth of the photo's short side is cut off,
+    /// as in the usual 224 out of 256.
+    pub fn evaluating(side: u32) -> Self {
+        Self { side, short: short_side(side) }
+    }
+
+    /// For images to train on, of [`Fit::training_side`].
+    pub fn training(side: u32) -> Self {
+        Self { side: Self::training_side(side), short: short_side(side) }
+    }
+
+    /// Side of the images that are kept to train a network on that takes `side` x `side`.
+    pub fn training_side(side: u32) -> u32 {
+        side
+    }
+}
+
+/// 256 for 224, and so on.
+fn short_side(side: u32) -> u32 {
+    (side * 8 + 3) / 7
+}
+
+/// Reads a file as [`read`] does, and makes it an RGB image of `fit.side` x `fit.side`: `side *
+/// side * 3` bytes, HWC.
+///
+/// # Errors
+///
+/// As [`read`].
+pub fn photo(path: &Path, fit: Fit) -> Result<Vec<u8>> {
+    let (side, _) = target(fit.side as usize, fit.side as usize, 3)?;
+    let picture = flat(decode(path)?);
+    let (width, height) = (picture.width(), picture.height());
+    // Cropping first gives nearly the same pixels, and there are fewer to resize.
+    let edge = u64::from(width.min(height)) * u64::from(side);
+    let edge = (edge + u64::from(fit.short) / 2) / u64::from(fit.short.max(side));
+    let edge = (edge.max(1) as u32).min(width.min(height));
+    let middle = picture.crop_imm((width - edge) / 2, (height - edge) / 2, edge, edge);
+    let middle = DynamicImage::ImageRgb8(middle.into_rgb8());
+    Ok(middle.resize_exact(side, side, FilterType::Triangle).into_bytes())
+}
+
 /// Writes `height * width * channels` bytes, HWC, as a PNG.
 ///
 /// The file appears whole or not at all: it is written under another name and then renamed.

@@ -54,45 +54,48 @@ impl Places {
 
     /// The path of each of `files`, all from one folder: the first that has any of them.
     ///
-    /// Each may also be there as `.gz` if `gz` says so; the plain file is preferred. `advice`
-    /// says how to get the files and ends the message of the [`Error::MissingData`].
-    pub fn find<const N: usize>(
+    /// Each may also be there as `.gz` if `gz` says so; the plain file is preferred. They may be
+    /// folders too. `advice` says how to get the files and ends the message of the
+    /// [`Error::MissingData`].
+    pub fn find(
         &self,
         name: &str,
         unpacked: Option<&str>,
-        files: [&str; N],
+        files: &[&str],
         gz: bool,
         advice: &str,
-    ) -> Result<[PathBuf; N]> {
+    ) -> Result<Vec<PathBuf>> {
         let folders = self.folders(name, unpacked);
         let suffix = if gz { "[.gz]" } else { "" };
         for folder in &folders {
-            let paths = files.map(|file| existing(folder, file, gz));
-            if paths.iter().all(Option::is_none) {
+            let missing = |file: &&&str| existing(folder, file, gz).is_none();
+            let paths: Vec<PathBuf> =
+                files.iter().filter_map(|file| existing(folder, file, gz)).collect();
+            if paths.is_empty() {
                 continue;
             }
-            if let Some((file, _)) = files.iter().zip(&paths).find(|(_, path)| path.is_none()) {
+            if let Some(file) = files.iter().find(missing) {
                 return Err(Error::MissingData(format!(
                     "{name}: {} has no {file}{suffix} though it has others of the set; {advice}",
                     folder.display()
                 )));
             }
-            return Ok(paths.map(Option::unwrap_or_default));
+            return Ok(paths);
         }
         let searched: Vec<String> = folders.iter().map(|f| f.display().to_string()).collect();
         Err(Error::MissingData(format!(
             "{name}: no {} in {}; {advice}",
-            files.map(|file| format!("{file}{suffix}")).join(", "),
+            files.iter().map(|file| format!("{file}{suffix}")).collect::<Vec<_>>().join(", "),
             searched.join(", ")
         )))
     }
 }
 
-/// `file`, or `file.gz` if allowed, when it is a file in `folder`.
+/// `file`, or `file.gz` if allowed, when it is in `folder`.
 fn existing(folder: &Path, file: &str, gz: bool) -> Option<PathBuf> {
     let plain = folder.join(file);
     let packed = gz.then(|| folder.join(format!("{file}.gz")));
-    [Some(plain), packed].into_iter().flatten().find(|path| path.is_file())
+    [Some(plain), packed].into_iter().flatten().find(|path| path.exists())
 }
 
 #[cfg(test)]
@@ -113,7 +116,7 @@ mod tests {
         let [given, local, system] = ["given", "local", "system"].map(|d| temp.path().join(d));
         fs::create_dir(&given).unwrap();
         let places = Places::within(Some(&given), &local, &system).unwrap();
-        let find = || places.find("set", Some("un"), ["f"], true, "get it");
+        let find = || places.find("set", Some("un"), &["f"], true, "get it");
         let message = find().unwrap_err().to_string();
         assert!(message.contains("f[.gz]") && message.ends_with("; get it"), "{message}");
         assert!(message.contains("given/set/un") && message.contains("system/set"), "{message}");
@@ -135,7 +138,7 @@ mod tests {
             assert_eq!(find().unwrap(), [path]);
         }
         let without = Places::within(None, &local, &system).unwrap();
-        assert_eq!(without.find("set", None, ["f"], true, "").unwrap(), [local.join("f")]);
+        assert_eq!(without.find("set", None, &["f"], true, "").unwrap(), [local.join("f")]);
     }
 
     #[test]
@@ -144,7 +147,7 @@ mod tests {
         put(temp.path().join("set/a"));
         put(temp.path().join("set/b.gz"));
         let places = Places::within(None, temp.path(), Path::new("/nowhere")).unwrap();
-        let message = places.find("set", None, ["a", "b"], false, "").unwrap_err().to_string();
+        let message = places.find("set", None, &["a", "b"], false, "").unwrap_err().to_string();
         assert!(message.contains("set has no b though"), "{message}");
     }
 

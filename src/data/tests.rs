@@ -3,30 +3,30 @@
 use super::*;
 
 fn request(name: &str) -> Request {
-    Request { name: name.into(), folder: None, train_limit: Some(20), seed: 1 }
+    Request { name: name.into(), train_limit: Some(20), seed: 1, ..Request::default() }
 }
 
 fn images(channels: usize, pixels: Vec<u8>) -> Images {
     let count = pixels.len() / (2 * channels);
-    Images { height: 1, width: 2, channels, pixels, labels: vec![0; count] }
+    Images::in_memory([1, 2, channels], pixels, vec![0; count])
 }
 
 #[test]
 fn images_are_slices_of_the_pixels() {
     let images = images(3, (0..18).collect());
     assert_eq!((images.len(), images.bytes_per_image()), (3, 6));
-    assert_eq!(images.image(1), [6, 7, 8, 9, 10, 11]);
+    assert_eq!(*images.image(1).unwrap(), [6, 7, 8, 9, 10, 11]);
     let one = images.clone().truncated(1);
-    assert_eq!((one.len(), one.pixels.len()), (1, 6));
+    assert_eq!((one.len(), one.all().unwrap().len()), (1, 6));
     assert_eq!(images.clone().truncated(usize::MAX), images);
 }
 
 #[test]
 fn normalization_is_per_channel() {
-    let measured = Normalization::of(&images(2, vec![0, 7, 255, 7, 0, 7, 255, 7]));
+    let measured = Normalization::of(&images(2, vec![0, 7, 255, 7, 0, 7, 255, 7])).unwrap();
     assert_eq!(measured.mean, [0.5, 7.0 / 255.0]);
     assert_eq!(measured.std, [0.5, 1.0], "a constant channel must not be divided by 0");
-    let nothing = Normalization::of(&images(1, vec![]));
+    let nothing = Normalization::of(&images(1, vec![])).unwrap();
     assert_eq!(nothing, Normalization { mean: vec![0.0], std: vec![1.0] });
     let json = serde_json::to_string(&measured).unwrap();
     assert_eq!(serde_json::from_str::<Normalization>(&json).unwrap(), measured);
@@ -59,7 +59,7 @@ fn every_drawn_name_loads() {
         assert_eq!((data.name.as_str(), data.train.len(), data.test.len()), (name, 20, 1000));
         for images in [data.train, data.test] {
             assert_eq!((images.height, images.width, images.channels), (size, size, channels));
-            assert_eq!(images.pixels.len(), images.len() * images.bytes_per_image());
+            assert_eq!(images.all().unwrap().len(), images.len() * images.bytes_per_image());
         }
     }
 }
@@ -77,8 +77,8 @@ fn missing_files_say_how_to_get_them() {
     let places = Places::within(Some(empty.path()), empty.path(), &system).unwrap();
     for (error, hint) in [
         (idx::load("fashion-mnist", &idx::FASHION, &places), "dataset-fashion-mnist"),
-        (idx::load("mnist", &idx::DIGITS, &places), "datasets/mnist"),
-        (cifar::load("cifar10", &places), "cifar-10-binary.tar.gz"),
+        (idx::load("mnist", &idx::DIGITS, &places), "sff data fetch mnist"),
+        (cifar::load("cifar10", &cifar::CIFAR10, &places), "cifar-10-binary.tar.gz"),
     ] {
         let message = error.unwrap_err().to_string();
         assert!(message.contains(hint) && message.contains("--dataset shapes"), "{message}");
@@ -104,6 +104,6 @@ fn fashion_mnist_of_the_system() {
         assert_eq!(data.train.labels.iter().filter(|&&label| label == class).count(), 6000);
     }
     // The values that everyone uses for this data set.
-    let Normalization { mean, std } = Normalization::of(&data.train);
+    let Normalization { mean, std } = data.normalization().unwrap();
     assert!((mean[0] - 0.2860).abs() < 1e-4 && (std[0] - 0.3530).abs() < 1e-4, "{mean:?} {std:?}");
 }

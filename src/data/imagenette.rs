@@ -1,0 +1,37 @@
+//! Imagenette: photos of ten ImageNet classes that are easy to tell apart.
+//!
+//! Its archives hold `train/` and `val/` with a folder for each class, named by WordNet's number.
+
+use super::place::Places;
+use super::{Dataset, Request, folder};
+use crate::Result;
+
+/// WordNet's numbers, and what they stand for.
+const CLASSES: [(&str, &str); 10] = [
+    ("n01440764", "tench"),
+    ("n02102040", "English springer"),
+    ("n02979186", "cassette player"),
+    ("n03000684", "chain saw"),
+    ("n03028079", "church"),
+    ("n03394916", "French horn"),
+    ("n03417042", "garbage truck"),
+    ("n03425413", "gas pump"),
+    ("n03445777", "golf ball"),
+    ("n03888257", "parachute"),
+];
+
+/// Loads `imagenette-160` or `imagenette-320` from the first of `places` that has it.
+pub(super) fn load(request: &Request, places: &Places) -> Result<Dataset> {
+    let name = request.name.as_str();
+    let (unpacked, side) = match name {
+        "imagenette-160" => ("imagenette2-160", 128),
+        _ => ("imagenette2-320", 224),
+    };
+    let advice = format!("`sff data fetch {name}` gets it");
+    let found = places.find(name, Some(unpacked), &["train", "val"], false, &advice)?;
+    let root = found[0].parent().unwrap_or(&found[0]);
+    folder::load(root, request, side, |number| {
+        let class = CLASSES.iter().find(|(known, _)| *known == number);
+        class.map_or(number, |(_, name)| name).to_owned()
+    })
+}
