@@ -1,13 +1,13 @@
 //! Data sets: read from files, or drawn by the program itself.
 //!
 //! [`load`] is the one door. It never fetches files: a data set that is not there is an
-//! [`Error::MissingData`] that says where it was looked for and how to get it. fetch does
-//! when it is asked to.
+//! [`Error::MissingData`] that says where it was looked for and how to get it. [`fetch::fetch`]
+//! does when it is asked to.
 
 mod ahead;
 pub mod catalog;
 pub mod cifar;
-//FETCH
+pub mod fetch;
 mod folder;
 pub mod idx;
 mod images;
@@ -19,7 +19,7 @@ pub mod select;
 pub mod shapes;
 mod stream;
 pub mod svhn;
-//VERIFY
+pub mod verify;
 
 use std::path::{Path, PathBuf};
 
@@ -154,12 +154,40 @@ pub fn load(request: &Request) -> Result<Dataset> {
         data.classes = chosen.into_names();
     }
     data.train = data.train.truncated(limit);
-    for (images, use_) in [(&data.train, "train on"), (&data.test, "test with")] {
+    for (images, purpose) in [(&data.train, "train on"), (&data.test, "test with")] {
         if images.is_empty() {
-            return Err(Error::Usage(format!("{name} has no images of these classes to {use_}")));
+            return Err(Error::Usage(format!("{name} has no images of these classes to {purpose}")));
         }
     }
     Ok(data)
+}
+
+/// Where the files of a data set come from.
+///
+/// # Errors
+/// [`Error::Usage`] for a name without files.
+pub fn source(name: &str) -> Result<&'static catalog::Source> {
+    let entry = catalog::entry(name).ok_or_else(|| unknown(name))?;
+    let none = || Error::Usage(format!("{name} has no files to fetch: {}", entry.about));
+    entry.source.as_ref().ok_or_else(none)
+}
+
+/// The folder that [`load`] would read the files of a data set from.
+///
+/// # Errors
+/// [`Error::Usage`] for a name without files, [`Error::MissingData`] if they are nowhere.
+pub fn locate(name: &str, given: Option<&Path>) -> Result<PathBuf> {
+    source(name)?;
+    let places = Places::new(given)?;
+    let paths = match name {
+        "fashion-mnist" => idx::find(name, &idx::FASHION, &places)?,
+        "mnist" => idx::find(name, &idx::DIGITS, &places)?,
+        "cifar10" => cifar::find(&cifar::CIFAR10, &places)?,
+        "cifar100" | "cifar100-coarse" => cifar::find(&cifar::CIFAR100, &places)?,
+        "svhn" => svhn::find(&places)?,
+        _ => imagenette::find(name, &places)?,
+    };
+    Ok(paths.first().and_then(|path| path.parent()).unwrap_or(Path::new("")).to_owned())
 }
 
 /// Loads a data set of photos.

@@ -43,6 +43,14 @@ pub enum Error {
     /// A data set that is not there; the message says how to get it.
     #[error("{0}")]
     MissingData(String),
+    /// A download that failed.
+    #[error("cannot fetch {url}: {problem}")]
+    Fetch {
+        /// What was to be fetched.
+        url: String,
+        /// Why, and what to do about it.
+        problem: String,
+    },
     /// A file whose content is not what it should be.
     #[error("{}: {problem}", path.display())]
     Corrupt {

@@ -1,8 +1,15 @@
 //! `sff data`.
 
+use std::io::Write;
 use std::path::PathBuf;
+use std::time::Duration;
 
 use clap::{Args, Subcommand};
+use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
+use serde::Serialize;
+use sff::data::catalog::{ENTRIES, Entry};
+use sff::data::fetch::{self, Options, Origin};
+use sff::data::verify::verify;
 use sff::data::{self, Request, picture};
 use sff::{Error, Result};
 
@@ -15,11 +22,58 @@ pub struct Data {
 
 #[derive(Subcommand)]
 enum Command {
+    /// List the data sets, their sources and licences, and where they were found
+    #[command(after_help = "Example: sff data list")]
+    List(List),
+    /// Download a data set and check it
+    #[command(after_help = "Examples:
+  sff data fetch cifar10
+  sff data fetch imagenette-160 --to /mnt/datasets
+  sff data fetch svhn --from https://mirror.example.org/svhn")]
+    Fetch(Fetch),
+    /// Check the files of a data set: checksums, content, number of images
+    #[command(after_help = "Example: sff data verify cifar10")]
+    Verify(Verify),
     /// Write some test images of a data set as PNG files, named INDEX-CLASS.png
     #[command(
         after_help = "Example: sff data export --dataset fashion-mnist --count 8 --out pictures"
     )]
     Export(Export),
+}
+
+#[derive(Args)]
+struct List {
+    /// Folder to look in, too
+    #[arg(long, value_name = "FOLDER")]
+    data: Option<PathBuf>,
+    /// Print JSON
+    #[arg(long)]
+    json: bool,
+}
+
+#[derive(Args)]
+struct Fetch {
+    /// Name of the data set
+    name: String,
+    /// Folder to make the data set's own folder in
+    #[arg(long, value_name = "FOLDER", default_value = "datasets")]
+    to: PathBuf,
+    /// Mirror, or folder, that has the same files [default: the publisher's address]
+    #[arg(long, value_name = "URL|FOLDER")]
+    from: Option<Origin>,
+    /// Wait this long for an answer, and for more of it
+    #[arg(long, value_name = "SECONDS", default_value_t = 30)]
+    #[arg(value_parser = clap::value_parser!(u64).range(1..=3600))]
+    timeout: u64,
+}
+
+#[derive(Args)]
+struct Verify {
+    /// Name of the data set
+    name: String,
+    /// Folder with the data set's files
+    #[arg(long, value_name = "FOLDER")]
+    data: Option<PathBuf>,
 }
 
 #[derive(Args)]
@@ -33,35 +87,177 @@ struct Export {
     /// How many images, from the first one on
     #[arg(long, default_value_t = 8)]
     count: usize,
+    /// Decides the drawn data sets, and which photos of a folder are to test with
+    #[arg(long, default_value_t = 0)]
+    seed: u64,
     /// Folder to write to
     #[arg(long, value_name = "FOLDER")]
     out: PathBuf,
 }
 
+/// A line of `sff data list`.
+#[derive(Serialize)]
+struct Row {
+    name: &'static str,
+    classes: usize,
+    /// Height, width, channels; photos have no common size.
+    image: Option<[usize; 3]>,
+    train: usize,
+    test: usize,
+    download_bytes: u64,
+    /// The folder that has it.
+    found: Option<PathBuf>,
+    about: &'static str,
+}
+
 impl Data {
     pub fn run(self) -> Result<()> {
-        let Command::Export(export) = self.command;
-        let request =
-            Request { name: export.dataset, folder: export.data, test_only: true, ..Request::default() };
-        let dataset = data::load(&request)?;
-        std::fs::create_dir_all(&export.out).map_err(Error::io("create", &export.out))?;
+        match self.command {
+            Command::List(command) => command.run(),
+            Command::Fetch(command) => command.run(),
+            Command::Verify(command) => command.run(),
+            Command::Export(command) => command.run(),
+        }
+    }
+}
+
+impl List {
+    fn run(self) -> Result<()> {
+        let row = |entry: &Entry| {
+            let found = match data::locate(entry.name, self.data.as_deref()) {
+                Ok(folder) => Some(folder),
+                Err(Error::MissingData(_)) => None,
+                Err(_) if entry.source.is_none() => None,
+                Err(error) => return Err(error),
+            };
+            Ok(Row {
+                name: entry.name,
+                classes: entry.classes,
+                image: entry.image,
+                train: entry.train,
+                test: entry.test,
+                download_bytes: entry.source.map_or(0, |source| source.bytes()),
+                found,
+                about: entry.about,
+            })
+        };
+        let rows = ENTRIES.iter().map(row).collect::<Result<Vec<_>>>()?;
+        if self.json {
+            return super::print_json(&rows);
+        }
+        let mut out = format!(
+            "{:15}  {:>7}  {:7}  {:>6}  {:>6}  {:>8}  found",
+            "name", "classes", "images", "train", "test", "download"
+        );
+        let number = |n: usize| if n == 0 { "any".to_owned() } else { n.to_string() };
+        for row in rows {
+            let image =
+                row.image.map_or("photos".into(), |[h, w, c]| format!("{h}×{w}×{c}"));
+            let (download, found) = match (row.download_bytes, row.found) {
+                (0, _) => ("none".to_owned(), "needs no files".to_owned()),
+                (bytes, Some(folder)) => (megabytes(bytes), folder.display().to_string()),
+                (bytes, None) => (megabytes(bytes), "not here".to_owned()),
+            };
+            let found = if row.name == "folder" { "--data FOLDER".to_owned() } else { found };
+            out.push_str(&format!(
+                "\n{:15}  {:>7}  {image:7}  {:>6}  {:>6}  {download:>8}  {found}\n{:15}  {}",
+                row.name,
+                number(row.classes),
+                number(row.train),
+                number(row.test),
+                "",
+                row.about
+            ));
+        }
+        super::print(&out)
+    }
+}
+
+/// Bytes for a person.
+fn megabytes(bytes: u64) -> String {
+    format!("{:.0} MB", bytes as f64 / 1e6)
+}
+
+impl Fetch {
+    fn run(self) -> Result<()> {
+        let source = data::source(&self.name)?;
+        let options = Options {
+            origin: self.from.unwrap_or(Origin::Official),
+            stall: Duration::from_secs(self.timeout),
+            ..Options::default()
+        };
+        let mut bar = Bar(ProgressBar::hidden());
+        let fetched = fetch::fetch(source, &self.to, &options, &mut bar);
+        bar.0.finish_and_clear();
+        super::print(&format!("{} is in {}", self.name, fetched?.display()))
+    }
+}
+
+/// A download on a terminal; a line for each file elsewhere.
+struct Bar(ProgressBar);
+
+impl fetch::Progress for Bar {
+    fn file(&mut self, name: &str, done: u64, bytes: u64) {
+        self.0.finish_and_clear();
+        self.0 = ProgressBar::with_draw_target(Some(bytes), ProgressDrawTarget::stderr());
+        let style = "{prefix} {wide_bar} {bytes} of {total_bytes}, {bytes_per_sec}, {eta} left";
+        if let Ok(style) = ProgressStyle::with_template(style) {
+            self.0.set_style(style);
+        }
+        self.0.set_prefix(name.to_owned());
+        self.0.set_position(done);
+        self.0.reset_eta();
+        if self.0.is_hidden() {
+            let from = if done > 0 { format!(", from byte {done} on") } else { String::new() };
+            self.note(&format!("fetching {name} ({}){from}", megabytes(bytes)));
+        }
+    }
+
+    fn at(&mut self, bytes: u64) {
+        self.0.set_position(bytes);
+    }
+
+    fn note(&mut self, text: &str) {
+        // The download goes on even if nobody listens.
+        let _ = self.0.suspend(|| writeln!(std::io::stderr(), "{text}"));
+    }
+}
+
+impl Verify {
+    fn run(self) -> Result<()> {
+        let found = verify(&self.name, self.data.as_deref())?;
+        let checksums = match found.checked {
+            0 => "no checksum is known for these files".to_owned(),
+            1 => "1 checksum is right".to_owned(),
+            files => format!("{files} checksums are right"),
+        };
+        let (folder, train, test) = (found.folder.display(), found.train, found.test);
+        super::print(&format!(
+            "{} in {folder}: {train} images to train on, {test} to test with; {checksums}",
+            self.name
+        ))
+    }
+}
+
+impl Export {
+    fn run(self) -> Result<()> {
+        let (name, folder, seed) = (self.dataset, self.data, self.seed);
+        let test_only = true;
+        let dataset =
+            data::load(&Request { name, folder, seed, test_only, ..Request::default() })?;
+        super::warn_skipped(&dataset);
+        std::fs::create_dir_all(&self.out).map_err(Error::io("create", &self.out))?;
         let images = &dataset.test;
-        for index in 0..export.count.min(images.len()) {
+        for index in 0..self.count.min(images.len()) {
             let class = &dataset.classes[images.labels[index] as usize];
             let class: String = class
                 .to_lowercase()
                 .chars()
                 .map(|c| if c.is_alphanumeric() { c } else { '-' })
                 .collect();
-            let path = export.out.join(format!("{index:05}-{class}.png"));
-            let pixels = images.image(index)?;
-            picture::write(
-                &path,
-                &pixels,
-                images.height,
-                images.width,
-                images.channels,
-            )?;
+            let path = self.out.join(format!("{index:05}-{class}.png"));
+            let (height, width) = (images.height, images.width);
+            picture::write(&path, &images.image(index)?, height, width, images.channels)?;
             super::print(&path.display().to_string())?;
         }
         Ok(())

@@ -30,6 +30,8 @@ pub struct Source {
     pub downloads: &'static [Download],
     /// Whether the downloads are gzipped tar archives, which are unpacked.
     pub archives: bool,
+    /// Names of unpacked files whose MD5 is known, too.
+    pub unpacked: &'static [(&'static str, &'static str)],
 }
 
 /// A file to download.
@@ -65,6 +67,7 @@ pub const ENTRIES: &[Entry] = &[
                 file("t10k-labels-idx1-ubyte.gz", 5_148, "bb300cfdad3c16e7a12a480ee83cd310"),
             ],
             archives: false,
+            unpacked: &[],
         }),
         about: "Zalando Research, MIT licence; github.com/zalandoresearch/fashion-mnist",
     },
@@ -85,6 +88,7 @@ pub const ENTRIES: &[Entry] = &[
                 file("t10k-labels-idx1-ubyte.gz", 4_542, "ec29112dd5afa0611ce80d1b7f02629c"),
             ],
             archives: false,
+            unpacked: &[],
         }),
         about: "Y. LeCun, C. Cortes, C. Burges, no licence stated; yann.lecun.com/exdb/mnist",
     },
@@ -103,6 +107,14 @@ pub const ENTRIES: &[Entry] = &[
                 "c32a1d4ab5d03f1284b67883e8d87530",
             )],
             archives: true,
+            unpacked: &[
+                ("data_batch_1.bin", "5dd7e06a14cb22eb9f671a540d1b7c25"),
+                ("data_batch_2.bin", "5ea93a67294ea407fff1d09f752e9692"),
+                ("data_batch_3.bin", "942cd6a4bcdd0dd3c604fbe906cb4421"),
+                ("data_batch_4.bin", "ae636b3ba5c66a11e91e8cb52e771fcb"),
+                ("data_batch_5.bin", "53f37980c15c3d472c316c40844f3f0d"),
+                ("test_batch.bin", "803d5f7f4d78ea53de84dbe85f74fb6d"),
+            ],
         }),
         about: "A. Krizhevsky, no licence stated; cs.toronto.edu/~kriz/cifar.html",
     },
@@ -122,6 +134,7 @@ pub const ENTRIES: &[Entry] = &[
                 file("test_32x32.mat", 64_275_384, "eb5a983be6a315427106f1b164d9cef3"),
             ],
             archives: false,
+            unpacked: &[],
         }),
         about: "Y. Netzer et al., for non-commercial use only; ufldl.stanford.edu/housenumbers",
     },
@@ -195,6 +208,7 @@ const CIFAR100: Entry = Entry {
             "03b5dce01913d631647c71ecec9e9cb8",
         )],
         archives: true,
+        unpacked: &[],
     }),
     about: "A. Krizhevsky, no licence stated; cs.toronto.edu/~kriz/cifar.html",
 };
@@ -214,6 +228,7 @@ const IMAGENETTE: Source = Source {
     base: "https://s3.amazonaws.com/fast-ai-imageclas/",
     downloads: &[],
     archives: true,
+    unpacked: &[],
 };
 
 /// The data set that `--dataset` calls `name`.

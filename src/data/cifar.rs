@@ -6,7 +6,7 @@
 
 use std::fs::{self, File};
 use std::io::Read;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use super::place::Places;
 use super::{Dataset, Images};
@@ -116,10 +116,15 @@ pub fn parse_names(text: &str, classes: usize) -> Result<Vec<String>, String> {
     Err(format!("{} class names, expected {classes}, one a line", names.len()))
 }
 
+/// Its files of images, from the first of `places` that has them.
+pub(super) fn find(set: &Set, places: &Places) -> Result<Vec<PathBuf>> {
+    let (folder, unpacked) = set.folders;
+    places.find(folder, Some(unpacked), set.files, false, set.advice)
+}
+
 /// Loads the data set `name` from the first of `places` that has it.
 pub(super) fn load(name: &str, set: &Set, places: &Places) -> Result<Dataset> {
-    let (folder, unpacked) = set.folders;
-    let paths = places.find(folder, Some(unpacked), set.files, false, set.advice)?;
+    let paths = find(set, places)?;
     let Some((test, train_paths)) = paths.split_last() else {
         return Err(Error::MissingData(set.advice.into()));
     };

@@ -57,12 +57,12 @@ pub(super) fn load(
     let mut loading = Loading { request, kept: 0, skipped: Vec::new() };
     let train = loading.images(train, Fit::training(side))?;
     let test = loading.images(test, Fit::evaluating(side))?;
-    for (images, use_) in [(&train, "train on"), (&test, "test with")] {
+    for (images, purpose) in [(&train, "train on"), (&test, "test with")] {
         let gone = (0..).zip(chosen.names()).find(|(class, _)| !images.labels.contains(class));
         // A limit may leave classes without images to train on.
-        let spoilt = !loading.skipped.is_empty() && !(request.test_only && use_ == "train on");
+        let spoilt = !loading.skipped.is_empty() && !(request.test_only && purpose == "train on");
         if let Some((_, name)) = gone.filter(|_| spoilt) {
-            let problem = format!("no picture of class '{name}' to {use_} can be read");
+            let problem = format!("no picture of class '{name}' to {purpose} can be read");
             return Err(Error::corrupt(root, format!("{problem}: {}", loading.skipped[0])));
         }
     }

@@ -6,7 +6,7 @@
 
 use std::fs::File;
 use std::io::{BufReader, Read};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use flate2::read::MultiGzDecoder;
 
@@ -123,9 +123,14 @@ const FILES: [&str; 4] = [
     "t10k-labels-idx1-ubyte",
 ];
 
+/// Its files, from the first of `places` that has them, in the order of [`FILES`].
+pub(super) fn find(name: &str, set: &Set, places: &Places) -> Result<Vec<PathBuf>> {
+    places.find(name, None, &FILES, true, set.advice)
+}
+
 /// Loads the data set `name` from the first of `places` that has it.
 pub(super) fn load(name: &str, set: &Set, places: &Places) -> Result<Dataset> {
-    let paths = places.find(name, None, &FILES, true, set.advice)?;
+    let paths = find(name, set, places)?;
     let train = pair(&paths[0], &paths[1], set.classes.len())?;
     let test = pair(&paths[2], &paths[3], set.classes.len())?;
     if (train.height, train.width) != (test.height, test.width) {

@@ -2,6 +2,8 @@
 //!
 //! Its archives hold `train/` and `val/` with a folder for each class, named by WordNet's number.
 
+use std::path::PathBuf;
+
 use super::place::Places;
 use super::{Dataset, Request, folder};
 use crate::Result;
@@ -20,15 +22,17 @@ const CLASSES: [(&str, &str); 10] = [
     ("n03888257", "parachute"),
 ];
 
+/// Its folders, from the first of `places` that has them.
+pub(super) fn find(name: &str, places: &Places) -> Result<Vec<PathBuf>> {
+    let unpacked = name.replace("imagenette", "imagenette2");
+    let advice = format!("`sff data fetch {name}` gets it");
+    places.find(name, Some(&unpacked), &["train", "val"], false, &advice)
+}
+
 /// Loads `imagenette-160` or `imagenette-320` from the first of `places` that has it.
 pub(super) fn load(request: &Request, places: &Places) -> Result<Dataset> {
-    let name = request.name.as_str();
-    let (unpacked, side) = match name {
-        "imagenette-160" => ("imagenette2-160", 128),
-        _ => ("imagenette2-320", 224),
-    };
-    let advice = format!("`sff data fetch {name}` gets it");
-    let found = places.find(name, Some(unpacked), &["train", "val"], false, &advice)?;
+    let side = if request.name == "imagenette-160" { 128 } else { 224 };
+    let found = find(&request.name, places)?;
     let root = found[0].parent().unwrap_or(&found[0]);
     folder::load(root, request, side, |number| {
         let class = CLASSES.iter().find(|(known, _)| *known == number);

@@ -125,7 +125,7 @@ mod tests {
     #[test]
     fn mistakes_are_named() {
         for (wanted, part) in [
-            ("dgo,cat", "no class is called 'dgo'; did you mean 'dog'?"),
+            ("dgg,cat", "no class is called 'dgg'; did you mean 'dog'?"),
             ("xxxxxxxxxxx,cat", "no class is called 'xxxxxxxxxxx'"),
             ("0-5", "numbered from 0 to 4"),
             ("3-1", "numbered from 0 to 4"),

@@ -3,7 +3,7 @@
 //! Two MAT-files hold `X`, bytes of row, column, channel and image (the row fastest), and `y`, the
 //! digits, where 10 stands for 0.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use super::place::Places;
 use super::{Dataset, Images, mat};
@@ -12,10 +12,15 @@ use crate::{Error, Result};
 const SIDE: usize = 32;
 const PLANE: usize = SIDE * SIDE;
 
+/// Its files, from the first of `places` that has them.
+pub(super) fn find(places: &Places) -> Result<Vec<PathBuf>> {
+    let files = ["train_32x32.mat", "test_32x32.mat"];
+    places.find("svhn", None, &files, false, "`sff data fetch svhn` gets it")
+}
+
 /// Loads the data set `name` from the first of `places` that has it.
 pub(super) fn load(name: &str, places: &Places) -> Result<Dataset> {
-    let files = ["train_32x32.mat", "test_32x32.mat"];
-    let paths = places.find(name, None, &files, false, "`sff data fetch svhn` gets it")?;
+    let paths = find(places)?;
     let classes = (0..10).map(|digit| digit.to_string()).collect();
     let (train, test) = (read(&paths[0])?, read(&paths[1])?);
     Ok(Dataset { name: name.into(), classes, train, test, skipped: Vec::new() })

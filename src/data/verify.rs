@@ -1,0 +1,93 @@
+//! Checking that a data set is the published one, and whole.
+
+use std::path::{Component, Path, PathBuf};
+
+use super::catalog::{self, Source};
+use super::{Request, load, locate, source, unknown};
+use crate::files::{md5, read_text};
+use crate::{Error, Result};
+
+/// The file that notes the MD5 of each file of a fetched data set.
+pub const MANIFEST: &str = "checksums.md5";
+
+/// What was found.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Verified {
+    /// Where the data set is.
+    pub folder: PathBuf,
+    /// Files whose checksum is right; with 0, none is known for the files that are there.
+    pub checked: usize,
+    /// Images to train on.
+    pub train: usize,
+    /// Images to test with.
+    pub test: usize,
+}
+
+/// Checks the files of a data set: checksums where they are known, that all of them can be read,
+/// and how many images there are.
+///
+/// # Errors
+/// [`Error::Corrupt`] names the first file that is wrong, and those of [`load`].
+pub fn verify(name: &str, given: Option<&Path>) -> Result<Verified> {
+    let entry = catalog::entry(name).ok_or_else(|| unknown(name))?;
+    let folder = locate(name, given)?;
+    let checked = files(source(name)?, &folder)?;
+    let request = Request {
+        name: name.into(),
+        folder: given.map(Path::to_owned),
+        strict: true,
+        ..Request::default()
+    };
+    let data = load(&request)?;
+    let (train, test) = (data.train.len(), data.test.len());
+    if (train, test) != (entry.train, entry.test) {
+        let expected = format!("{} + {}", entry.train, entry.test);
+        let problem = format!("{train} + {test} images, but {name} has {expected}");
+        return Err(Error::corrupt(&folder, problem));
+    }
+    Ok(Verified { folder, checked, train, test })
+}
+
+/// Compares the checksums of the files in `folder`, and says how many are right.
+pub(super) fn files(source: &Source, folder: &Path) -> Result<usize> {
+    let mut checked = 0;
+    // Archives unpack to a folder in the folder that has the list.
+    for root in [Some(folder), folder.parent()].into_iter().flatten() {
+        let list = root.join(MANIFEST);
+        if list.is_file() && checked == 0 {
+            checked = listed(&list, root)?;
+        }
+    }
+    let downloads = source.downloads.iter().map(|download| (download.file, download.md5));
+    for (name, expected) in downloads.chain(source.unpacked.iter().copied()) {
+        let path = folder.join(name);
+        if path.is_file() {
+            compare(&path, expected)?;
+            checked += usize::from(!folder.join(MANIFEST).is_file());
+        }
+    }
+    Ok(checked)
+}
+
+fn listed(list: &Path, root: &Path) -> Result<usize> {
+    let text = read_text(list)?;
+    for (line, number) in text.lines().zip(1..) {
+        let parts = line.split_once("  ").map(|(sum, name)| (sum, Path::new(name)));
+        let down = |path: &Path| path.components().all(|c| matches!(c, Component::Normal(_)));
+        let Some((sum, name)) = parts.filter(|(_, name)| down(name)) else {
+            let problem = format!("line {number}: expected an MD5, two spaces and a file's name");
+            return Err(Error::corrupt(list, problem));
+        };
+        compare(&root.join(name), sum)?;
+    }
+    Ok(text.lines().count())
+}
+
+fn compare(path: &Path, expected: &str) -> Result<()> {
+    let sum = md5(path)?;
+    if sum == expected {
+        return Ok(());
+    }
+    let problem = format!("its MD5 is {sum}, expected {expected}");
+    Err(Error::corrupt(path, format!("{problem}; remove the data set and fetch it again")))
+}
