@@ -10,8 +10,8 @@ pub mod cifar;
 pub mod fetch;
 mod folder;
 pub mod idx;
-mod images;
 mod imagenette;
+mod images;
 pub mod mat;
 pub mod picture;
 mod place;
@@ -156,7 +156,9 @@ pub fn load(request: &Request) -> Result<Dataset> {
     data.train = data.train.truncated(limit);
     for (images, purpose) in [(&data.train, "train on"), (&data.test, "test with")] {
         if images.is_empty() {
-            return Err(Error::Usage(format!("{name} has no images of these classes to {purpose}")));
+            return Err(Error::Usage(format!(
+                "{name} has no images of these classes to {purpose}"
+            )));
         }
     }
     Ok(data)

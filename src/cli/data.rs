@@ -151,8 +151,7 @@ impl List {
         );
         let number = |n: usize| if n == 0 { "any".to_owned() } else { n.to_string() };
         for row in rows {
-            let image =
-                row.image.map_or("photos".into(), |[h, w, c]| format!("{h}×{w}×{c}"));
+            let image = row.image.map_or("photos".into(), |[h, w, c]| format!("{h}×{w}×{c}"));
             let (download, found) = match (row.download_bytes, row.found) {
                 (0, _) => ("none".to_owned(), "needs no files".to_owned()),
                 (bytes, Some(folder)) => (megabytes(bytes), folder.display().to_string()),
@@ -243,8 +242,7 @@ impl Export {
     fn run(self) -> Result<()> {
         let (name, folder, seed) = (self.dataset, self.data, self.seed);
         let test_only = true;
-        let dataset =
-            data::load(&Request { name, folder, seed, test_only, ..Request::default() })?;
+        let dataset = data::load(&Request { name, folder, seed, test_only, ..Request::default() })?;
         super::warn_skipped(&dataset);
         std::fs::create_dir_all(&self.out).map_err(Error::io("create", &self.out))?;
         let images = &dataset.test;

@@ -195,7 +195,8 @@ mod tests {
 
     #[test]
     fn planes_become_pixels() {
-        let images = parse(&[record(3, [1, 2, 3]), record(9, [4, 5, 6])].concat(), &CIFAR10).unwrap();
+        let images =
+            parse(&[record(3, [1, 2, 3]), record(9, [4, 5, 6])].concat(), &CIFAR10).unwrap();
         assert_eq!(images.labels, [3, 9]);
         assert_eq!(images.image(0).unwrap()[..6], [0, 0, 0, 1, 2, 3]);
         assert_eq!(images.image(1).unwrap()[..6], [0, 0, 0, 4, 5, 6]);
@@ -274,7 +275,9 @@ mod tests {
         put("test.bin", &two(20, 99));
         assert!(message(&COARSE).contains("test.bin: at byte 0: label 20, expected 0 to 19"));
         put("train.bin", &[two(1, 2), two(1, 100)].concat());
-        assert!(message(&CIFAR100).contains("train.bin: at byte 3075: label 100, expected 0 to 99"));
+        assert!(
+            message(&CIFAR100).contains("train.bin: at byte 3075: label 100, expected 0 to 99")
+        );
         put("train.bin", &two(1, 2)[..3073]);
         assert!(message(&CIFAR100).contains("the last 3073 bytes are no record"));
         put("train.bin", &two(1, 2));

@@ -108,7 +108,9 @@ fn given(train: Vec<Class>, test: Vec<Class>, folder: &Path) -> Result<(Vec<Clas
 /// Sets a part of each class apart, at random.
 fn drawn(all: Vec<Class>, fraction: f32, seed: u64) -> Result<(Vec<Class>, Vec<Class>)> {
     if !(fraction > 0.0 && fraction < 1.0) {
-        return Err(Error::Usage(format!("--val-fraction must be between 0 and 1, not {fraction}")));
+        return Err(Error::Usage(format!(
+            "--val-fraction must be between 0 and 1, not {fraction}"
+        )));
     }
     let mut halves = (Vec::new(), Vec::new());
     for (class, number) in all.into_iter().zip(0..) {

@@ -144,11 +144,7 @@ fn rest(stream: &mut impl Read, at: u64, name: &str) -> Result<(), Fault> {
 }
 
 /// Type and content of an element of at most `limit` bytes, and where the next one begins.
-fn element(
-    stream: &mut impl Read,
-    at: u64,
-    limit: u64,
-) -> Result<(u32, Vec<u8>, u64), Fault> {
+fn element(stream: &mut impl Read, at: u64, limit: u64) -> Result<(u32, Vec<u8>, u64), Fault> {
     let first = word(stream, at)?;
     // Up to four bytes may share the head with a type and a length of 16 bits each.
     let (kind, bytes, head) = match first >> 16 {

@@ -129,7 +129,10 @@ fn says_what_is_wrong_and_where() {
         (file(std::slice::from_ref(&promise)), "at byte 128: truncated: 4294967295 bytes"),
         (file(&[compressed(&promise)]), "at byte 4: 4294967295 bytes cannot be in"),
         (file(&[compressed(&part(6, &[0; 16]))]), "element 6, no array"),
-        (file(&[compressed(&[array("X", 9, &[1, 1], 2, &[1]), vec![0; 9]].concat())]), "more bytes"),
+        (
+            file(&[compressed(&[array("X", 9, &[1, 1], 2, &[1]), vec![0; 9]].concat())]),
+            "more bytes",
+        ),
         (file(&[part(14, &part(5, &[0; 8]))]), "type 5, expected flags"),
     ] {
         let problem = problem(&bytes);

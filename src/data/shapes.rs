@@ -214,7 +214,9 @@ mod tests {
         let bytes = train.bytes_per_image();
         let mut means = vec![vec![0.0; bytes]; CLASSES.len()];
         for i in 0..train.len() {
-            for (sum, &value) in means[train.labels[i] as usize].iter_mut().zip(&*train.image(i).unwrap()) {
+            for (sum, &value) in
+                means[train.labels[i] as usize].iter_mut().zip(&*train.image(i).unwrap())
+            {
                 *sum += f64::from(value) * CLASSES.len() as f64 / train.len() as f64;
             }
         }

@@ -110,7 +110,10 @@ mod tests {
         for (content, expected) in [
             (file(&[x.clone()]), "no array y"),
             (file(&[one.clone()]), "no array X"),
-            (file(&[array("X", 9, &[3, 32, 32, 1], 2, &image), one.clone()]), "X is [3, 32, 32, 1]"),
+            (
+                file(&[array("X", 9, &[3, 32, 32, 1], 2, &image), one.clone()]),
+                "X is [3, 32, 32, 1]",
+            ),
             (file(&[array("X", 9, &[32, 32, 3, 1], 1, &image), one]), "no bytes"),
             (file(&[x.clone(), array("y", 6, &[1, 1], 2, &[0])]), "label 0 in y is 0"),
             (file(&[x.clone(), array("y", 6, &[1, 1], 2, &[11])]), "label 0 in y is 11"),

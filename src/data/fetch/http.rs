@@ -171,7 +171,9 @@ fn refused(error: ureq::Error) -> Fault {
         ureq::Error::BadUri(_) | ureq::Error::Http(_) | ureq::Error::InvalidProxyUrl => {
             Fault::Lasting(format!("this is no usable address ({error})"))
         }
-        ureq::Error::TooManyRedirects => Fault::Lasting("it leads from one place to another".into()),
+        ureq::Error::TooManyRedirects => {
+            Fault::Lasting("it leads from one place to another".into())
+        }
         ureq::Error::HostNotFound => Fault::Passing("there is no such host, or no network".into()),
         ureq::Error::Timeout(what) => Fault::Passing(format!("no answer in time ({what})")),
         ureq::Error::Io(e) => Fault::Passing(broken(&e)),
@@ -180,10 +182,9 @@ fn refused(error: ureq::Error) -> Fault {
 }
 
 fn broken(error: &io::Error) -> String {
-    match error.kind() {
-        io::ErrorKind::TimedOut | io::ErrorKind::WouldBlock => {
-            "the download stalled: nothing more came in time".into()
-        }
+    let cause = error.get_ref().and_then(|cause| cause.downcast_ref());
+    match cause {
+        Some(ureq::Error::Timeout(_)) => "it stalled: nothing more came in time".into(),
         _ => format!("the connection broke: {error}"),
     }
 }
