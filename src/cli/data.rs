@@ -1,7 +1,7 @@
 //! `sff data`.
 
 use std::io::Write;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use clap::{Args, Subcommand};
@@ -188,7 +188,13 @@ impl Fetch {
         let mut bar = Bar(ProgressBar::hidden());
         let fetched = fetch::fetch(source, &self.to, &options, &mut bar);
         bar.0.finish_and_clear();
-        super::print(&format!("{} is in {}", self.name, fetched?.display()))
+        let to = self.to.display();
+        // Where it is looked for anyway needs no option.
+        let option = match self.to == Path::new("datasets") {
+            true => String::new(),
+            false => format!("; find it there with --data {to}"),
+        };
+        super::print(&format!("{} is in {}{option}", self.name, fetched?.display()))
     }
 }
 
@@ -225,10 +231,12 @@ impl fetch::Progress for Bar {
 impl Verify {
     fn run(self) -> Result<()> {
         let found = verify(&self.name, self.data.as_deref())?;
-        let checksums = match found.checked {
-            0 => "no checksum is known for these files".to_owned(),
-            1 => "1 checksum is right".to_owned(),
-            files => format!("{files} checksums are right"),
+        let checksums = match (found.sums.right, found.sums.repacked) {
+            (0, 0) => "no checksum is known for these files".to_owned(),
+            (right, 0) => format!("{right} checksums are right"),
+            (right, other) => {
+                format!("{right} checksums are right, {other} files are packed in another way")
+            }
         };
         let (folder, train, test) = (found.folder.display(), found.train, found.test);
         super::print(&format!(

@@ -6,6 +6,7 @@ use std::time::{Duration, Instant};
 
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use sff::config::{Config, Size};
+use sff::data::catalog;
 use sff::gpu::Gpu;
 use sff::metrics::Scores;
 use sff::run::{EpochRecord, Observer, Timing};
@@ -32,6 +33,15 @@ pub struct Progress {
 impl Progress {
     pub fn new(gpu: &Gpu, config: &Config, folder: &Path) -> Self {
         let device = &gpu.adapter;
+        // Photos take a while before there is anything else to show.
+        let bar = match catalog::entry(&config.dataset) {
+            Some(entry) if entry.photos() => {
+                let spinner = ProgressBar::new_spinner().with_message("reading photos");
+                spinner.enable_steady_tick(Duration::from_millis(100));
+                spinner
+            }
+            _ => ProgressBar::hidden(),
+        };
         Self {
             intro: format!(
                 "{} on {} by {:?}, {} on {} ({}), into {}",
@@ -49,7 +59,7 @@ impl Progress {
             memory: config.memory,
             epochs: config.epochs,
             blocks: Vec::new(),
-            bar: ProgressBar::hidden(),
+            bar,
             started: Instant::now(),
             line: Instant::now(),
             done: 0,
@@ -83,6 +93,7 @@ impl Observer for Progress {
         self.blocks.clone_from(&built.blocks);
         let parameters: usize =
             built.parameters.values().map(|p| built.program.tensor(p.value).shape.elements()).sum();
+        self.bar.finish_and_clear();
         let mib = |bytes: u64| bytes as f64 / (1 << 20) as f64;
         self.say(&self.intro);
         super::skipped_lines(trainer.dataset()).iter().for_each(|line| self.say(line));

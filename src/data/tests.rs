@@ -65,6 +65,24 @@ fn every_drawn_name_loads() {
 }
 
 #[test]
+fn some_classes_with_new_labels() {
+    let classes = |list: &str| Some(list.split(',').map(String::from).collect());
+    let all = load(&Request { train_limit: None, ..request("shapes") }).unwrap();
+    let some = load(&Request { classes: classes("7,0-1"), ..request("shapes") }).unwrap();
+    assert_eq!(some.classes, [&all.classes[7], &all.classes[0], &all.classes[1]]);
+    assert_eq!((some.train.len(), some.test.len()), (20, 300));
+    // The first of them in the order of the whole set.
+    let old = [7, 0, 1];
+    let kept = (0..all.train.len()).filter(|i| old.contains(&all.train.labels[*i]));
+    for (new, i) in kept.take(20).enumerate() {
+        assert_eq!(old[some.train.labels[new] as usize], all.train.labels[i]);
+        assert_eq!(some.train.image(new).unwrap(), all.train.image(i).unwrap());
+    }
+    let wrong = Request { classes: classes("7,11"), ..request("shapes") };
+    assert!(matches!(load(&wrong), Err(Error::Usage(m)) if m.contains("0 to 9")));
+}
+
+#[test]
 fn a_limit_of_nothing_is_refused() {
     let none = Request { train_limit: Some(0), ..request("shapes") };
     assert!(matches!(load(&none), Err(Error::Usage(_))));

@@ -15,12 +15,22 @@ pub const MANIFEST: &str = "checksums.md5";
 pub struct Verified {
     /// Where the data set is.
     pub folder: PathBuf,
-    /// Files whose checksum is right; with 0, none is known for the files that are there.
-    pub checked: usize,
+    /// What the checksums say.
+    pub sums: Sums,
     /// Images to train on.
     pub train: usize,
     /// Images to test with.
     pub test: usize,
+}
+
+/// How many files have the checksum that they should have.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Sums {
+    /// Files whose checksum is right.
+    pub right: usize,
+    /// Gzipped files that are not packed as they were published, which says nothing of what is in
+    /// them: gzip has checksums of its own.
+    pub repacked: usize,
 }
 
 /// Checks the files of a data set: checksums where they are known, that all of them can be read,
@@ -31,7 +41,7 @@ pub struct Verified {
 pub fn verify(name: &str, given: Option<&Path>) -> Result<Verified> {
     let entry = catalog::entry(name).ok_or_else(|| unknown(name))?;
     let folder = locate(name, given)?;
-    let checked = files(source(name)?, &folder)?;
+    let sums = files(source(name)?, &folder)?;
     let request = Request {
         name: name.into(),
         folder: given.map(Path::to_owned),
@@ -45,28 +55,33 @@ pub fn verify(name: &str, given: Option<&Path>) -> Result<Verified> {
         let problem = format!("{train} + {test} images, but {name} has {expected}");
         return Err(Error::corrupt(&folder, problem));
     }
-    Ok(Verified { folder, checked, train, test })
+    Ok(Verified { folder, sums, train, test })
 }
 
-/// Compares the checksums of the files in `folder`, and says how many are right.
-pub(super) fn files(source: &Source, folder: &Path) -> Result<usize> {
-    let mut checked = 0;
+/// Compares the checksums of the files in `folder` with the list that was made when they were
+/// fetched, or else with those that are known.
+pub(super) fn files(source: &Source, folder: &Path) -> Result<Sums> {
     // Archives unpack to a folder in the folder that has the list.
     for root in [Some(folder), folder.parent()].into_iter().flatten() {
         let list = root.join(MANIFEST);
-        if list.is_file() && checked == 0 {
-            checked = listed(&list, root)?;
+        if list.is_file() {
+            return Ok(Sums { right: listed(&list, root)?, repacked: 0 });
         }
     }
+    let mut sums = Sums::default();
     let downloads = source.downloads.iter().map(|download| (download.file, download.md5));
     for (name, expected) in downloads.chain(source.unpacked.iter().copied()) {
         let path = folder.join(name);
-        if path.is_file() {
-            compare(&path, expected)?;
-            checked += usize::from(!folder.join(MANIFEST).is_file());
+        if !path.is_file() {
+            continue;
+        }
+        match compare(&path, expected) {
+            Ok(()) => sums.right += 1,
+            Err(Error::Corrupt { .. }) if name.ends_with(".gz") => sums.repacked += 1,
+            Err(error) => return Err(error),
         }
     }
-    Ok(checked)
+    Ok(sums)
 }
 
 fn listed(list: &Path, root: &Path) -> Result<usize> {

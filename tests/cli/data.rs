@@ -1,8 +1,10 @@
 //! Data sets from outside: the commands of `sff data`, photo folders, and a choice of classes.
 
 use std::fs;
+use std::io::{Read, Write};
 use std::path::Path;
 
+use flate2::{Compression, read::MultiGzDecoder, write::GzEncoder};
 use image::{Rgb, RgbImage};
 use serde_json::Value;
 
@@ -99,6 +101,22 @@ fn fetched_from_a_folder_and_verified() {
     fs::write(&labels, &good[..100]).unwrap();
     sandbox.refuses("data verify mnist", &["t10k-labels-idx1-ubyte.gz: its MD5 is"]);
     sandbox.refuses("data fetch mnist", &["t10k-labels"]);
+    // The same digits, packed by someone else.
+    let unpacked = {
+        let mut out = Vec::new();
+        MultiGzDecoder::new(&good[..]).read_to_end(&mut out).unwrap();
+        out
+    };
+    let mut gz = GzEncoder::new(Vec::new(), Compression::fast());
+    gz.write_all(&unpacked).unwrap();
+    fs::write(&labels, gz.finish().unwrap()).unwrap();
+    fs::remove_file(sandbox.path("datasets/mnist/checksums.md5")).unwrap();
+    let verified = sandbox.ok("data verify mnist");
+    assert!(verified.ends_with("3 checksums are right, 1 files are packed in another way\n"));
+    // Elsewhere, it must be said where.
+    let text = sandbox.ok(&format!("data fetch mnist --to other --from {from}"));
+    assert_eq!(text, "mnist is in other/mnist; find it there with --data other\n");
+    assert!(sandbox.ok("data verify mnist --data other").contains("4 checksums"));
 }
 
 #[test]
