@@ -39,9 +39,9 @@ fn main() -> sff::Result<()> {
     let gpu = Gpu::open(None)?;
     let dataset = data::load(&Request {
         name: "shapes".into(),
-        folder: None,
         train_limit: Some(2000),
         seed: 0,
+        ..Request::default()
     })?;
     let options = Options { epochs: 4, batch: 32, ..Options::default() };
     let mut trainer = Trainer::new(&gpu, &network, &dataset, options)?;

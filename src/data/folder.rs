@@ -5,6 +5,7 @@
 //! corrupt ones are left out, and if the others fit into [`Request::photo_cache`] they stay in
 //! memory. Otherwise they are decoded again whenever they are needed.
 
+use std::collections::BTreeSet;
 use std::fs;
 use std::path::{Path, PathBuf};
 
@@ -54,20 +55,12 @@ pub(super) fn load(
     let test = limited(&chosen.pick(&test), usize::MAX);
 
     let side = side as u32;
-    let mut loading = Loading { request, kept: 0, skipped: Vec::new() };
+    let classes = chosen.names();
+    let mut loading = Loading { request, classes, kept: 0, skipped: Vec::new() };
     let train = loading.images(train, Fit::training(side))?;
     let test = loading.images(test, Fit::evaluating(side))?;
-    for (images, purpose) in [(&train, "train on"), (&test, "test with")] {
-        let gone = (0..).zip(chosen.names()).find(|(class, _)| !images.labels.contains(class));
-        // A limit may leave classes without images to train on.
-        let spoilt = !loading.skipped.is_empty() && !(request.test_only && purpose == "train on");
-        if let Some((_, name)) = gone.filter(|_| spoilt) {
-            let problem = format!("no picture of class '{name}' to {purpose} can be read");
-            return Err(Error::corrupt(root, format!("{problem}: {}", loading.skipped[0])));
-        }
-    }
-    let name = request.name.clone();
-    Ok(Dataset { name, classes: chosen.into_names(), train, test, skipped: loading.skipped })
+    let (name, skipped) = (request.name.clone(), loading.skipped);
+    Ok(Dataset { name, classes: chosen.into_names(), train, test, skipped })
 }
 
 /// The classes to train on and those to test with: the same ones, in the same order.
@@ -206,6 +199,7 @@ fn limited(classes: &[Class], limit: usize) -> Vec<(PathBuf, u32)> {
 /// Decodes all photos once.
 struct Loading<'a> {
     request: &'a Request,
+    classes: &'a [String],
     /// Bytes that are kept in memory.
     kept: usize,
     skipped: Vec<String>,
@@ -218,6 +212,7 @@ impl Loading<'_> {
         let keep = self.kept.saturating_add(bytes) <= self.request.photo_cache;
         let mut pixels = Vec::with_capacity(if keep { bytes } else { 0 });
         let (mut paths, mut labels) = (Vec::new(), Vec::new());
+        let wanted: BTreeSet<u32> = photos.iter().map(|(_, label)| *label).collect();
         let all = Photos { paths: photos.iter().map(|(path, _)| path.clone()).collect(), fit };
         let ahead = all.ahead();
         ahead.expect((0..photos.len() as u32).collect());
@@ -233,6 +228,14 @@ impl Loading<'_> {
                 }
                 Err(error) if self.request.strict => return Err(error),
                 Err(error) => self.skipped.push(error.to_string()),
+            }
+        }
+        for (name, label) in self.classes.iter().zip(0..) {
+            // A limit may leave a class without pictures, but damage must not.
+            if wanted.contains(&label) && !labels.contains(&label) {
+                let reason = self.skipped.last().map_or("", String::as_str);
+                let problem = format!("no picture of class '{name}' can be read: {reason}");
+                return Err(Error::Usage(problem));
             }
         }
         let pixels = if keep {

@@ -39,11 +39,6 @@ impl Classes {
         Ok(Self { names: numbers.iter().map(|n| all[*n].clone()).collect(), numbers })
     }
 
-    /// How many there are.
-    pub fn len(&self) -> usize {
-        self.numbers.len()
-    }
-
     /// Their names.
     pub fn names(&self) -> &[String] {
         &self.names
@@ -119,7 +114,7 @@ mod tests {
         assert_eq!([0, 1, 2].map(|label| some.number(label)), [Some(1), None, Some(0)]);
         assert_eq!(some.pick(&["a", "b", "c", "d", "e"]), ["c", "a"]);
         let all = Classes::new(&["a".into(), "b".into()], None).unwrap();
-        assert_eq!((all.len(), all.number(1)), (2, Some(1)));
+        assert_eq!((all.names().len(), all.number(1)), (2, Some(1)));
     }
 
     #[test]

@@ -108,8 +108,8 @@ mod tests {
         let x = array("X", 9, &[32, 32, 3, 1], 2, &image);
         let one = array("y", 6, &[1, 1], 2, &[1]);
         for (content, expected) in [
-            (file(&[x.clone()]), "no array y"),
-            (file(&[one.clone()]), "no array X"),
+            (file(std::slice::from_ref(&x)), "no array y"),
+            (file(std::slice::from_ref(&one)), "no array X"),
             (
                 file(&[array("X", 9, &[3, 32, 32, 1], 2, &image), one.clone()]),
                 "X is [3, 32, 32, 1]",

@@ -69,7 +69,7 @@ fn some_classes_with_new_labels() {
     let classes = |list: &str| Some(list.split(',').map(String::from).collect());
     let all = load(&Request { train_limit: None, ..request("shapes") }).unwrap();
     let some = load(&Request { classes: classes("7,0-1"), ..request("shapes") }).unwrap();
-    assert_eq!(some.classes, [&all.classes[7], &all.classes[0], &all.classes[1]]);
+    assert_eq!(some.classes, [7, 0, 1].map(|class: usize| all.classes[class].clone()));
     assert_eq!((some.train.len(), some.test.len()), (20, 300));
     // The first of them in the order of the whole set.
     let old = [7, 0, 1];
