@@ -4,7 +4,7 @@
 //! |---|---|
 //! | `config.toml` | the effective configuration; a recipe for the same run |
 //! | `metrics.jsonl` | a line per epoch: losses and accuracies; the same for the same seed |
-//! | `timing.jsonl` | a line per epoch: seconds and images per second |
+//! | `timing.jsonl` | a line per epoch: seconds, waits for data, images per second |
 //! | `model.safetensors` | weights, heads, running statistics; what it takes to use them |
 //! | `state.safetensors` | all that a resumed run needs; the only file that it reads back |
 

@@ -8,6 +8,7 @@ use flate2::{Compression, read::MultiGzDecoder, write::GzEncoder};
 use image::{Rgb, RgbImage};
 use serde_json::Value;
 
+use crate::interrupted::killed;
 use crate::support::{Sandbox, assert_same, digits};
 
 /// Photos of two classes that differ in brightness.
@@ -167,6 +168,12 @@ fn photos_are_trained_on_evaluated_and_predicted() {
     fs::remove_dir(sandbox.path("stopped/metrics.jsonl.partial")).unwrap();
     sandbox.ok("train --resume --out stopped");
     assert_same(&sandbox.results("streamed"), &sandbox.results("stopped"));
+    // Killed within an epoch, as soon as it has saved something.
+    let state = sandbox.path("killed/state.safetensors");
+    if killed(&sandbox, &format!("{streamed} --out killed"), || state.exists()) {
+        sandbox.ok("train --resume --out killed");
+        assert_same(&sandbox.results("streamed"), &sandbox.results("killed"));
+    }
     // Where photos are kept is no part of the run.
     fs::remove_file(sandbox.path("stopped/model.safetensors")).unwrap();
     sandbox.ok("train --resume --photo-cache 1GiB --strict --out stopped");

@@ -14,7 +14,7 @@ use crate::support::{SMALL, Sandbox, assert_same, digits};
 const SAVING: &str = "train --resume --save-steps 1";
 
 /// Starts a command and kills it once `now` says so; true if it had not ended before.
-fn killed(sandbox: &Sandbox, line: &str, mut now: impl FnMut() -> bool) -> bool {
+pub fn killed(sandbox: &Sandbox, line: &str, mut now: impl FnMut() -> bool) -> bool {
     let mut command = sandbox.command(line);
     let mut child = command.stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
     let started = Instant::now();
