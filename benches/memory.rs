@@ -149,7 +149,7 @@ fn run() -> Result<()> {
     );
     println!("| | again | MiB | time |\n|---|---|---|---|");
     let request =
-        data::Request { name: "shapes32".into(), folder: None, train_limit: Some(320), seed: 0 };
+        data::Request { name: "shapes32".into(), train_limit: Some(320), ..Default::default() };
     let dataset = data::load(&request)?;
     let classes = dataset.classes.len();
     let modes = |name, partition, head| {
