@@ -9,11 +9,13 @@ use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 
+use crate::augment::Augment;
 use crate::block::{Head, Network, Partition};
-use crate::data;
+use crate::data::{self, Images};
 use crate::files::read_text;
 use crate::models;
 use crate::program::Recompute;
+use crate::shape::Shape;
 use crate::train::{self, Schedule};
 use crate::{Error, Result};
 
@@ -80,6 +82,25 @@ pub struct Recipe {
     /// Shift training images by up to this many pixels, at most 127 [default: 0]
     #[arg(long, value_name = "PIXELS", value_parser = clap::value_parser!(u8).range(..=127))]
     pub crop: Option<u8>,
+    /// Cut a random part out of each training image and resize it: at least this share of its
+    /// area, 0 for off [default: 0; without a value 0.35]
+    #[arg(long, value_name = "MIN_AREA", num_args = 0..=1, default_missing_value = "0.35")]
+    pub random_resized_crop: Option<f32>,
+    /// Scale brightness, contrast and saturation of training images by 1 - this to 1 + this, at
+    /// most 1 [default: 0]
+    #[arg(long, value_name = "STRENGTH")]
+    pub jitter: Option<f32>,
+    /// Cut a square with this side, in pixels, out of training images [default: 0]
+    #[arg(long, value_name = "PIXELS")]
+    pub cutout: Option<usize>,
+    /// Mix pairs of training images and their labels, in shares from Beta(ALPHA, ALPHA), 0 for
+    /// off [default: 0]
+    #[arg(long, value_name = "ALPHA")]
+    pub mixup: Option<f32>,
+    /// Side of the square that the network sees, in pixels: the middle of larger images, or what
+    /// a crop leaves [default: all of an image]
+    #[arg(long, value_name = "PIXELS")]
+    pub input: Option<usize>,
     /// Take no more memory of the device than this, such as 512MiB: steps are done in
     /// micro-batches that fit
     #[arg(long, value_name = "SIZE")]
@@ -114,6 +135,11 @@ macro_rules! for_all_options {
             train_limit,
             flip,
             crop,
+            random_resized_crop,
+            jitter,
+            cutout,
+            mixup,
+            input,
             memory,
             recompute,
             window
@@ -190,10 +216,12 @@ pub struct Config {
     /// Use only the first so many training images.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub train_limit: Option<usize>,
-    /// Mirror half of the training images.
-    pub flip: bool,
-    /// Shift training images by up to this many pixels.
-    pub crop: u8,
+    /// How training images are changed.
+    #[serde(flatten)]
+    pub augment: Augment,
+    /// Side of the square that the network sees.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub input: Option<usize>,
     /// Most bytes to take of the device.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub memory: Option<Size>,
@@ -202,6 +230,9 @@ pub struct Config {
     /// How many blocks before a block its loss reaches.
     pub window: usize,
 }
+
+/// Longest side of what a network sees, as model files have it.
+pub const LARGEST_INPUT: usize = 4096;
 
 /// Batch size up to which a small training set is trained in smaller batches.
 const SMALL_SET: usize = 1000;
@@ -233,9 +264,19 @@ impl Config {
                 "--aux-kernel must be odd, at most 31, not {aux_kernel}"
             )));
         }
-        let crop = recipe.crop.unwrap_or(0);
-        if crop > 127 {
-            return Err(Error::Usage(format!("--crop must be at most 127, not {crop}")));
+        let augment = Augment {
+            flip: recipe.flip.unwrap_or(false),
+            crop: recipe.crop.unwrap_or(0),
+            random_resized_crop: recipe.random_resized_crop.unwrap_or(0.0),
+            jitter: recipe.jitter.unwrap_or(0.0),
+            cutout: recipe.cutout.unwrap_or(0),
+            mixup: recipe.mixup.unwrap_or(0.0),
+        };
+        augment.check()?;
+        if let Some(input) = recipe.input.filter(|input| !(1..=LARGEST_INPUT).contains(input)) {
+            return Err(Error::Usage(format!(
+                "--input must be 1 to {LARGEST_INPUT} pixels, not {input}"
+            )));
         }
         let batch = match recipe.batch {
             Some(Batch::Images(images)) => Some(images),
@@ -267,8 +308,8 @@ impl Config {
             schedule: recipe.schedule.unwrap_or(Schedule::Cosine),
             seed: recipe.seed.unwrap_or(0),
             train_limit: recipe.train_limit,
-            flip: recipe.flip.unwrap_or(false),
-            crop,
+            augment,
+            input: recipe.input,
             memory: recipe.memory,
             recompute: recipe.recompute.unwrap_or_default(),
             window: recipe.window.unwrap_or(0),
@@ -301,8 +342,13 @@ impl Config {
             schedule: Some(c.schedule),
             seed: Some(c.seed),
             train_limit: c.train_limit,
-            flip: Some(c.flip),
-            crop: Some(c.crop),
+            flip: Some(c.augment.flip),
+            crop: Some(c.augment.crop),
+            random_resized_crop: Some(c.augment.random_resized_crop),
+            jitter: Some(c.augment.jitter),
+            cutout: Some(c.augment.cutout),
+            mixup: Some(c.augment.mixup),
+            input: c.input,
             memory: c.memory,
             recompute: Some(c.recompute),
             window: Some(c.window),
@@ -337,12 +383,17 @@ impl Config {
             weight_decay: self.weight_decay,
             schedule: self.schedule,
             seed: self.seed,
-            flip: self.flip,
-            crop: self.crop,
+            augment: self.augment,
+            input: self.input,
             memory: self.memory.map(|size| size.0),
             recompute: self.recompute,
             window: self.window,
         }
+    }
+
+    /// What the network sees of `images`: one image, in the network's size.
+    pub fn image(&self, images: &Images) -> Shape {
+        self.training().image(images)
     }
 
     /// The network for so many classes, and images with sides of so many pixels.

@@ -323,7 +323,7 @@ fn cross_entropy_and_metrics() {
             let loss =
                 case.program.add_member(all_losses, &format!("loss{block}"), shape, Layout::Nhwc);
             let dscores = (block != 1).then(|| case.output(rows));
-            case.program.push(Op::CrossEntropy { scores, labels, loss, dscores });
+            case.program.push(Op::CrossEntropy { scores, labels, partners, loss, dscores });
         }
         let words = Shape::vector(images * metrics_words(blocks));
         let per_image = case.temporary("rows", words, Layout::Words, Kind::Workspace);

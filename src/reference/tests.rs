@@ -194,7 +194,7 @@ fn goodness_and_its_loss() {
     assert_close(r.get(scores), &[2.5, 10.0]);
 
     let (labels, loss, dscores) = (t.words(1), t.maps(1, 1, 1, 1), t.maps(1, 1, 1, 2));
-    let op = Op::CrossEntropy { scores, labels, loss, dscores: Some(dscores) };
+    let op = Op::CrossEntropy { scores, labels, partners: None, loss, dscores: Some(dscores) };
     // Scores far beyond what `exp` can take.
     r = t.run(&op, &[(scores, &[1000.0, 1000.0 + 3f64.ln()]), (labels, &[0.0])]);
     assert_close(r.get(loss), &[4f64.ln()]);
