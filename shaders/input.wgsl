@@ -69,13 +69,13 @@ struct Between {
     share: f32,
 }
 
-// Where position `at` of `to` lies among `from` pixels: at (at + 1/2) * from / to - 1/2, and not
-// before the first. Counted in units of 1 / (2 * to), so that it is exact.
-fn between(at: u32, to: u32, from: u32) -> Between {
-    let units = 2u * to;
-    let place = max((2u * at + 1u) * from, to) - to;
+// Where position `at` of `count` lies among `side` pixels: at (at + 1/2) * side / count - 1/2, and not
+// before the first. Counted in units of 1 / (2 * count), so that it is exact.
+fn between(at: u32, count: u32, side: u32) -> Between {
+    let units = 2u * count;
+    let place = max((2u * at + 1u) * side, count) - count;
     let low = place / units;
-    return Between(low, min(low + 1u, from - 1u), f32(place % units) / f32(units));
+    return Between(low, min(low + 1u, side - 1u), f32(place % units) / f32(units));
 }
 
 // The box resized, before anything else.

@@ -62,8 +62,7 @@ impl<'a> Feeder<'a> {
         }
         let reads = shape(routine.samples).elements() / SAMPLE_WORDS;
         let input = shape(routine.x);
-        let sizes =
-            Sizes { stored: [images.height, images.width], input: [input.h, input.w] };
+        let sizes = Sizes { stored: [images.height, images.width], input: [input.h, input.w] };
         Self { images, routine: routine.clone(), resident, reads, sizes }
     }
 

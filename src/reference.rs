@@ -11,6 +11,8 @@ mod window;
 #[cfg(test)]
 mod gradient_tests;
 #[cfg(test)]
+mod input_tests;
+#[cfg(test)]
 mod tests;
 
 use crate::augment::Sample;

@@ -24,14 +24,8 @@ const IMAGE: Shape = Shape::new(1, 11, 9, 3);
 /// Height and width of the stored images.
 const STORED: [usize; 2] = [14, 13];
 /// Everything but a fixed crop, so that images are mixed and colours change.
-const AUGMENT: Augment = Augment {
-    flip: true,
-    crop: 0,
-    random_resized_crop: 0.2,
-    jitter: 0.4,
-    cutout: 3,
-    mixup: 1.0,
-};
+const AUGMENT: Augment =
+    Augment { flip: true, crop: 0, random_resized_crop: 0.2, jitter: 0.4, cutout: 3, mixup: 1.0 };
 /// Images that are kept on the device: more than a batch.
 const RESIDENT: usize = 7;
 

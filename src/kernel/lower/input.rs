@@ -55,7 +55,8 @@ impl Lowering<'_> {
         }
         let mut each = vec![("x", x), ("labels", labels)];
         each.extend(partners.map(|id| ("partners", id)));
-        let flags = [("JITTER", u32::from(greys.is_some())), ("MIX", u32::from(partners.is_some()))];
+        let flags =
+            [("JITTER", u32::from(greys.is_some())), ("MIX", u32::from(partners.is_some()))];
         self.per_image(("input", "main", &flags), shape.n, &each, &whole, |s: Slice| {
             let len = shape.with_n(s.count).pixels();
             (params::Input { first: u(s.first), len: u(len), ..p }, len)
