@@ -152,7 +152,7 @@ impl Inputs {
             let sizes = Sizes { stored: STORED, input: [IMAGE.h, IMAGE.w] };
             let samples: Vec<Sample> = (0..=BATCH as u64)
                 .map(|key| {
-                    let mut rng = Rng::new(3, Stream::Augment, 0, key);
+                    let mut rng = Rng::new(4, Stream::Augment, 0, key);
                     AUGMENT.draw(2 * key as u32 % RESIDENT as u32, sizes, &mut rng)
                 })
                 .collect();
