@@ -188,6 +188,21 @@ impl Augment {
         usize::from(self.mixes())
     }
 
+    /// Checks every option for a network that sees images of this height and width.
+    ///
+    /// # Errors
+    /// [`Error::Usage`], as [`Augment::check`], or if there is more to cut out than there is.
+    pub fn check_for(&self, [height, width]: [usize; 2]) -> Result<()> {
+        self.check()?;
+        let cutout = self.cutout;
+        if cutout > height.min(width) {
+            return Err(Error::Usage(format!(
+                "--cutout {cutout} is larger than the network's {height}×{width} input; use a smaller one"
+            )));
+        }
+        Ok(())
+    }
+
     /// Checks the range of every option.
     ///
     /// # Errors

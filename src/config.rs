@@ -421,6 +421,12 @@ mod tests {
             data: Some("some/where".into()),
             memory: Some(Size(1_234_567)),
             recompute: Some(Recompute::Block),
+            flip: Some(true),
+            random_resized_crop: Some(0.08),
+            jitter: Some(0.4),
+            cutout: Some(9),
+            mixup: Some(0.2),
+            input: Some(24),
             ..Recipe::default()
         };
         let config = Config::resolve(recipe.clone()).unwrap();

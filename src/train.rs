@@ -402,14 +402,8 @@ impl<'a> Trainer<'a> {
 fn check(options: &Options, images: &Images) -> Result<()> {
     let fail = |message: String| Err(Error::Usage(message));
     let Options { epochs, batch, lr, weight_decay, augment, .. } = *options;
-    augment.check()?;
     let image = options.image(images);
-    if augment.cutout > image.h.min(image.w) {
-        return fail(format!(
-            "--cutout {} is larger than the network's {}×{} input; use a smaller one",
-            augment.cutout, image.h, image.w
-        ));
-    }
+    augment.check_for([image.h, image.w])?;
     if batch == 0 || epochs == 0 {
         return fail("--batch and --epochs must be at least 1".into());
     }

@@ -6,6 +6,8 @@ use clap::{Args, Subcommand};
 use sff::data::{self, Request, picture};
 use sff::{Error, Result};
 
+use super::sheet::Sheet;
+
 #[derive(Args)]
 #[command(arg_required_else_help = false)]
 pub struct Data {
@@ -20,6 +22,8 @@ enum Command {
         after_help = "Example: sff data export --dataset fashion-mnist --count 8 --out pictures"
     )]
     Export(Export),
+    /// Draw a sheet of training images as a run would change them, as a PNG
+    Sheet(Box<Sheet>),
 }
 
 #[derive(Args)]
@@ -40,20 +44,28 @@ struct Export {
 
 impl Data {
     pub fn run(self) -> Result<()> {
-        let Command::Export(export) = self.command;
+        match self.command {
+            Command::Export(export) => export.run(),
+            Command::Sheet(sheet) => sheet.run(),
+        }
+    }
+}
+
+impl Export {
+    fn run(self) -> Result<()> {
         let request =
-            Request { name: export.dataset, folder: export.data, train_limit: Some(1), seed: 0 };
+            Request { name: self.dataset, folder: self.data, train_limit: Some(1), seed: 0 };
         let dataset = data::load(&request)?;
-        std::fs::create_dir_all(&export.out).map_err(Error::io("create", &export.out))?;
+        std::fs::create_dir_all(&self.out).map_err(Error::io("create", &self.out))?;
         let images = &dataset.test;
-        for index in 0..export.count.min(images.len()) {
+        for index in 0..self.count.min(images.len()) {
             let class = &dataset.classes[images.labels[index] as usize];
             let class: String = class
                 .to_lowercase()
                 .chars()
                 .map(|c| if c.is_alphanumeric() { c } else { '-' })
                 .collect();
-            let path = export.out.join(format!("{index:05}-{class}.png"));
+            let path = self.out.join(format!("{index:05}-{class}.png"));
             picture::write(
                 &path,
                 images.image(index),
