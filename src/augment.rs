@@ -35,10 +35,6 @@ use crate::{Error, Result};
 /// in 32 bits.
 pub const MAX_SIDE: usize = 16_384;
 
-/// Least share of the area that a random resized crop takes if none is given. ImageNet's usual
-/// 0.08 is for networks that see an image hundreds of times.
-pub const LEAST_AREA: f32 = 0.35;
-
 /// Widths of random resized crops, relative to their heights.
 const RATIOS: [f64; 2] = [3.0 / 4.0, 4.0 / 3.0];
 

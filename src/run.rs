@@ -49,7 +49,9 @@ impl ModelInfo {
     /// # Errors
     /// [`Error::Corrupt`].
     pub fn check(&self, config: &Config, path: &Path) -> Result<()> {
-        if self.format == FORMAT && self.config == portable(config) {
+        // Options that a file does not know yet have their defaults.
+        let same = |own: Config| portable(&own) == portable(config);
+        if self.format == FORMAT && Config::resolve(self.config.clone()).is_ok_and(same) {
             return Ok(());
         }
         let differing = self.config.conflicts(config);

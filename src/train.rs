@@ -83,8 +83,8 @@ impl Options {
         Shape::new(1, h, w, images.channels)
     }
 
-    /// What training a network for images of the shape `image` asks of memory. Which images are
-    /// stored in which size is for the caller to say if it is another.
+    /// What training a network for images of the shape `image` asks of memory;
+    /// [`Demand::of`] adds which images there are.
     pub fn demand<'a>(&self, network: &'a Network, image: Shape, limits: Limits) -> Demand<'a> {
         let setup = Setup {
             image,

@@ -5,14 +5,8 @@ use proptest::{prop_assert, prop_assert_eq, proptest};
 use super::*;
 use crate::rng::Stream;
 
-const ALL: Augment = Augment {
-    flip: true,
-    crop: 0,
-    random_resized_crop: LEAST_AREA,
-    jitter: 0.4,
-    cutout: 5,
-    mixup: 0.2,
-};
+const ALL: Augment =
+    Augment { flip: true, crop: 0, random_resized_crop: 0.35, jitter: 0.4, cutout: 5, mixup: 0.2 };
 
 fn rng(index: u64) -> Rng {
     Rng::new(7, Stream::Augment, 3, index)

@@ -208,7 +208,7 @@ impl RoutineBuilder<'_> {
         let records = feed.batch + augment.partners();
         if feed.batch == 0 || feed.resident < records {
             return Err(Error::Model(format!(
-                "a batch of {} does not fit {} images",
+                "a batch of {} reads {records} images, but there is room for {}",
                 feed.batch, feed.resident
             )));
         }

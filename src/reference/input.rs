@@ -43,10 +43,8 @@ impl View {
         let Shape { h, w, c, .. } = self.input;
         let mut image = self.resized(pixels, sample);
         if sample.mirror == 1 {
-            for row in image.chunks_exact_mut(w * c) {
-                let columns: Vec<Vec<f64>> = row.chunks_exact(c).rev().map(<[_]>::to_vec).collect();
-                row.copy_from_slice(&columns.concat());
-            }
+            let rows = image.chunks_exact(w * c);
+            image = rows.flat_map(|row| row.chunks_exact(c).rev()).flatten().copied().collect();
         }
         if self.jitter {
             jitter(&mut image, c, sample);
