@@ -16,12 +16,10 @@ use std::time::Instant;
 use serde::{Deserialize, Serialize};
 
 use crate::checkpoint::{self, Arrays};
-use crate::config::{Batch, Config, Recipe};
+use crate::config::{Batch, Config, LARGEST_INPUT, Recipe};
 use crate::data::{self, Dataset, Normalization};
-use crate::feed;
 use crate::files::write_whole;
 use crate::gpu::Gpu;
-use crate::memory::Demand;
 use crate::metrics::Scores;
 use crate::train::{Progress, Reached, StepReport, Trainer};
 use crate::{Error, Result};
@@ -36,7 +34,7 @@ pub struct ModelInfo {
     pub format: u32,
     /// How it was trained, which says what the network is.
     pub config: Recipe,
-    /// Height, width and channels of its images.
+    /// Height, width and channels of what it sees.
     pub image: [usize; 3],
     /// Names of the classes.
     pub classes: Vec<String>,
@@ -51,7 +49,9 @@ impl ModelInfo {
     /// # Errors
     /// [`Error::Corrupt`].
     pub fn check(&self, config: &Config, path: &Path) -> Result<()> {
-        if self.format == FORMAT && self.config == portable(config) {
+        // Options that a file does not know yet have their defaults.
+        let same = |own: Config| portable(&own) == portable(config);
+        if self.format == FORMAT && Config::resolve(self.config.clone()).is_ok_and(same) {
             return Ok(());
         }
         let differing = self.config.conflicts(config);
@@ -204,11 +204,9 @@ pub fn configure(recipe: Recipe, options: &RunOptions, gpu: &Gpu) -> Result<Conf
 
 fn largest_batch(config: &Config, gpu: &Gpu) -> Result<usize> {
     let dataset = data::load(&config.request())?;
-    let network = config.network(dataset.classes.len(), dataset.train.height);
-    let image = feed::image_shape(&dataset.train);
-    let demand = config.training().demand(&network, image, gpu.limits());
-    let (train, test) = (dataset.train.len(), Some(dataset.test.len()));
-    Demand { train, test, ..demand }.largest_batch()
+    let image = config.image(&dataset);
+    let network = config.network(dataset.classes.len(), image.h);
+    config.training().demand(&network, image, gpu.limits()).of(&dataset).largest_batch()
 }
 
 /// Trains, from the beginning or from the last checkpoint, and leaves a complete run folder.
@@ -225,7 +223,7 @@ pub fn train(
     // What cannot be saved is said now, not after training.
     let text = config.to_toml()?;
     let dataset = data::load(&config.request())?;
-    let network = config.network(dataset.classes.len(), dataset.train.height);
+    let network = config.network(dataset.classes.len(), config.image(&dataset).h);
     let trainer = Trainer::new(gpu, &network, &dataset, config.training())?;
     let mut run = Run {
         folder: Folder(&options.folder),
@@ -334,11 +332,11 @@ impl Run<'_> {
     }
 
     fn model_info(&self) -> ModelInfo {
-        let images = &self.dataset.test;
+        let image = self.trainer.image();
         ModelInfo {
             format: FORMAT,
             config: portable(self.config),
-            image: [images.height, images.width, images.channels],
+            image: [image.h, image.w, image.c],
             classes: self.dataset.classes.clone(),
             normalization: self.trainer.normalization().clone(),
         }
@@ -388,8 +386,7 @@ pub fn read_model(path: &Path) -> Result<(Arrays, ModelInfo)> {
     let (arrays, info): (Arrays, ModelInfo) = checkpoint::load(path)?;
     let [h, w, c] = info.image;
     let sane = info.format == FORMAT
-        && (1..=4096).contains(&h)
-        && (1..=4096).contains(&w)
+        && [h, w].iter().all(|side| (1..=LARGEST_INPUT).contains(side))
         && matches!(c, 1 | 3)
         && info.classes.len() >= 2;
     if !sane {

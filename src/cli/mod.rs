@@ -6,6 +6,7 @@ mod eval;
 mod plan;
 mod predict;
 mod progress;
+mod sheet;
 mod train;
 
 use std::io::Write;
