@@ -28,6 +28,7 @@ macro_rules! sources {
 sources![
     "activation",
     "adamw",
+    "avg_pool",
     "batch_norm",
     "bias_grad",
     "conv2d",
@@ -41,8 +42,9 @@ sources![
     "depthwise_tile",
     "depthwise_wgrad",
     "elementwise",
-    "global_avg_pool",
     "goodness",
+    "gram",
+    "gram_tile",
     "grid",
     "input",
     "lanes",
@@ -51,6 +53,7 @@ sources![
     "metrics",
     "per_image",
     "scale",
+    "scale_scores",
     "sum_rows",
     "welford",
 ];
