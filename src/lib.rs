@@ -41,7 +41,7 @@
 //! - [`mod@reference`] gives the same ops their meaning in f64 on the CPU; tests compare the two.
 //! - [`memory::Demand`] finds how many images at a time fit a device and a budget.
 //! - [`train::Trainer`] runs epochs; [`run`] adds a folder with checkpoints; [`infer`] uses what
-//!   came out.
+//!   came out, and [`weights`] trades it with torchvision.
 //!
 //! Everything up to [`plan`] and [`kernel`] is pure data and needs no device.
 //!
@@ -104,5 +104,6 @@ pub mod shape;
 pub mod split;
 pub mod tensor;
 pub mod train;
+pub mod weights;
 
 pub use error::{Error, Result};

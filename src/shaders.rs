@@ -40,6 +40,7 @@ sources![
     "depthwise",
     "depthwise_tile",
     "depthwise_wgrad",
+    "dropout",
     "elementwise",
     "global_avg_pool",
     "goodness",

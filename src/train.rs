@@ -7,7 +7,7 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 
 use crate::block::Network;
-use crate::checkpoint::{self, Arrays};
+use crate::checkpoint::{self, Arrays, Taken};
 use crate::data::{Dataset, Images, Normalization};
 use crate::feed::{self, Feeder, Runner, Sample, StepValues};
 use crate::gpu::Gpu;
@@ -157,8 +157,22 @@ impl<'a> Trainer<'a> {
         dataset: &'a Dataset,
         options: Options,
     ) -> Result<Self> {
-        check(&options, &dataset.train)?;
         let normalization = dataset.normalization()?;
+        Self::with_normalization(gpu, network, dataset, options, normalization)
+    }
+
+    /// The same with another normalisation than that of the training images.
+    ///
+    /// # Errors
+    /// As [`Trainer::new`], and [`Error::Model`] if it is none of such images.
+    pub fn with_normalization(
+        gpu: &Gpu,
+        network: &Network,
+        dataset: &'a Dataset,
+        options: Options,
+        normalization: Normalization,
+    ) -> Result<Self> {
+        check(&options, &dataset.train)?;
         let image = feed::image_shape(&dataset.train);
         let mut demand = options.demand(network, image, gpu.limits());
         (demand.train, demand.test) = (dataset.train.len(), Some(dataset.test.len()));
@@ -302,6 +316,10 @@ impl<'a> Trainer<'a> {
                     let keeping = if index == 0 { 0.0f32 } else { 1.0 };
                     session.write_bytes(keep, bytemuck::bytes_of(&keeping));
                 }
+                if let Some(key) = routine.dropout_key {
+                    let bits = hash([options.seed, Stream::Dropout as u64, t, index as u64]);
+                    session.write_bytes(key, &bits.to_le_bytes());
+                }
                 runner.run(session, samples.len(), &mut done)?;
             }
             if let Some(update) = &built.update {
@@ -364,6 +382,14 @@ impl<'a> Trainer<'a> {
             }
         }
         Ok(arrays)
+    }
+
+    /// Begins from another model's weights, see [`checkpoint::take_over`].
+    ///
+    /// # Errors
+    /// Those of [`checkpoint::take_over`].
+    pub fn take_over(&mut self, arrays: &Arrays, heads: bool, path: &Path) -> Result<Taken> {
+        checkpoint::take_over(&mut self.session, &self.built, arrays, heads, path)
     }
 
     /// Where training stands.

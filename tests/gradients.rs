@@ -103,12 +103,13 @@ fn network(head: Head) -> Network {
     let names = ["first", "second", "third"];
     let blocks = match head {
         Head::Goodness { .. } => names.into_iter().zip(stages).map(block).collect(),
-        Head::Linear => vec![block(("whole", stages.concat()))],
+        Head::Linear | Head::Classifier { .. } => vec![block(("whole", stages.concat()))],
     };
     Network { blocks, head, classes: CLASSES }
 }
 
 const GOODNESS: Head = Head::Goodness { kernel: 3, scale: 0.8 };
+const CLASSIFIER: Head = Head::Classifier { hidden: 7, dropout: 0.3 };
 
 fn compile(head: Head, window: usize) -> Built {
     let feed = Some(Feed { batch: BATCH, resident: RESIDENT });
@@ -150,6 +151,9 @@ impl Inputs {
             });
             let step = [3e-3, 0.3, 0.02, BATCH as f32 - 1.0].map(f32::to_bits);
             words(routine.step, &mut |i| step[i]);
+            if let Some(key) = routine.dropout_key {
+                words(key, &mut |i| [11, 4_000_000_000][i]);
+            }
         }
         let floats = &mut inputs.floats;
         // No exact zeros: a batch norm's gamma and beta of zero would put whole maps on the kink
@@ -261,6 +265,7 @@ fn a_window_over_all_blocks_is_deep_supervision() {
 #[test]
 fn gradients_of_backpropagation_match_central_differences() {
     check_gradients(Head::Linear, 0);
+    check_gradients(CLASSIFIER, 0);
 }
 
 #[test]
@@ -311,4 +316,5 @@ fn every_op_of_a_goodness_program_matches_on_the_device() {
 #[test]
 fn every_op_of_a_backpropagation_program_matches_on_the_device() {
     check_on_device(Head::Linear, 0);
+    check_on_device(CLASSIFIER, 0);
 }

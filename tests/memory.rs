@@ -14,6 +14,8 @@ use sff::shape::{Shape, Window};
 
 const MODES: [Recompute; 3] = [Recompute::None, Recompute::Cheap, Recompute::Block];
 
+const CLASSIFIER: Head = Head::Classifier { hidden: 14, dropout: 0.3 };
+
 /// Images of a step, their size, and how many blocks a loss reaches.
 #[derive(Clone, Copy)]
 struct Images {
@@ -115,8 +117,12 @@ fn train_within(
     let labels: Vec<u32> = (0..images.count as u32).map(|i| i % 5).collect();
     session.write_bytes(routine.all_labels, bytemuck::cast_slice(&labels));
     session.write_bytes(routine.step, bytemuck::cast_slice(&[1e-2f32, 0.1, 0.001, 12.0]));
-    for _ in 0..3 {
+    for step in 0..3u32 {
         for micro in 0..micro_batches {
+            if let Some(key) = routine.dropout_key {
+                let words = [step, micro as u32];
+                session.write_bytes(key, bytemuck::cast_slice(&words));
+            }
             let batch = (0..routine.batch).map(|i| (micro * routine.batch + i) as u32);
             let samples: Vec<u32> = batch.flat_map(|i| [i, 128 << 8 | 128 << 16]).collect();
             session.write_bytes(routine.samples, bytemuck::cast_slice(&samples));
@@ -138,6 +144,7 @@ fn every_mode_gives_the_same_bits_and_needs_less() {
     let goodness = Head::Goodness { kernel: 3, scale: 1.0 };
     for (partition, head, window) in [
         (Partition::Whole, Head::Linear, 0),
+        (Partition::Whole, CLASSIFIER, 0),
         (Partition::Whole, goodness, 0),
         (Partition::Block, goodness, 0),
         (Partition::Layer, goodness, 1),
@@ -188,6 +195,7 @@ fn slices_give_the_same_bits() {
     let images = Images { count: 100, height: 31, width: 32, window: 0 };
     for (partition, head) in [
         (Partition::Whole, Head::Linear),
+        (Partition::Whole, CLASSIFIER),
         (Partition::Block, Head::Goodness { kernel: 3, scale: 1.0 }),
     ] {
         for network in [cnn(partition, head), inverted(partition, head)] {

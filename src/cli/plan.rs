@@ -8,6 +8,7 @@ use sff::block::Partition;
 use sff::config::{Batch, Config, Method, Recipe, Size};
 use sff::files::write_whole;
 use sff::memory::Demand;
+use sff::models::Stem;
 use sff::plan::{self, Limits, Plan as Layout, Report};
 use sff::program::{Built, Recompute};
 use sff::shape::Shape;
@@ -22,6 +23,9 @@ pub struct Plan {
     /// Channels of each convolution of the cnn [default: 16,32,64,64]
     #[arg(long, value_delimiter = ',', value_name = "N,…")]
     widths: Option<Vec<usize>>,
+    /// How resnet18 and mobilenet-v3 begin [default: cifar for images of up to 64 pixels]
+    #[arg(long)]
+    stem: Option<Stem>,
     /// Side of the images, in pixels
     #[arg(long, value_name = "PIXELS", default_value_t = 32)]
     image: usize,
@@ -47,6 +51,9 @@ pub struct Plan {
     /// What learns together [default: block]
     #[arg(long)]
     partition: Option<Partition>,
+    /// Do not train what comes before this block
+    #[arg(long, value_name = "BLOCK")]
+    freeze_until: Option<String>,
     /// Side of the goodness heads' convolution, in pixels; odd [default: 5]
     #[arg(long, value_name = "K")]
     aux_kernel: Option<usize>,
@@ -120,6 +127,8 @@ impl Plan {
         let limits = self.limits.limits()?;
         let method = self.method.unwrap_or(Method::Sff);
         let config = self.config(method, self.partition, self.recompute)?;
+        let freeze_until = self.freeze_until.clone();
+        let config = Config::resolve(Recipe { freeze_until, ..config.recipe() })?;
         let built = self.build(&config, limits, |demand| demand.program(self.batch))?;
         let micro_batch = built.train.as_ref().map_or(self.batch, |routine| routine.batch);
         let count = self.batch / micro_batch;
@@ -181,6 +190,7 @@ impl Plan {
         Config::resolve(Recipe {
             arch: self.arch.clone(),
             widths: self.widths.clone(),
+            stem: self.stem,
             method: Some(method),
             partition,
             aux_kernel: self.aux_kernel,

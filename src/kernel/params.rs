@@ -36,6 +36,9 @@ params! {
         group: u32, first: u32, factor: f32,
     }
     CrossEntropy { images: u32, classes: u32, stride: u32 }
+    Dropout {
+        len: u32, c: u32, c4: u32, before: u32, layer: u32, threshold: u32, factor: f32,
+    }
     Elementwise { len: u32, c: u32, c4: u32, factor: f32 }
     Input { mean: [f32; 4], scale: [f32; 4], h: u32, w: u32, c: u32, len: u32 }
     LayerNorm { images: u32, size: u32, c: u32, c4: u32, chunks: u32, eps: f32 }

@@ -7,7 +7,9 @@ use super::Program;
 use super::emit::{Emitter, Init, Norm, Parameter, Saved};
 use super::recompute::Recompute;
 use crate::block::{Head, Layer, Network};
-use crate::ops::{AdamW, IMAGE_CHANNELS, Normalize, Op, SAMPLE_WORDS, STEP_WORDS, metrics_words};
+use crate::ops::{
+    Activation, AdamW, IMAGE_CHANNELS, Normalize, Op, SAMPLE_WORDS, STEP_WORDS, metrics_words,
+};
 use crate::shape::{Layout, Shape, Window};
 use crate::tensor::{Kind, TensorId};
 use crate::{Error, Result};
@@ -68,6 +70,9 @@ pub struct Routine {
     pub scores: Vec<TensorId>,
     /// Loss per image, a tensor for each block.
     pub losses: Vec<TensorId>,
+    /// Two random words that decide what dropout drops, where there is dropout; other ones for
+    /// each run.
+    pub dropout_key: Option<TensorId>,
     /// Where micro-batches are summed: 0 in its first value starts a new sum.
     pub keep: Option<TensorId>,
     /// Results of the step, see [`Op::Metrics`].
@@ -139,6 +144,7 @@ fn check(network: &Network, setup: &Setup) -> Result<()> {
     }
     let heads: Vec<String> = match network.head {
         Head::Linear => vec!["fc".into()],
+        Head::Classifier { .. } => vec!["classifier.0".into(), "classifier.3".into()],
         Head::Goodness { .. } => (0..network.blocks.len()).map(|b| format!("aux.{b}")).collect(),
     };
     let mut names = BTreeSet::from_iter(heads);
@@ -148,9 +154,15 @@ fn check(network: &Network, setup: &Setup) -> Result<()> {
         return fail(format!("two layers are called {twice}; rename one"));
     }
     match network.head {
-        Head::Linear if network.blocks.len() != 1 => {
+        Head::Linear | Head::Classifier { .. } if network.blocks.len() != 1 => {
             fail("a linear head needs the whole network as one block".into())
         }
+        Head::Classifier { hidden: 0, .. } => {
+            fail("the classifier needs at least one hidden value".into())
+        }
+        Head::Classifier { dropout, .. } if !(0.0..1.0).contains(&dropout) => fail(format!(
+            "the classifier's dropout must be 0 or more and less than 1, not {dropout}"
+        )),
         Head::Goodness { kernel, .. } if kernel % 2 == 0 => {
             fail(format!("the goodness head needs an odd kernel, not {kernel}"))
         }
@@ -248,7 +260,7 @@ impl RoutineBuilder<'_> {
                 Head::Goodness { kernel, scale } => {
                     self.goodness(e, index, (h, tape), (kernel, scale), results)
                 }
-                Head::Linear => self.linear(e, (h, tape), results)?,
+                Head::Linear | Head::Classifier { .. } => self.linear(e, (h, tape), results)?,
             };
             waiting.extend(learning);
             for block in self.learn(e, &mut waiting) {
@@ -286,6 +298,7 @@ impl RoutineBuilder<'_> {
             all_labels,
             samples,
             step,
+            dropout_key: e.dropout_key,
             keep,
             x,
             labels,
@@ -351,19 +364,35 @@ impl RoutineBuilder<'_> {
         (n, waiting)
     }
 
-    /// Global average pool, linear layer, loss and, in training, the gradient of the scores.
+    /// Global average pool, linear layers, loss and, in training, the gradient of the scores.
     fn linear(
         &self,
         e: &mut Emitter,
         (h, mut tape): (TensorId, Vec<Saved>),
         results: Results,
     ) -> Result<(TensorId, Option<Waiting>)> {
-        let (mean, saved) = e.forward(&[Layer::GlobalAvgPool], h)?;
+        let mut layers = vec![Layer::GlobalAvgPool];
+        let window = Window::same(1, 1);
+        let last = match self.network.head {
+            Head::Classifier { hidden, dropout } => {
+                let name = "classifier.0".into();
+                layers.extend([
+                    Layer::Conv2d { name, out: hidden, window, bias: true },
+                    Layer::Activation(Activation::HardSwish),
+                    Layer::Dropout(dropout),
+                ]);
+                "classifier.3"
+            }
+            _ => "fc",
+        };
+        let (x, saved) = e.forward(&layers, h)?;
         tape.extend(saved);
-        tape.push(e.conv2d("fc", mean, results.scores, Window::same(1, 1), true));
-        if let Some(weight) = e.parameters.get_mut("fc.weight") {
-            // A linear layer's weight has no rows and columns.
-            weight.file_shape.truncate(2);
+        tape.push(e.conv2d(last, x, results.scores, window, true));
+        for name in ["classifier.0", last] {
+            if let Some(weight) = e.parameters.get_mut(&format!("{name}.weight")) {
+                // A linear layer's weight has no rows and columns.
+                weight.file_shape.truncate(2);
+            }
         }
         let dy = self.loss(e, results);
         Ok((h, dy.map(|dy| Waiting { block: 0, tape, norm: None, dy })))
