@@ -24,6 +24,7 @@ const OPTIONS: Options = Options {
     crop: 0,
     memory: None,
     recompute: Recompute::Cheap,
+    window: 0,
 };
 
 fn network(dropout: f32) -> Network {

@@ -90,6 +90,7 @@ fn stages() -> [Vec<Layer>; 3] {
                 ],
                 shortcut: vec![],
             },
+            Layer::LayerNorm,
             depthwise("dw3", Window::same(3, 2)),
             batch_norm("dw3n", Activation::Relu),
             Layer::Activation(Activation::HardSwish),

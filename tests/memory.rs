@@ -57,7 +57,7 @@ fn inverted(partition: Partition, head: Head) -> Network {
             norm(&project, Activation::None),
         ];
         match stride {
-            1 => Layer::Group(vec![Layer::Residual { body, shortcut: vec![] }]),
+            1 => Layer::Group(vec![Layer::Residual { body, shortcut: vec![] }, Layer::LayerNorm]),
             _ => Layer::Group(body),
         }
     };
