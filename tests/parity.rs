@@ -58,8 +58,7 @@ fn images(side: usize) -> Images {
     let count = (side * side * 3) as u64;
     let pixel = |image: u64, at: u64| hash([image, at, side as u64, 7]) as u8 >> (2 * image);
     let pixels = (0..IMAGES as u64).flat_map(|image| (0..count).map(move |at| pixel(image, at)));
-    let (height, width, channels) = (side, side, 3);
-    Images { height, width, channels, pixels: pixels.collect(), labels: vec![0; IMAGES] }
+    Images::in_memory([side, side, 3], pixels.collect(), vec![0; IMAGES])
 }
 
 /// A file such as PyTorch writes, with the counters of its batch norms.
