@@ -27,7 +27,6 @@ use crate::files::write_whole;
 use crate::gpu::Gpu;
 use crate::memory::Demand;
 use crate::metrics::Scores;
-use crate::models::Stem;
 use crate::train::{Progress, Reached, StepReport, Trainer};
 use crate::{Error, Result};
 use begin::Begin;

@@ -33,8 +33,12 @@ fn network(dropout: f32) -> Network {
 }
 
 fn dataset() -> Dataset {
-    let request =
-        data::Request { name: "shapes".into(), folder: None, train_limit: Some(32), seed: 1 };
+    let request = data::Request {
+        name: "shapes".into(),
+        train_limit: Some(32),
+        seed: 1,
+        ..data::Request::default()
+    };
     let all = data::load(&request).unwrap();
     let test = shapes::images(28, 1, 20, 1, Split::Test);
     Dataset { test, ..all }
