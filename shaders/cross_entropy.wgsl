@@ -1,5 +1,6 @@
 // Softmax cross-entropy of one image per invocation, and its gradient, already divided by the
 // number of images. Scores are rows of `stride` values of which the first `classes` count.
+// Where images are mixed, the partner's label counts by its share.
 #import grid
 
 struct Params {
@@ -13,6 +14,7 @@ struct Params {
 @group(0) @binding(2) var<storage, read_write> labels: array<u32>;
 @group(0) @binding(3) var<storage, read_write> loss: array<vec4<f32>>;
 @group(0) @binding(4) var<storage, read_write> dscores: array<f32>;
+@group(0) @binding(5) var<storage, read_write> partners: array<vec2<u32>>;
 
 @compute @workgroup_size(GROUP)
 fn main(invocation: Invocation) {
@@ -22,6 +24,13 @@ fn main(invocation: Invocation) {
     }
     let first = image * params.stride;
     let label = labels[image];
+#if MIX
+    let other = partners[image].x;
+    let share = bitcast<f32>(partners[image].y);
+    let wanted = mix(scores[first + label], scores[first + other], share);
+#else
+    let wanted = scores[first + label];
+#endif
     var largest = scores[first];
     for (var k = 1u; k < params.classes; k++) {
         largest = max(largest, scores[first + k]);
@@ -30,12 +39,17 @@ fn main(invocation: Invocation) {
     for (var k = 0u; k < params.classes; k++) {
         total += exp(scores[first + k] - largest);
     }
-    loss[image] = vec4<f32>(log(total) + largest - scores[first + label], 0.0, 0.0, 0.0);
+    loss[image] = vec4<f32>(log(total) + largest - wanted, 0.0, 0.0, 0.0);
 #if GRAD
     for (var k = 0u; k < params.stride; k++) {
         var slope = 0.0;
         if k < params.classes {
-            slope = exp(scores[first + k] - largest) / total - f32(k == label);
+#if MIX
+            let goal = mix(f32(k == label), f32(k == other), share);
+#else
+            let goal = f32(k == label);
+#endif
+            slope = exp(scores[first + k] - largest) / total - goal;
         }
         dscores[first + k] = slope / f32(params.images);
     }

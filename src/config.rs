@@ -9,11 +9,13 @@ use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 
+use crate::augment::Augment;
 use crate::block::{self, Block, Head, Network, Partition};
-use crate::data;
+use crate::data::{self, Dataset};
 use crate::files::read_text;
 use crate::models::{self, Stem};
 use crate::program::Recompute;
+use crate::shape::Shape;
 use crate::train::{self, Schedule};
 use crate::{Error, Result};
 
@@ -41,7 +43,8 @@ pub struct Recipe {
     /// Use only these classes, in this order: numbers from 0, ranges such as 0-4, or names
     #[arg(long, value_delimiter = ',', value_name = "CLASS,…")]
     pub classes: Option<Vec<String>>,
-    /// Photos become images of this side, in pixels [default: 224 for imagenette-320, else 128]
+    /// Side of the square that the network sees, in pixels: the middle of larger images, or what
+    /// a crop leaves [default: all of an image; of photos 224 for imagenette-320, else 128]
     #[arg(long, value_name = "PIXELS")]
     pub image_size: Option<usize>,
     /// The share of each class's photos that is set apart to test with, if they are not given in a
@@ -101,6 +104,21 @@ pub struct Recipe {
     /// Shift training images by up to this many pixels, at most 127 [default: 0]
     #[arg(long, value_name = "PIXELS", value_parser = clap::value_parser!(u8).range(..=127))]
     pub crop: Option<u8>,
+    /// Cut a random part out of each training image and resize it: at least this share of its
+    /// area, 0 for off [default: 0; without a value 0.35]
+    #[arg(long, value_name = "MIN_AREA", num_args = 0..=1, default_missing_value = "0.35")]
+    pub random_resized_crop: Option<f32>,
+    /// Scale brightness, contrast and saturation of training images by 1 - this to 1 + this, at
+    /// most 1 [default: 0]
+    #[arg(long, value_name = "STRENGTH")]
+    pub jitter: Option<f32>,
+    /// Cut a square with this side, in pixels, out of training images [default: 0]
+    #[arg(long, value_name = "PIXELS")]
+    pub cutout: Option<usize>,
+    /// Mix pairs of training images and their labels, in shares from Beta(ALPHA, ALPHA), 0 for
+    /// off [default: 0]
+    #[arg(long, value_name = "ALPHA")]
+    pub mixup: Option<f32>,
     /// Take no more memory of the device than this, such as 512MiB: steps are done in
     /// micro-batches that fit
     #[arg(long, value_name = "SIZE")]
@@ -149,6 +167,10 @@ macro_rules! for_all_options {
             train_limit,
             flip,
             crop,
+            random_resized_crop,
+            jitter,
+            cutout,
+            mixup,
             memory,
             recompute,
             window,
@@ -250,10 +272,9 @@ pub struct Config {
     /// Use only the first so many training images.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub train_limit: Option<usize>,
-    /// Mirror half of the training images.
-    pub flip: bool,
-    /// Shift training images by up to this many pixels.
-    pub crop: u8,
+    /// How training images are changed.
+    #[serde(flatten)]
+    pub augment: Augment,
     /// Most bytes to take of the device.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub memory: Option<Size>,
@@ -268,6 +289,9 @@ pub struct Config {
     #[serde(skip_serializing_if = "Option::is_none")]
     pub init: Option<Start>,
 }
+
+/// Longest side of what a network sees, as model files have it.
+pub const LARGEST_INPUT: usize = 4096;
 
 /// Batch size up to which a small training set is trained in smaller batches.
 const SMALL_SET: usize = 1000;
@@ -302,9 +326,19 @@ impl Config {
                 "--aux-kernel must be odd, at most 31, not {aux_kernel}"
             )));
         }
-        let crop = recipe.crop.unwrap_or(0);
-        if crop > 127 {
-            return Err(Error::Usage(format!("--crop must be at most 127, not {crop}")));
+        let augment = Augment {
+            flip: recipe.flip.unwrap_or(false),
+            crop: recipe.crop.unwrap_or(0),
+            random_resized_crop: recipe.random_resized_crop.unwrap_or(0.0),
+            jitter: recipe.jitter.unwrap_or(0.0),
+            cutout: recipe.cutout.unwrap_or(0),
+            mixup: recipe.mixup.unwrap_or(0.0),
+        };
+        augment.check()?;
+        if let Some(input) = recipe.image_size.filter(|side| !(1..=LARGEST_INPUT).contains(side)) {
+            return Err(Error::Usage(format!(
+                "--image-size must be 1 to {LARGEST_INPUT} pixels, not {input}"
+            )));
         }
         let batch = match recipe.batch {
             Some(Batch::Images(images)) => Some(images),
@@ -342,8 +376,7 @@ impl Config {
             schedule: recipe.schedule.unwrap_or(Schedule::Cosine),
             seed: recipe.seed.unwrap_or(0),
             train_limit: recipe.train_limit,
-            flip: recipe.flip.unwrap_or(false),
-            crop,
+            augment,
             memory: recipe.memory,
             recompute: recipe.recompute.unwrap_or_default(),
             window: recipe.window.unwrap_or(0),
@@ -386,8 +419,12 @@ impl Config {
             schedule: Some(c.schedule),
             seed: Some(c.seed),
             train_limit: c.train_limit,
-            flip: Some(c.flip),
-            crop: Some(c.crop),
+            flip: Some(c.augment.flip),
+            crop: Some(c.augment.crop),
+            random_resized_crop: Some(c.augment.random_resized_crop),
+            jitter: Some(c.augment.jitter),
+            cutout: Some(c.augment.cutout),
+            mixup: Some(c.augment.mixup),
             memory: c.memory,
             recompute: Some(c.recompute),
             window: Some(c.window),
@@ -430,12 +467,17 @@ impl Config {
             weight_decay: self.weight_decay,
             schedule: self.schedule,
             seed: self.seed,
-            flip: self.flip,
-            crop: self.crop,
+            augment: self.augment,
+            input: self.image_size,
             memory: self.memory.map(|size| size.0),
             recompute: self.recompute,
             window: self.window,
         }
+    }
+
+    /// What the network sees of the images: one, in the network's size.
+    pub fn image(&self, dataset: &Dataset) -> Shape {
+        self.training().image(dataset)
     }
 
     /// The network for so many classes, and images with sides of so many pixels.
@@ -483,69 +525,4 @@ impl Config {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_configuration_reads_back_as_itself() {
-        let recipe = Recipe {
-            lr: Some(0.1),
-            widths: Some(vec![3, 5, 7]),
-            train_limit: Some(500),
-            data: Some("some/where".into()),
-            memory: Some(Size(1_234_567)),
-            recompute: Some(Recompute::Block),
-            stem: Some(Stem::Cifar),
-            init: Some(Start { path: "a \"b\".safetensors".into(), checksum: Some("0f".into()) }),
-            freeze_until: Some("block2".into()),
-            ..Recipe::default()
-        };
-        let config = Config::resolve(recipe.clone()).unwrap();
-        assert_eq!(config.batch, 32);
-        let back: Recipe = toml::from_str(&config.to_toml().unwrap()).unwrap();
-        assert_eq!(Config::resolve(back).unwrap(), config);
-        assert_eq!(config.recipe().over(Recipe::default()), config.recipe());
-        assert!(recipe.conflicts(&config).is_empty());
-        let other = Recipe { seed: Some(1), lr: Some(0.1), ..Recipe::default() };
-        assert_eq!(other.conflicts(&config), ["seed"]);
-    }
-
-    proptest::proptest! {
-        #[test]
-        fn numbers_read_back_to_the_last_bit(
-            lr in 1e-12f32..1e3, weight_decay in 0f32..10.0, seed: u64,
-        ) {
-            let (lr, weight_decay, seed) = (Some(lr), Some(weight_decay), Some(seed));
-            let config = Config::resolve(Recipe { lr, weight_decay, seed, ..Recipe::default() });
-            let config = config.unwrap();
-            let toml: Recipe = toml::from_str(&config.to_toml().unwrap()).unwrap();
-            let json = serde_json::to_string(&config.recipe()).unwrap();
-            let json: Recipe = serde_json::from_str(&json).unwrap();
-            for recipe in [toml, json] {
-                proptest::prop_assert_eq!(recipe, config.recipe());
-            }
-        }
-    }
-
-    #[test]
-    fn mistakes_are_named() {
-        let message = |recipe| Config::resolve(recipe).unwrap_err().to_string();
-        assert!(message(Recipe { arch: Some("vgg".into()), ..Recipe::default() }).contains("cnn"));
-        let bp = Recipe {
-            method: Some(Method::Bp),
-            partition: Some(Partition::Layer),
-            ..Recipe::default()
-        };
-        assert!(message(bp).contains("--partition"));
-        let folder = tempfile::tempdir().unwrap();
-        let path = folder.path().join("r.toml");
-        for line in ["memory = '5 apples'", "batch = 'many'", "recompute = 'all'"] {
-            std::fs::write(&path, format!("epochs = 2\n{line}\n")).unwrap();
-            let error = Recipe::read(&path).unwrap_err().to_string();
-            assert!(error.contains("line 2: ") && !error.contains('\n'), "{error}");
-        }
-        std::fs::write(&path, "epochs = 2\nlearning-rate = 3\n").unwrap();
-        let error = Recipe::read(&path).unwrap_err().to_string();
-        assert!(error.contains("line 2") && error.contains("learning-rate"), "{error}");
-    }
-}
+mod tests;

@@ -123,14 +123,9 @@ pub fn load(request: &Request) -> Result<Dataset> {
     if entry.photos() {
         return photos(request, given);
     }
-    for (given, option) in [
-        (request.image_size.is_some(), "--image-size"),
-        (request.val_fraction.is_some(), "--val-fraction"),
-    ] {
-        if given {
-            let message = format!("{option} is for photos: {name} has no use for it");
-            return Err(Error::Usage(message));
-        }
+    if request.val_fraction.is_some() {
+        let message = format!("--val-fraction is for photos: {name} has no use for it");
+        return Err(Error::Usage(message));
     }
     let limit = if request.test_only { 1 } else { request.train_limit.unwrap_or(usize::MAX) };
     // Of some classes, it is not known how many images must be drawn.

@@ -1,10 +1,10 @@
 //! Brings batches of images to the device, and results back.
 
+use crate::augment::{Sample, Sizes};
 use crate::data::{Images, Normalization, Reader};
 use crate::metrics::{Scores, Tally};
-use crate::ops::{IMAGE_CHANNELS, Normalize};
+use crate::ops::{IMAGE_CHANNELS, Normalize, SAMPLE_WORDS};
 use crate::program::{Built, Feed, Routine};
-use crate::rng::Rng;
 use crate::session::Session;
 use crate::shape::Shape;
 use crate::{Error, Result};
@@ -12,56 +12,28 @@ use crate::{Error, Result};
 /// Steps whose results may be on their way to the host at a time.
 const IN_FLIGHT: usize = 4;
 
-/// Which image, and how it is changed on the way.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub struct Sample {
-    /// Index into the images.
-    pub index: u32,
-    /// Whether left and right are exchanged.
-    pub mirror: bool,
-    /// Rows and columns by which the image is shifted; what comes in is black.
-    pub shift: (i8, i8),
-}
-
-impl Sample {
-    /// An image as it is.
-    pub fn plain(index: u32) -> Self {
-        Self { index, mirror: false, shift: (0, 0) }
-    }
-
-    /// An image mirrored with probability 1/2 if `flip`, and shifted by up to `crop` pixels.
-    pub fn augmented(index: u32, flip: bool, crop: u8, rng: &mut Rng) -> Self {
-        let mirror = flip && rng.below(2) == 1;
-        let crop = crop.min(127);
-        let mut shift = || (rng.below(2 * u64::from(crop) + 1) as i16 - i16::from(crop)) as i8;
-        Self { index, mirror, shift: (shift(), shift()) }
-    }
-
-    /// The two words that the device reads.
-    fn words(self, index: u32) -> [u32; 2] {
-        let biased = |shift: i8| (i32::from(shift) + 128) as u32;
-        [index, u32::from(self.mirror) | biased(self.shift.0) << 8 | biased(self.shift.1) << 16]
-    }
-}
-
 /// Images of one routine: kept on the device if they fit, else brought batch by batch.
 pub struct Feeder<'a> {
     images: &'a Images,
     reader: Reader<'a>,
     routine: Routine,
     resident: bool,
+    /// Samples that a run of the routine reads: its batch, and the partner of the last.
+    reads: usize,
+    sizes: Sizes,
 }
 
-/// How so many images are fed in batches of `batch`: they stay on the device if they take at most
-/// `room` bytes there.
-pub fn plan_feed(images: usize, image: Shape, batch: usize, room: usize) -> Feed {
-    let fits = images * image.elements() <= room;
-    Feed { batch, resident: if fits { images.max(batch) } else { batch } }
+/// How `images` are fed in batches of `batch`, each with so many `partners`: they stay on the
+/// device if they take at most `room` bytes there.
+pub fn plan_feed(images: Shape, batch: usize, partners: usize, room: usize) -> Feed {
+    let reads = batch + partners;
+    let resident = if images.elements() <= room { images.n.max(reads) } else { reads };
+    Feed { batch, resident, stored: [images.h, images.w] }
 }
 
-/// The shape of one of `images`.
-pub fn image_shape(images: &Images) -> Shape {
-    Shape::new(1, images.height, images.width, images.channels)
+/// The shape of `images`, all of them, as they are stored.
+pub fn stored_shape(images: &Images) -> Shape {
+    Shape::new(images.len(), images.height, images.width, images.channels)
 }
 
 /// Normalisation as the input kernel takes it.
@@ -86,13 +58,32 @@ impl<'a> Feeder<'a> {
     /// # Errors
     /// Those of reading photos.
     pub fn new(session: &Session, routine: &Routine, images: &'a Images) -> Result<Self> {
-        let room = session.program().tensor(routine.all_labels).shape.elements();
-        let resident = room >= images.len();
+        let shape = |id| session.program().tensor(id).shape;
+        let resident = shape(routine.all_labels).elements() >= images.len();
         if resident {
             session.write_bytes(routine.pixels, &images.all()?);
             session.write_bytes(routine.all_labels, bytemuck::cast_slice(&images.labels));
         }
-        Ok(Self { images, reader: Reader::new(images), routine: routine.clone(), resident })
+        let reads = shape(routine.samples).elements() / SAMPLE_WORDS;
+        let input = shape(routine.x);
+        let sizes = Sizes { stored: [images.height, images.width], input: [input.h, input.w] };
+        let reader = Reader::new(images);
+        Ok(Self { images, reader, routine: routine.clone(), resident, reads, sizes })
+    }
+
+    /// How large the images are, here and for the network.
+    pub fn sizes(&self) -> Sizes {
+        self.sizes
+    }
+
+    /// Samples that [`Feeder::bring`] takes at most.
+    pub fn reads(&self) -> usize {
+        self.reads
+    }
+
+    /// All images in order, as evaluation sees them.
+    pub fn plain(&self) -> Vec<Sample> {
+        (0..self.images.len() as u32).map(|index| Sample::plain(index, self.sizes)).collect()
     }
 
     /// Whether the images stay on the device.
@@ -113,30 +104,31 @@ impl<'a> Feeder<'a> {
         self.reader.waited()
     }
 
-    /// Brings what the next run of the routine needs. A short batch is filled up with its first
-    /// image, which then counts for nothing.
+    /// Brings what the next run of the routine needs; where images are mixed, `samples` end with
+    /// the partner of the batch's last. A short batch is filled up with its first image, which
+    /// then counts for nothing.
     ///
     /// # Errors
     /// Those of reading photos.
     pub fn bring(&self, session: &Session, samples: &[Sample], step: StepValues) -> Result<()> {
-        let batch = self.routine.batch;
-        let filled = (0..batch).map(|i| samples.get(i).unwrap_or(&samples[0]));
-        let words: Vec<u32> = filled
-            .clone()
-            .enumerate()
-            .flat_map(|(i, s)| s.words(if self.resident { s.index } else { i as u32 }))
-            .collect();
-        session.write_bytes(self.routine.samples, bytemuck::cast_slice(&words));
+        let filled = (0..self.reads).map(|i| samples.get(i).unwrap_or(&samples[0]));
+        let place = |(i, s): (usize, &Sample)| Sample {
+            index: if self.resident { s.index } else { i as u32 },
+            ..*s
+        };
+        let records: Vec<Sample> = filled.clone().enumerate().map(place).collect();
+        session.write_bytes(self.routine.samples, bytemuck::cast_slice(&records));
         if !self.resident {
             let bytes = self.images.bytes_per_image();
-            let mut pixels = Vec::with_capacity(batch * bytes);
+            let mut pixels = Vec::with_capacity(self.reads * bytes);
             samples.iter().try_for_each(|s| self.reader.read(s.index, &mut pixels))?;
-            (samples.len()..batch).for_each(|_| pixels.extend_from_within(..bytes));
+            (samples.len()..self.reads).for_each(|_| pixels.extend_from_within(..bytes));
             let labels: Vec<u32> = filled.map(|s| self.images.labels[s.index as usize]).collect();
             session.write_bytes(self.routine.pixels, &pixels);
             session.write_bytes(self.routine.all_labels, bytemuck::cast_slice(&labels));
         }
-        let values = [step.lr, step.correction1, step.correction2, samples.len() as f32];
+        let valid = samples.len().min(self.routine.batch) as f32;
+        let values = [step.lr, step.correction1, step.correction2, valid];
         session.write_bytes(self.routine.step, bytemuck::cast_slice(&values));
         Ok(())
     }
@@ -220,13 +212,12 @@ pub fn evaluate(
 ) -> Result<Scores> {
     let mut tally = Tally::new(built.blocks.len());
     let mut runner = Runner::new(routine);
-    let all: Vec<Sample> = (0..feeder.images.len() as u32).map(Sample::plain).collect();
     let mut add = |step: &[f32], images: usize| {
         tally.add(step, images);
         Ok(())
     };
     feeder.expect((0..feeder.images.len() as u32).collect());
-    for samples in all.chunks(routine.batch) {
+    for samples in feeder.plain().chunks(routine.batch) {
         feeder.bring(session, samples, StepValues::default())?;
         runner.run(session, samples.len(), &mut add)?;
     }

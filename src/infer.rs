@@ -4,10 +4,11 @@ use std::path::Path;
 
 use serde::Serialize;
 
+use crate::augment::Augment;
 use crate::checkpoint::{self, Arrays};
 use crate::config::Config;
 use crate::data::Images;
-use crate::feed::{self, Feeder, Runner, Sample, StepValues};
+use crate::feed::{self, Feeder, Runner, StepValues};
 use crate::gpu::Gpu;
 use crate::memory::resident_room;
 use crate::metrics::{Scores, Vote, vote};
@@ -15,6 +16,7 @@ use crate::ops::AdamW;
 use crate::program::{self, Built, Recompute, Routine, Setup};
 use crate::run::{self, ModelInfo};
 use crate::session::{Options, Session};
+use crate::shape::Shape;
 use crate::{Error, Result};
 
 /// A model on a device, ready for a set of images.
@@ -23,7 +25,6 @@ pub struct Inference<'a> {
     built: Built,
     routine: Routine,
     feeder: Feeder<'a>,
-    images: &'a Images,
     classes: usize,
 }
 
@@ -64,7 +65,8 @@ impl<'a> Inference<'a> {
     ///
     /// # Errors
     /// [`Error::Corrupt`] if the file is no model or of another architecture than it says,
-    /// [`Error::Usage`] if the images have another size than the model's.
+    /// [`Error::Usage`] if the images have other channels than the model's. Of images larger than
+    /// the model's it sees the middle.
     pub fn new(gpu: &Gpu, model: &Path, images: &'a Images, batch: usize) -> Result<Self> {
         let (arrays, info) = run::read_model(model)?;
         Self::of_model(gpu, model, (&arrays, &info), images, batch)
@@ -83,12 +85,10 @@ impl<'a> Inference<'a> {
         batch: usize,
     ) -> Result<Self> {
         let [h, w, c] = info.image;
-        if (images.height, images.width, images.channels) != (h, w, c) {
+        if images.channels != c {
             return Err(Error::Usage(format!(
-                "{} takes images of {h}×{w}×{c}, but these are {}×{}×{}",
+                "{} takes images of {c} channels, but these have {}",
                 model.display(),
-                images.height,
-                images.width,
                 images.channels
             )));
         }
@@ -97,14 +97,15 @@ impl<'a> Inference<'a> {
         }
         let config = Config::resolve(info.config.clone())?;
         let classes = info.classes.len();
-        let image = feed::image_shape(images);
         let room = resident_room(gpu.limits(), config.memory.map(|size| size.0));
         let batch = batch.clamp(1, images.len());
+        let stored = feed::stored_shape(images);
         let setup = Setup {
-            image,
+            image: Shape::new(1, h, w, c),
             normalize: feed::normalize(&info.normalization, c)?,
+            augment: Augment::default(),
             train: None,
-            eval: Some(feed::plan_feed(images.len(), image, batch, room)),
+            eval: Some(feed::plan_feed(stored, batch, 0, room)),
             micro_batches: 1,
             adamw: AdamW { beta1: 0.0, beta2: 0.0, eps: 0.0, weight_decay: 0.0 },
             recompute: Recompute::None,
@@ -116,7 +117,7 @@ impl<'a> Inference<'a> {
         let mut session = Session::new(gpu, built.program.clone(), Options::default())?;
         checkpoint::write_device(&mut session, &built, false, arrays, model)?;
         let feeder = Feeder::new(&session, &routine, images)?;
-        Ok(Self { session, built, routine, feeder, images, classes })
+        Ok(Self { session, built, routine, feeder, classes })
     }
 
     /// Accuracy and loss over all images.
@@ -141,8 +142,7 @@ impl<'a> Inference<'a> {
     /// [`Error::Gpu`], or [`Error::Model`] if a score is not a number.
     pub fn predict(&mut self, info: &ModelInfo, which: Vote) -> Result<Vec<Prediction>> {
         let mut predictions = Vec::new();
-        let all: Vec<_> = (0..self.images.len() as u32).map(Sample::plain).collect();
-        for samples in all.chunks(self.routine.batch) {
+        for samples in self.feeder.plain().chunks(self.routine.batch) {
             self.feeder.bring(&self.session, samples, StepValues::default())?;
             let mut runner = Runner::new(&self.routine);
             runner.run(&mut self.session, samples.len(), |_, _| Ok(()))?;

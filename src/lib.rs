@@ -23,7 +23,7 @@
 //! # From a network to a step
 //!
 //! ```text
-//! images ──► data ──► feed ──────────────┐
+//! images ──► data ──► augment, feed ─────┐
 //!                                        ▼
 //! block, models ──► program ──► plan ──► session ──► one submit per step ──► metrics
 //! what learns       ops in      where    buffers,
@@ -34,6 +34,8 @@
 //! - [`block`] describes networks as data, [`models`] has those that are built in.
 //! - [`program::build`] turns one into a [`program::Program`]: [`ops`] over named [`tensor`]s.
 //!   The ops of a block (forward, loss, backward, update) are adjacent.
+//! - [`augment`] draws how each training image is cropped, coloured and mixed; the first op of a
+//!   step, [`ops::Op::Input`], does it.
 //! - [`plan::Plan`] gives every tensor a place in one arena, so that tensors which are never
 //!   alive at the same time share bytes.
 //! - [`kernel::lower`] turns each op into dispatches of the kernels in `shaders/`, and
@@ -53,7 +55,7 @@
 //! # fn main() -> sff::Result<()> {
 //! let config = Config::resolve(Recipe { dataset: Some("shapes".into()), ..Recipe::default() })?;
 //! let dataset = data::load(&config.request())?;
-//! let network = config.network(dataset.classes.len(), dataset.train.height);
+//! let network = config.network(dataset.classes.len(), config.image(&dataset).h);
 //! let mut trainer = Trainer::new(&Gpu::open(None)?, &network, &dataset, config.training())?;
 //! while !trainer.finished() {
 //!     let train = trainer.train_epoch(|_| {})?;
@@ -79,6 +81,7 @@
 //! device gives the same bits, also across an interruption.
 #![warn(missing_docs)]
 
+pub mod augment;
 pub mod block;
 pub mod checkpoint;
 pub mod config;

@@ -2,10 +2,12 @@
 
 use crate::block::Network;
 use crate::config::Size;
-use crate::feed::plan_feed;
+use crate::data::Dataset;
+use crate::feed::{plan_feed, stored_shape};
 use crate::kernel::{Target, Tiles, check_bindings, lower};
 use crate::plan::{Limits, Plan};
 use crate::program::{self, Built, Program, Setup};
+use crate::shape::Shape;
 use crate::{Error, Result};
 
 /// Largest batch that is chosen without being asked for; a larger one has too few steps to learn.
@@ -19,10 +21,10 @@ pub struct Demand<'a> {
     pub network: &'a Network,
     /// How it is trained, but for feeds and micro-batches.
     pub setup: Setup,
-    /// Number of images to train on.
-    pub train: usize,
-    /// Number of images to evaluate, if any are to be.
-    pub test: Option<usize>,
+    /// The images to train on, as they are stored.
+    pub train: Shape,
+    /// The images to evaluate, if any are to be.
+    pub test: Option<Shape>,
     /// What the device allows.
     pub limits: Limits,
     /// Most bytes to plan for.
@@ -30,6 +32,12 @@ pub struct Demand<'a> {
 }
 
 impl Demand<'_> {
+    /// The same for the images of `dataset`.
+    pub fn of(self, dataset: &Dataset) -> Self {
+        let (train, test) = (stored_shape(&dataset.train), stored_shape(&dataset.test));
+        Self { train, test: Some(test), ..self }
+    }
+
     /// The program for steps of `batch` images: whole, or under a budget in the largest
     /// micro-batches that fit. What the device does not allow is left to the session to say.
     ///
@@ -64,7 +72,7 @@ impl Demand<'_> {
     /// Those of [`program::build`].
     pub fn largest_batch(&self) -> Result<usize> {
         let room = self.budget.unwrap_or(usize::MAX).min(self.limits.max_buffer);
-        let mut batch = 1 << self.train.clamp(1, LARGEST_BATCH).ilog2();
+        let mut batch = 1 << self.train.n.clamp(1, LARGEST_BATCH).ilog2();
         while batch > 1 {
             // Under a budget, images are kept on the device only where that costs no batch.
             let built = self.build(batch, 1, self.budget.is_none())?;
@@ -83,10 +91,10 @@ impl Demand<'_> {
     /// Those of [`program::build`].
     pub fn build(&self, micro: usize, count: usize, keep: bool) -> Result<Built> {
         let room = if keep { resident_room(self.limits, self.budget) } else { 0 };
-        let feed = |images| plan_feed(images, self.setup.image, micro, room);
+        let partners = self.setup.augment.partners();
         let setup = Setup {
-            train: Some(feed(self.train)),
-            eval: self.test.map(feed),
+            train: Some(plan_feed(self.train, micro, partners, room)),
+            eval: self.test.map(|test| plan_feed(test, micro, 0, room)),
             micro_batches: count,
             ..self.setup.clone()
         };
@@ -121,11 +129,11 @@ pub fn resident_room(limits: Limits, budget: Option<usize>) -> usize {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::augment::Augment;
     use crate::block::{Head, Partition};
     use crate::models;
     use crate::ops::Normalize;
     use crate::program::Recompute;
-    use crate::shape::Shape;
     use crate::train::ADAMW;
 
     fn network() -> Network {
@@ -137,6 +145,7 @@ mod tests {
         let setup = Setup {
             image: Shape::new(1, 8, 8, 3),
             normalize: Normalize { mean: [0.0; 4], std: [1.0; 4] },
+            augment: Augment::default(),
             train: None,
             eval: None,
             micro_batches: 1,
@@ -144,7 +153,9 @@ mod tests {
             recompute: Recompute::default(),
             window: 0,
         };
-        Demand { network, setup, train: 200, test: Some(50), limits: Limits::NONE, budget }
+        let images = |n| Shape::new(n, 8, 8, 3);
+        let (train, test) = (images(200), Some(images(50)));
+        Demand { network, setup, train, test, limits: Limits::NONE, budget }
     }
 
     /// Images per micro-batch, their number, images kept on the device, bytes.
@@ -153,7 +164,7 @@ mod tests {
         let bytes = plan(&built.program, demand.limits).unwrap().bytes;
         let routine = built.train.unwrap();
         assert_eq!(built.eval.unwrap().batch, routine.batch);
-        let kept = built.program.tensor(routine.all_labels).shape.elements() == demand.train;
+        let kept = built.program.tensor(routine.all_labels).shape.elements() == demand.train.n;
         let count = batch / routine.batch;
         assert_eq!((built.update.is_some(), routine.keep.is_some()), (count > 1, count > 1));
         (routine.batch, count, kept, bytes)
@@ -201,9 +212,10 @@ mod tests {
     fn the_largest_batch_is_a_power_of_two_that_fits() {
         let network = network();
         let free = demand(&network, None);
+        let images = |n| Shape::new(n, 8, 8, 3);
         assert_eq!(free.largest_batch().unwrap(), 128);
-        assert_eq!(Demand { train: 5000, ..free.clone() }.largest_batch().unwrap(), 1024);
-        assert_eq!(Demand { train: 1, ..free.clone() }.largest_batch().unwrap(), 1);
+        assert_eq!(Demand { train: images(5000), ..free.clone() }.largest_batch().unwrap(), 1024);
+        assert_eq!(Demand { train: images(1), ..free.clone() }.largest_batch().unwrap(), 1);
         let bytes = |batch| free.bytes(&free.build(batch, 1, true).unwrap().program).unwrap();
         let max_buffer = bytes(32);
         let limits = Limits { max_buffer, max_binding: max_buffer };

@@ -165,7 +165,8 @@ mod tests {
         let setup = Setup {
             image: Shape::new(1, side, side, 3),
             normalize: Normalize { mean: [0.0; 4], std: [1.0; 4] },
-            train: Some(Feed { batch: 2, resident: 2 }),
+            augment: Default::default(),
+            train: Some(Feed { batch: 2, resident: 2, stored: [side; 2] }),
             eval: None,
             micro_batches: 1,
             adamw: crate::train::ADAMW,

@@ -60,11 +60,20 @@ pub struct Normalize {
 /// `[learning rate, 1 - beta1^t, 1 - beta2^t, valid images]`, all float32.
 pub const STEP_WORDS: usize = 4;
 
-/// Words per image in the `samples` tensor: index into the images, augmentation.
-///
-/// The augmentation word holds the mirror flag in bit 0, and the crop's shift plus 128
-/// in bits 8-15 (rows) and 16-23 (columns).
-pub const SAMPLE_WORDS: usize = 2;
+/// Words per image in the `samples` tensor: a [`crate::augment::Sample`].
+pub const SAMPLE_WORDS: usize = 13;
+
+/// Words per image that say with what it is mixed: the partner's label, and its share as float32.
+pub const PARTNER_WORDS: usize = 2;
+
+/// Scratch of [`Op::Input`] for the mean grey of each image, which contrast is relative to.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Greys {
+    /// Rows of partial sums, each with a value per sample.
+    pub partial: TensorId,
+    /// A value per sample.
+    pub mean: TensorId,
+}
 
 /// One operation over named tensors.
 ///
@@ -73,14 +82,19 @@ pub const SAMPLE_WORDS: usize = 2;
 #[derive(Clone, PartialEq, Debug)]
 #[allow(missing_docs)]
 pub enum Op {
-    /// Gathers, shifts, mirrors and normalises a batch of u8 images (`pixels`, four to a word);
-    /// gathers its labels.
+    /// Gathers a batch of u8 images (`pixels`, four to a word) and its labels; changes images as
+    /// `samples` say ([`crate::augment`]) and normalises them. `stored` is their height and width.
+    /// Colours change if there is memory for the `greys`. With `partners`, images are mixed, and
+    /// `samples` has one more, the partner of the last.
     Input {
         pixels: TensorId,
         all_labels: TensorId,
         samples: TensorId,
         x: TensorId,
         labels: TensorId,
+        partners: Option<TensorId>,
+        greys: Option<Greys>,
+        stored: [usize; 2],
         normalize: Normalize,
     },
     /// `y = x * w + bias`, zero padding.
@@ -190,7 +204,14 @@ pub enum Op {
         scale: f32,
     },
     /// `loss[i] = logsumexp(scores[i]) - scores[i, label]`; `dscores` is the gradient of its mean.
-    CrossEntropy { scores: TensorId, labels: TensorId, loss: TensorId, dscores: Option<TensorId> },
+    /// With `partners`, it is the mean of this for the label and for the partner's, by share.
+    CrossEntropy {
+        scores: TensorId,
+        labels: TensorId,
+        partners: Option<TensorId>,
+        loss: TensorId,
+        dscores: Option<TensorId>,
+    },
     /// `total = factor * x`, added to the old total if the first value of `keep` is not 0: sums
     /// gradients over micro-batches. Both hold the same layout.
     Accumulate { x: TensorId, total: TensorId, keep: TensorId, factor: f32 },
@@ -248,8 +269,11 @@ impl Op {
             scratch: scratch.to_vec(),
         };
         match *self {
-            Self::Input { pixels, all_labels, samples, x, labels, .. } => {
-                access(&[pixels, all_labels, samples], &[x, labels], &[])
+            Self::Input { pixels, all_labels, samples, x, labels, partners, greys, .. } => {
+                let mut a = access(&[pixels, all_labels, samples], &[x, labels], &[]);
+                a.writes.extend(partners);
+                a.scratch.extend(greys.into_iter().flat_map(|g| [g.partial, g.mean]));
+                a
             }
             Self::Conv2d { x, w, bias, y, .. } => {
                 let mut a = access(&[x, w], &[y], &[]);
@@ -289,8 +313,9 @@ impl Op {
             Self::GoodnessGrad { x, w, dscores, dx, dw, maps, scratch, .. } => {
                 access(&[x, w, dscores], &[dx, dw], &[maps, scratch])
             }
-            Self::CrossEntropy { scores, labels, loss, dscores } => {
+            Self::CrossEntropy { scores, labels, partners, loss, dscores } => {
                 let mut a = access(&[scores, labels], &[loss], &[]);
+                a.reads.extend(partners);
                 a.writes.extend(dscores);
                 a
             }

@@ -4,6 +4,7 @@
 
 mod activation;
 mod dropout;
+mod input;
 mod norm;
 mod train;
 mod window;
@@ -11,8 +12,11 @@ mod window;
 #[cfg(test)]
 mod gradient_tests;
 #[cfg(test)]
+mod input_tests;
+#[cfg(test)]
 mod tests;
 
+use crate::augment::Sample;
 use crate::ops::Op;
 use crate::shape::{Shape, Window};
 use crate::tensor::{Tensor, TensorId};
@@ -68,13 +72,34 @@ impl<'a> Reference<'a> {
     /// If a tensor that the op reads was not set, or if shapes do not fit together.
     pub fn run(&mut self, op: &Op) {
         match *op {
-            Op::Input { pixels, all_labels, samples, x, labels, normalize } => {
-                let samples = train::samples(self.get(samples));
-                let maps = train::input(self.get(pixels), &samples, self.shape(x), &normalize);
+            Op::Input {
+                pixels,
+                all_labels,
+                samples,
+                x,
+                labels,
+                partners,
+                greys,
+                stored,
+                normalize,
+            } => {
+                let samples = input::samples(self.get(samples));
+                let shape = self.shape(x);
+                let view = input::View { stored, input: shape, jitter: greys.is_some(), normalize };
+                let mut images = view.all(self.get(pixels), &samples);
                 let all_labels = self.get(all_labels);
-                let chosen = samples.iter().map(|s| all_labels[s.index]).collect();
-                self.set(x, maps);
-                self.set(labels, chosen);
+                let label_of = |sample: &Sample| all_labels[sample.index as usize];
+                let own = samples[..shape.n].iter().map(label_of).collect();
+                if let Some(partners) = partners {
+                    let pairs = samples.windows(2).map(|pair| {
+                        [label_of(&pair[1]), f64::from(pair[0].partner_share.to_bits())]
+                    });
+                    let pairs: Vec<f64> = pairs.flatten().collect();
+                    images = input::mixed(&images, &samples);
+                    self.set(partners, pairs);
+                }
+                self.set(x, images.concat());
+                self.set(labels, own);
             }
             Op::Conv2d { x, w, bias, y, window } => {
                 let mut out = self.conv(x, w, window).forward(self.get(x), self.get(w));
@@ -213,9 +238,10 @@ impl<'a> Reference<'a> {
                 self.set(dx, to_x);
                 self.set(dw, to_w);
             }
-            Op::CrossEntropy { scores, labels, loss, dscores } => {
-                let (scores, labels) = (self.get(scores), self.get(labels));
-                let (losses, grads) = train::cross_entropy(scores, labels);
+            Op::CrossEntropy { scores, labels, partners, loss, dscores } => {
+                let partners = partners.map(|partners| self.get(partners));
+                let targets = train::targets(self.get(labels), partners);
+                let (losses, grads) = train::cross_entropy(self.get(scores), &targets);
                 self.set(loss, losses);
                 if let Some(dscores) = dscores {
                     self.set(dscores, grads);

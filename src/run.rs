@@ -20,12 +20,10 @@ use std::time::Instant;
 use serde::{Deserialize, Serialize};
 
 use crate::checkpoint::{self, Arrays, Taken};
-use crate::config::{Batch, Config, Recipe, Start};
+use crate::config::{Batch, Config, LARGEST_INPUT, Recipe, Start};
 use crate::data::{self, Dataset, Normalization};
-use crate::feed;
 use crate::files::write_whole;
 use crate::gpu::Gpu;
-use crate::memory::Demand;
 use crate::metrics::Scores;
 use crate::train::{Progress, Reached, StepReport, Trainer};
 use crate::{Error, Result};
@@ -41,7 +39,7 @@ pub struct ModelInfo {
     pub format: u32,
     /// How it was trained, which says what the network is.
     pub config: Recipe,
-    /// Height, width and channels of its images.
+    /// Height, width and channels of what it sees.
     pub image: [usize; 3],
     /// Names of the classes.
     pub classes: Vec<String>,
@@ -57,7 +55,7 @@ impl ModelInfo {
     pub fn sane(&self, path: &Path) -> Result<()> {
         let [h, w, c] = self.image;
         let classes = self.classes.len();
-        let sides = [h, w].iter().all(|side| (1..=4096).contains(side));
+        let sides = [h, w].iter().all(|side| (1..=LARGEST_INPUT).contains(side));
         if self.format == FORMAT && sides && matches!(c, 1 | 3) && classes >= 2 {
             return Ok(());
         }
@@ -74,7 +72,9 @@ impl ModelInfo {
     /// # Errors
     /// [`Error::Corrupt`].
     pub fn check(&self, config: &Config, path: &Path) -> Result<()> {
-        if self.format == FORMAT && self.config == portable(config) {
+        // Options that a file does not know yet have their defaults.
+        let same = |own: Config| portable(&own) == portable(config);
+        if self.format == FORMAT && Config::resolve(self.config.clone()).is_ok_and(same) {
             return Ok(());
         }
         let differing = self.config.conflicts(config);
@@ -243,11 +243,9 @@ pub fn configure(recipe: Recipe, options: &RunOptions, gpu: &Gpu) -> Result<Conf
 
 fn largest_batch(config: &Config, gpu: &Gpu) -> Result<usize> {
     let dataset = data::load(&config.request())?;
-    let network = config.network(dataset.classes.len(), dataset.train.height);
-    let image = feed::image_shape(&dataset.train);
-    let demand = config.training().demand(&network, image, gpu.limits());
-    let (train, test) = (dataset.train.len(), Some(dataset.test.len()));
-    Demand { train, test, ..demand }.largest_batch()
+    let image = config.image(&dataset);
+    let network = config.network(dataset.classes.len(), image.h);
+    config.training().demand(&network, image, gpu.limits()).of(&dataset).largest_batch()
 }
 
 /// Trains, from the beginning or from the last checkpoint, and leaves a complete run folder.
@@ -264,7 +262,7 @@ pub fn train(
     // What cannot be saved is said now, not after training.
     let text = config.to_toml()?;
     let dataset = data::load(&config.request())?;
-    let network = config.network(dataset.classes.len(), dataset.train.height);
+    let network = config.network(dataset.classes.len(), config.image(&dataset).h);
     let state = Folder(&options.folder).state();
     let state = (options.resume && state.exists()).then(|| checkpoint::load(&state)).transpose()?;
     let state: Option<(Arrays, StateInfo)> = state;
@@ -396,11 +394,11 @@ impl Run<'_> {
     }
 
     fn model_info(&self) -> ModelInfo {
-        let images = &self.dataset.test;
+        let image = self.trainer.image();
         ModelInfo {
             format: FORMAT,
             config: portable(self.config),
-            image: [images.height, images.width, images.channels],
+            image: [image.h, image.w, image.c],
             classes: self.dataset.classes.clone(),
             normalization: self.trainer.normalization().clone(),
         }

@@ -37,6 +37,11 @@ pub fn reduction(maps: Shape) -> Cut {
     Cut::new(maps, (maps.pixels() / 32).clamp(1, 256))
 }
 
+/// Partial sums per image of its mean grey.
+pub fn grey_parts(shape: Shape) -> usize {
+    (shape.h * shape.w / 64).clamp(1, 64)
+}
+
 /// Partial results per image when a map is summed over one image.
 pub fn image_chunks(shape: Shape) -> usize {
     (shape.h * shape.w / 16).clamp(1, 32)

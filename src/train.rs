@@ -6,10 +6,11 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
+use crate::augment::{Augment, Sample};
 use crate::block::Network;
 use crate::checkpoint::{self, Arrays, Taken};
 use crate::data::{Dataset, Images, Normalization};
-use crate::feed::{self, Feeder, Runner, Sample, StepValues};
+use crate::feed::{self, Feeder, Runner, StepValues};
 use crate::gpu::Gpu;
 use crate::memory::Demand;
 use crate::metrics::{Scores, Tally};
@@ -46,10 +47,10 @@ pub struct Options {
     pub schedule: Schedule,
     /// Decides initial weights, order of the images and augmentation.
     pub seed: u64,
-    /// Mirrors half of the training images.
-    pub flip: bool,
-    /// Shifts training images by up to this many pixels.
-    pub crop: u8,
+    /// How training images are changed.
+    pub augment: Augment,
+    /// Side of the square that the network sees, in pixels; all of a stored image if not given.
+    pub input: Option<usize>,
     /// Most bytes to take of the device: batches that need more are done in micro-batches.
     pub memory: Option<usize>,
     /// What backward computes again.
@@ -67,8 +68,8 @@ impl Default for Options {
             weight_decay: 1e-2,
             schedule: Schedule::Cosine,
             seed: 0,
-            flip: false,
-            crop: 0,
+            augment: Augment::default(),
+            input: None,
             memory: None,
             recompute: Recompute::default(),
             window: 0,
@@ -77,11 +78,20 @@ impl Default for Options {
 }
 
 impl Options {
-    /// What training on images of the shape `image` asks of memory. Their number, which decides
-    /// no more than whether they stay on the device, is for the caller to add.
+    /// What the network sees of the images: one, in the network's size. Those to test with may be
+    /// stored smaller than those to train on, which leave room for crops.
+    pub fn image(&self, dataset: &Dataset) -> Shape {
+        let images = &dataset.test;
+        let [h, w] = self.input.map_or([images.height, images.width], |side| [side; 2]);
+        Shape::new(1, h, w, images.channels)
+    }
+
+    /// What training a network for images of the shape `image` asks of memory;
+    /// [`Demand::of`] adds which images there are.
     pub fn demand<'a>(&self, network: &'a Network, image: Shape, limits: Limits) -> Demand<'a> {
         let setup = Setup {
             image,
+            augment: self.augment,
             normalize: Normalize { mean: [0.0; 4], std: [1.0; 4] },
             train: None,
             eval: None,
@@ -90,7 +100,8 @@ impl Options {
             recompute: self.recompute,
             window: self.window,
         };
-        Demand { network, setup, train: 0, test: Some(0), limits, budget: self.memory }
+        let none = image.with_n(0);
+        Demand { network, setup, train: none, test: Some(none), limits, budget: self.memory }
     }
 }
 
@@ -172,10 +183,9 @@ impl<'a> Trainer<'a> {
         options: Options,
         normalization: Normalization,
     ) -> Result<Self> {
-        check(&options, &dataset.train)?;
-        let image = feed::image_shape(&dataset.train);
-        let mut demand = options.demand(network, image, gpu.limits());
-        (demand.train, demand.test) = (dataset.train.len(), Some(dataset.test.len()));
+        check(&options, dataset)?;
+        let image = options.image(dataset);
+        let mut demand = options.demand(network, image, gpu.limits()).of(dataset);
         demand.setup.normalize = feed::normalize(&normalization, image.c)?;
         let built = demand.program(options.batch)?;
         let missing = || Error::Model("the program has no routine to train".into());
@@ -234,6 +244,11 @@ impl<'a> Trainer<'a> {
         self.train_feeder.resident()
     }
 
+    /// What the network sees: `(1, height, width, channels)`.
+    pub fn image(&self) -> Shape {
+        self.options.image(self.dataset)
+    }
+
     /// How pixels are normalised.
     pub fn normalization(&self) -> &Normalization {
         &self.normalization
@@ -272,7 +287,7 @@ impl<'a> Trainer<'a> {
         let steps = self.steps_per_epoch();
         let last = steps.min(self.step.saturating_add(limit));
         let before = u64::from(self.epoch) * steps as u64;
-        let Self { session, built, routine, tally, options, .. } = self;
+        let Self { session, built, routine, tally, options, train_feeder, .. } = self;
         let (epoch, mut reported) = (self.epoch, self.step);
         let mut runner = Runner::new(routine);
         let mut done = |results: &[f32], images: usize| {
@@ -295,12 +310,14 @@ impl<'a> Trainer<'a> {
         };
         for step in self.step..last {
             let batch = &self.order[step * options.batch..(step + 1) * options.batch];
+            // The last image's partner is the first.
             let samples: Vec<Sample> = batch
                 .iter()
+                .chain(&batch[..1])
                 .map(|index| {
-                    let mut rng =
-                        Rng::new(options.seed, Stream::Augment, epoch.into(), u64::from(*index));
-                    Sample::augmented(*index, options.flip, options.crop, &mut rng)
+                    let key = u64::from(*index);
+                    let mut rng = Rng::new(options.seed, Stream::Augment, epoch.into(), key);
+                    options.augment.draw(*index, train_feeder.sizes(), &mut rng)
                 })
                 .collect();
             let t = before + step as u64;
@@ -310,17 +327,23 @@ impl<'a> Trainer<'a> {
                 correction1: correction(ADAMW.beta1),
                 correction2: correction(ADAMW.beta2),
             };
-            for (index, samples) in samples.chunks(routine.batch).enumerate() {
-                self.train_feeder.bring(session, samples, values)?;
+            for first in (0..options.batch).step_by(routine.batch) {
+                let samples = &samples[first..][..train_feeder.reads()];
+                train_feeder.bring(session, samples, values)?;
                 if let Some(keep) = routine.keep {
-                    let keeping = if index == 0 { 0.0f32 } else { 1.0 };
+                    let keeping = if first == 0 { 0.0f32 } else { 1.0 };
                     session.write_bytes(keep, bytemuck::bytes_of(&keeping));
                 }
                 if let Some(key) = routine.dropout_key {
-                    let bits = hash([options.seed, Stream::Dropout as u64, t, index as u64]);
+                    let bits = hash([
+                        options.seed,
+                        Stream::Dropout as u64,
+                        t,
+                        (first / routine.batch) as u64,
+                    ]);
                     session.write_bytes(key, &bits.to_le_bytes());
                 }
-                runner.run(session, samples.len(), &mut done)?;
+                runner.run(session, routine.batch, &mut done)?;
             }
             if let Some(update) = &built.update {
                 session.run(update.clone(), None)?;
@@ -434,9 +457,12 @@ impl<'a> Trainer<'a> {
     }
 }
 
-fn check(options: &Options, images: &Images) -> Result<()> {
+fn check(options: &Options, dataset: &Dataset) -> Result<()> {
+    let images = &dataset.train;
     let fail = |message: String| Err(Error::Usage(message));
-    let Options { epochs, batch, lr, weight_decay, .. } = *options;
+    let Options { epochs, batch, lr, weight_decay, augment, .. } = *options;
+    let image = options.image(dataset);
+    augment.check_for([image.h, image.w])?;
     if batch == 0 || epochs == 0 {
         return fail("--batch and --epochs must be at least 1".into());
     }

@@ -11,6 +11,7 @@ use half::{bf16, f16};
 use safetensors::SafeTensors;
 use safetensors::tensor::{Dtype, TensorView};
 
+use crate::augment::Augment;
 use crate::block::Partition;
 use crate::checkpoint::{self, Array, Arrays};
 use crate::config::{Config, Method, Recipe};
@@ -176,8 +177,9 @@ fn evaluation(info: &ModelInfo) -> Result<Built> {
     let setup = Setup {
         image: Shape::new(1, h, w, c),
         normalize: feed::normalize(&info.normalization, c)?,
+        augment: Augment::default(),
         train: None,
-        eval: Some(Feed { batch: 1, resident: 1 }),
+        eval: Some(Feed { batch: 1, resident: 1, stored: [h, w] }),
         micro_batches: 1,
         adamw: AdamW { beta1: 0.0, beta2: 0.0, eps: 0.0, weight_decay: 0.0 },
         recompute: Recompute::None,

@@ -13,19 +13,9 @@ use sff::data::{self, Dataset};
 use sff::program::Recompute;
 use sff::train::{Options, Reached, Trainer};
 
-const OPTIONS: Options = Options {
-    epochs: 2,
-    batch: 8,
-    lr: 1e-2,
-    weight_decay: 1e-2,
-    schedule: sff::train::Schedule::Cosine,
-    seed: 5,
-    flip: false,
-    crop: 0,
-    memory: None,
-    recompute: Recompute::Cheap,
-    window: 0,
-};
+fn options() -> Options {
+    Options { epochs: 2, batch: 8, lr: 1e-2, seed: 5, ..Options::default() }
+}
 
 fn network(dropout: f32) -> Network {
     let head = Head::Classifier { hidden: 24, dropout };
@@ -55,31 +45,31 @@ fn trained(network: &Network, options: Options, data: &Dataset) -> Arrays {
 #[test]
 fn an_interruption_changes_nothing() {
     let (network, data) = (network(0.4), dataset());
-    let whole = trained(&network, OPTIONS, &data);
-    let mut trainer = Trainer::new(&gpu(), &network, &data, OPTIONS).unwrap();
+    let whole = trained(&network, options(), &data);
+    let mut trainer = Trainer::new(&gpu(), &network, &data, options()).unwrap();
     assert_eq!(trainer.steps(3, |_| {}).unwrap(), Reached::Pause);
     let (arrays, progress) = (trainer.arrays(true).unwrap(), trainer.progress());
-    let mut trainer = Trainer::new(&gpu(), &network, &data, OPTIONS).unwrap();
+    let mut trainer = Trainer::new(&gpu(), &network, &data, options()).unwrap();
     trainer.restore(&arrays, &progress, Path::new("state")).unwrap();
     while !trainer.finished() {
         trainer.train_epoch(|_| {}).unwrap();
     }
     assert!(trainer.arrays(true).unwrap() == whole);
     // It is there, and another seed drops other values; it makes no noise in evaluation.
-    assert!(trained(&self::network(0.0), OPTIONS, &data) != whole);
+    assert!(trained(&self::network(0.0), options(), &data) != whole);
     assert!(trainer.evaluate().unwrap() == trainer.evaluate().unwrap());
 }
 
 #[test]
 fn what_is_computed_again_and_micro_batches() {
     let (network, data) = (network(0.4), dataset());
-    let whole = trained(&network, OPTIONS, &data);
+    let whole = trained(&network, options(), &data);
     for recompute in [Recompute::None, Recompute::Block] {
-        let again = trained(&network, Options { recompute, ..OPTIONS }, &data);
+        let again = trained(&network, Options { recompute, ..options() }, &data);
         assert!(again == whole, "{recompute:?}");
     }
     // Training in parts has a key for each part, evaluation none.
-    let image = OPTIONS.demand(&network, sff::shape::Shape::new(1, 28, 28, 1), gpu().limits());
+    let image = options().demand(&network, sff::shape::Shape::new(1, 28, 28, 1), gpu().limits());
     let parts = image.build(4, 2, false).unwrap();
     assert!(parts.train.unwrap().dropout_key.is_some());
     assert!(parts.eval.unwrap().dropout_key.is_none());

@@ -15,6 +15,7 @@ use std::path::PathBuf;
 
 use case::Case;
 use common::gpu;
+use sff::augment::Augment;
 use sff::block::Network;
 use sff::kernel::Tiles;
 use sff::ops::{Normalize, Op, late_half};
@@ -122,11 +123,12 @@ fn cases() -> Vec<(Case, Network)> {
 
 fn compile(case: &Case, network: &Network) -> Built {
     let [n, h, w, c] = case.images();
-    let feed = Some(Feed { batch: n, resident: n });
+    let feed = Some(Feed { batch: n, resident: n, stored: [h, w] });
     let setup = Setup {
         image: Shape::new(1, h, w, c),
         // Images go in as floats, past the op that would normalise them.
         normalize: Normalize { mean: [0.0; 4], std: [1.0; 4] },
+        augment: Augment::default(),
         train: feed,
         eval: feed,
         micro_batches: 1,

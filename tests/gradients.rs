@@ -6,9 +6,10 @@ mod common;
 use std::collections::BTreeMap;
 
 use common::{Pair, gpu};
+use sff::augment::{Augment, Sample, Sizes};
 use sff::block::{Block, Head, Layer, Network};
 use sff::kernel::Tiles;
-use sff::ops::{Activation, AdamW, BatchNorm, Normalize, Op, SAMPLE_WORDS};
+use sff::ops::{Activation, AdamW, BatchNorm, Normalize, Op};
 use sff::program::{Built, Feed, Recompute, Routine, Setup, build};
 use sff::reference::Reference;
 use sff::rng::{Rng, Stream};
@@ -20,6 +21,11 @@ const BATCH: usize = 3;
 const CLASSES: usize = 5;
 /// An image of odd size.
 const IMAGE: Shape = Shape::new(1, 11, 9, 3);
+/// Height and width of the stored images.
+const STORED: [usize; 2] = [14, 13];
+/// Everything but a fixed crop, so that images are mixed and colours change.
+const AUGMENT: Augment =
+    Augment { flip: true, crop: 0, random_resized_crop: 0.2, jitter: 0.4, cutout: 3, mixup: 1.0 };
 /// Images that are kept on the device: more than a batch.
 const RESIDENT: usize = 7;
 
@@ -113,10 +119,11 @@ const GOODNESS: Head = Head::Goodness { kernel: 3, scale: 0.8 };
 const CLASSIFIER: Head = Head::Classifier { hidden: 7, dropout: 0.3 };
 
 fn compile(head: Head, window: usize) -> Built {
-    let feed = Some(Feed { batch: BATCH, resident: RESIDENT });
+    let feed = Some(Feed { batch: BATCH, resident: RESIDENT, stored: STORED });
     let setup = Setup {
         image: IMAGE,
         normalize: Normalize { mean: [0.4, 0.5, 0.6, 0.0], std: [0.2, 0.3, 0.25, 1.0] },
+        augment: AUGMENT,
         train: feed,
         eval: feed,
         micro_batches: 1,
@@ -144,12 +151,15 @@ impl Inputs {
             };
             words(routine.pixels, &mut |_| rng.next_u64() as u32);
             words(routine.all_labels, &mut |i| (i * 3 % CLASSES) as u32);
-            // One image is mirrored, one shifted, one is as it is.
-            let augment = [1 | 128 << 8 | 128 << 16, 129 << 8 | 126 << 16, 128 << 8 | 128 << 16];
-            words(routine.samples, &mut |i| match i % SAMPLE_WORDS {
-                0 => (i * 2 % RESIDENT) as u32,
-                _ => augment[i / SAMPLE_WORDS],
-            });
+            let sizes = Sizes { stored: STORED, input: [IMAGE.h, IMAGE.w] };
+            let samples: Vec<Sample> = (0..=BATCH as u64)
+                .map(|key| {
+                    let mut rng = Rng::new(4, Stream::Augment, 0, key);
+                    AUGMENT.draw(2 * key as u32 % RESIDENT as u32, sizes, &mut rng)
+                })
+                .collect();
+            let samples: &[u32] = bytemuck::cast_slice(&samples);
+            words(routine.samples, &mut |i| samples[i]);
             let step = [3e-3, 0.3, 0.02, BATCH as f32 - 1.0].map(f32::to_bits);
             words(routine.step, &mut |i| step[i]);
             if let Some(key) = routine.dropout_key {

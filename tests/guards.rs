@@ -7,10 +7,12 @@ use std::collections::BTreeSet;
 use std::ops::Range;
 
 use common::{gpu, random};
+use sff::augment::{Augment, Sizes};
 use sff::block::{Head, Network, Partition};
 use sff::models::{self, Stem};
 use sff::ops::{Activation, Normalize, Op};
 use sff::program::{Built, Feed, Program, Recompute, Setup, build};
+use sff::rng::{Rng, Stream};
 use sff::session::{Options, Session};
 use sff::shape::{Layout, Shape};
 use sff::tensor::{Kind, TensorId};
@@ -57,12 +59,22 @@ fn disturbed(session: &mut Session, ops: Range<usize>) -> BTreeSet<String> {
     found
 }
 
-/// A session that is ready for a step of two images with sides of `side` pixels.
+/// A session that is ready for a step of two images with sides of `side` pixels, made of larger
+/// ones in every way there is.
 fn session(network: &Network, side: usize, recompute: Recompute) -> (Session, Built) {
-    let feed = Feed { batch: 2, resident: 2 };
+    let stored = [side + 3, side + 2];
+    let feed = Feed { batch: 2, resident: 3, stored };
+    let augment = Augment {
+        random_resized_crop: 0.3,
+        jitter: 0.3,
+        cutout: 4,
+        mixup: 1.0,
+        ..Augment::default()
+    };
     let setup = Setup {
         image: Shape::new(1, side, side, 3),
         normalize: Normalize { mean: [0.5; 4], std: [0.25; 4] },
+        augment,
         train: Some(feed),
         eval: None,
         micro_batches: 1,
@@ -78,11 +90,14 @@ fn session(network: &Network, side: usize, recompute: Recompute) -> (Session, Bu
         session.write(parameter.value, &random(seed as u64, elements));
     }
     let routine = built.train.as_ref().unwrap();
-    let pixels: Vec<u8> = (0..2 * side * side * 3).map(|i| (i * i % 251) as u8).collect();
+    let bytes = 3 * stored[0] * stored[1] * 3;
+    let pixels: Vec<u8> = (0..bytes).map(|i| (i * i % 251) as u8).collect();
     session.write_bytes(routine.pixels, &pixels);
-    session.write_bytes(routine.all_labels, bytemuck::cast_slice(&[1u32, 0]));
-    let samples = [0, 128 << 8 | 128 << 16, 1, 128 << 8 | 128 << 16];
-    session.write_bytes(routine.samples, bytemuck::cast_slice::<u32, _>(&samples));
+    session.write_bytes(routine.all_labels, bytemuck::cast_slice(&[1u32, 0, 2]));
+    let sizes = Sizes { stored, input: [side; 2] };
+    let mut rng = Rng::new(1, Stream::Augment, 0, 0);
+    let samples = [0, 1, 2].map(|index| augment.draw(index, sizes, &mut rng));
+    session.write_bytes(routine.samples, bytemuck::cast_slice(&samples));
     session.write_bytes(routine.step, bytemuck::cast_slice(&[1e-2f32, 0.1, 0.001, 2.0]));
     (session, built)
 }

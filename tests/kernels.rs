@@ -4,7 +4,7 @@
 mod common;
 
 use common::{Case, gpu, random};
-use sff::ops::{Activation, AdamW, BatchNorm, Normalize, Op, metrics_words};
+use sff::ops::{Activation, AdamW, BatchNorm, Op, metrics_words};
 use sff::session::{Options, Session};
 use sff::shape::{Layout, Shape, Window};
 use sff::split;
@@ -324,6 +324,8 @@ fn cross_entropy_and_metrics() {
     for (images, classes, blocks) in [(1, 2, 1), (5, 3, 2), (70, 10, 3), (33, 101, 5)] {
         let mut case = Case::default();
         let labels = case.words((0..images).map(|i| (i * 7 % classes) as u32).collect());
+        let share = |i: usize| [(i * 5 % classes) as u32, (i as f32 % 6.0 / 10.0).to_bits()];
+        let partners = case.words((0..images).flat_map(share).collect());
         let valid = (images as f32 * 0.8).ceil();
         let step = case.words([0.0, 1.0, 1.0, valid].map(f32::to_bits).to_vec());
         let all_scores = case.program.add_slab("scores", Kind::Io);
@@ -340,7 +342,9 @@ fn cross_entropy_and_metrics() {
             let loss =
                 case.program.add_member(all_losses, &format!("loss{block}"), shape, Layout::Nhwc);
             let dscores = (block != 1).then(|| case.output(rows));
-            case.program.push(Op::CrossEntropy { scores, labels, loss, dscores });
+            // All blocks see the same labels; here some are mixed and some are not.
+            let partners = (block != 2).then_some(partners);
+            case.program.push(Op::CrossEntropy { scores, labels, partners, loss, dscores });
         }
         let words = Shape::vector(images * metrics_words(blocks));
         let per_image = case.temporary("rows", words, Layout::Words, Kind::Workspace);
@@ -391,36 +395,4 @@ fn adamw_updates_a_slab() {
         case.program.push(Op::Accumulate { x: grads, total: m, keep, factor: 0.25 });
     }
     case.check(&gpu, "adamw");
-}
-
-#[test]
-fn input_gathers_shifts_mirrors_and_normalises() {
-    let gpu = gpu();
-    for (h, w, c) in [(5, 7, 1), (4, 3, 3), (1, 1, 4)] {
-        let mut case = Case::default();
-        let count = 9;
-        let bytes: Vec<u8> = (0..count * h * w * c).map(|i| (i * 37 % 256) as u8).collect();
-        let mut padded = bytes;
-        padded.resize(padded.len().next_multiple_of(4), 0);
-        let words = padded.chunks(4).map(|b| u32::from_le_bytes([b[0], b[1], b[2], b[3]]));
-        let pixels = case.words(words.collect());
-        let all_labels = case.words((0..count as u32).map(|i| i * 3).collect());
-        let augment = |mirror: u32, dy: i32, dx: i32| {
-            mirror | ((dy + 128) as u32) << 8 | ((dx + 128) as u32) << 16
-        };
-        let samples = [
-            (8, augment(0, 0, 0)),
-            (3, augment(1, 0, 0)),
-            (0, augment(1, -1, 2)),
-            (5, augment(0, 4, -3)),
-        ];
-        let batch = samples.len();
-        let samples = case.words(samples.into_iter().flat_map(|(i, a)| [i, a]).collect());
-        let x = case.output(Shape::new(batch, h, w, c));
-        let labels =
-            case.temporary("labels", Shape::vector(batch), Layout::Words, Kind::Activation);
-        let normalize = Normalize { mean: [0.3, 0.4, 0.5, 0.6], std: [0.2, 0.3, 0.4, 0.5] };
-        case.program.push(Op::Input { pixels, all_labels, samples, x, labels, normalize });
-        case.check(&gpu, &format!("{h}×{w}×{c}"));
-    }
 }

@@ -4,6 +4,7 @@
 mod common;
 
 use common::{difference, gpu, random};
+use sff::augment::{Augment, Sample, Sizes};
 use sff::block::{Block, Head, Layer, Network, Partition};
 use sff::models;
 use sff::ops::{Activation, AdamW, BatchNorm, Normalize};
@@ -74,7 +75,12 @@ fn built(network: &Network, images: Images, recompute: Recompute, micro_batches:
     let setup = Setup {
         image: Shape::new(1, images.height, images.width, 3),
         normalize: Normalize { mean: [0.5; 4], std: [0.25; 4] },
-        train: Some(Feed { batch: images.count / micro_batches, resident: images.count }),
+        augment: Augment::default(),
+        train: Some(Feed {
+            batch: images.count / micro_batches,
+            resident: images.count,
+            stored: [images.height, images.width],
+        }),
         eval: None,
         micro_batches,
         adamw: AdamW { beta1: 0.9, beta2: 0.999, eps: 1e-8, weight_decay: 0.01 },
@@ -124,7 +130,9 @@ fn train_within(
                 session.write_bytes(key, bytemuck::cast_slice(&words));
             }
             let batch = (0..routine.batch).map(|i| (micro * routine.batch + i) as u32);
-            let samples: Vec<u32> = batch.flat_map(|i| [i, 128 << 8 | 128 << 16]).collect();
+            let size = [images.height, images.width];
+            let sizes = Sizes { stored: size, input: size };
+            let samples: Vec<Sample> = batch.map(|i| Sample::plain(i, sizes)).collect();
             session.write_bytes(routine.samples, bytemuck::cast_slice(&samples));
             if let Some(keep) = routine.keep {
                 session.write_bytes(keep, bytemuck::bytes_of(&f32::from(u8::from(micro > 0))));

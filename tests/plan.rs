@@ -3,6 +3,7 @@
 
 use std::time::{Duration, Instant};
 
+use sff::augment::Augment;
 use sff::block::{Head, Network, Partition};
 use sff::models::{self, Size, Stem};
 use sff::ops::Normalize;
@@ -19,10 +20,11 @@ fn report(
     side: usize,
     (recompute, window): (Recompute, usize),
 ) -> Report {
-    let feed = Some(Feed { batch, resident: batch });
+    let feed = Some(Feed { batch, resident: batch, stored: [side; 2] });
     let setup = Setup {
         image: Shape::new(1, side, side, 3),
         normalize: Normalize { mean: [0.0; 4], std: [1.0; 4] },
+        augment: Augment::default(),
         train: feed,
         eval: feed,
         micro_batches: 1,

@@ -6,6 +6,7 @@ use std::path::Path;
 
 use naga::back::{hlsl, msl, spv};
 use naga::valid::{Capabilities, ModuleInfo, ValidationFlags, Validator};
+use sff::augment::Augment;
 use sff::block::{Block, Head, Layer, Network};
 use sff::kernel::{Dispatch, Kernel, Target, Tiles, lower};
 use sff::ops::{Activation, AdamW, BatchNorm, Normalize, Op};
@@ -111,10 +112,16 @@ fn catalogue() -> Vec<Program> {
 }
 
 fn program(channels: usize, classes: usize, head: Head) -> Program {
-    let feed = Some(Feed { batch: 5, resident: 8 });
+    let feed = Some(Feed { batch: 5, resident: 8, stored: [20, 18] });
     let setup = Setup {
         image: Shape::new(1, 16, 16, channels.min(4)),
         normalize: Normalize { mean: [0.0; 4], std: [1.0; 4] },
+        // One head with everything that can be done to images, the other without.
+        augment: Augment {
+            jitter: if head == Head::Linear { 0.5 } else { 0.0 },
+            mixup: if head == Head::Linear { 1.0 } else { 0.0 },
+            ..Augment::default()
+        },
         train: feed,
         eval: feed,
         // One head with sums over micro-batches, the other without.

@@ -13,6 +13,8 @@ use sff::data::verify::verify;
 use sff::data::{self, Request, picture};
 use sff::{Error, Result};
 
+use super::sheet::Sheet;
+
 #[derive(Args)]
 #[command(arg_required_else_help = false)]
 pub struct Data {
@@ -39,6 +41,8 @@ enum Command {
         after_help = "Example: sff data export --dataset fashion-mnist --count 8 --out pictures"
     )]
     Export(Export),
+    /// Draw a sheet of training images as a run would change them, as a PNG
+    Sheet(Box<Sheet>),
 }
 
 #[derive(Args)]
@@ -117,6 +121,7 @@ impl Data {
             Command::Fetch(command) => command.run(),
             Command::Verify(command) => command.run(),
             Command::Export(command) => command.run(),
+            Command::Sheet(command) => command.run(),
         }
     }
 }

@@ -9,7 +9,7 @@ use sff::data::Dataset;
 use sff::gpu::Gpu;
 use sff::infer::Inference;
 use sff::metrics::Votes;
-use sff::{Error, Result, data, feed, run};
+use sff::{Error, Result, data, run};
 
 #[derive(Args)]
 #[command(after_help = "Example: sff eval --run runs/first --json")]
@@ -67,7 +67,7 @@ impl Eval {
             let (blocks, loss, images) = (scores.blocks, scores.loss, scores.images);
             return super::print_json(&Report { accuracy, blocks, loss, images });
         }
-        let network = config.network(dataset.classes.len(), dataset.test.height);
+        let network = config.network(dataset.classes.len(), info.image[0]);
         let names: Vec<_> = network.blocks.into_iter().map(|b| b.name).collect();
         super::print(&super::progress::table(&scores, &names))
     }
@@ -78,9 +78,9 @@ fn trained_batch(config: &Config, dataset: &Dataset, gpu: &Gpu) -> usize {
     if config.memory.is_none() {
         return config.batch;
     }
-    let network = config.network(dataset.classes.len(), dataset.test.height);
-    let image = feed::image_shape(&dataset.test);
-    let demand = config.training().demand(&network, image, gpu.limits());
+    let image = config.image(dataset);
+    let network = config.network(dataset.classes.len(), image.h);
+    let demand = config.training().demand(&network, image, gpu.limits()).of(dataset);
     let eval = demand.program(config.batch).ok().and_then(|built| built.eval);
     // Where training would not fit, one image at a time may.
     eval.map_or(1, |routine| routine.batch)

@@ -8,6 +8,7 @@ mod import;
 mod plan;
 mod predict;
 mod progress;
+mod sheet;
 mod train;
 
 use std::io::Write;

@@ -59,14 +59,10 @@ impl Fit {
         Self { side, short: short_side(side) }
     }
 
-    /// For images to train on, of [`Fit::training_side`].
+    /// For images to train a network on that takes `side` x `side`: nothing is cut off the short
+    /// side, which leaves room for crops.
     pub fn training(side: u32) -> Self {
-        Self { side: Self::training_side(side), short: short_side(side) }
-    }
-
-    /// Side of the images that are kept to train a network on that takes `side` x `side`.
-    pub fn training_side(side: u32) -> u32 {
-        side
+        Self { side: short_side(side), short: short_side(side) }
     }
 }
 

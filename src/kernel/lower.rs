@@ -2,13 +2,12 @@
 
 mod conv;
 mod depthwise;
+mod input;
 mod norm;
 mod slices;
 
-use bytemuck::Zeroable;
-
 use self::conv::GoodnessGrad;
-use self::slices::{Named, Slice};
+use self::slices::Named;
 use super::params::{self, Params};
 use super::{Dispatch, Kernel, Operand, Target, tensor};
 use crate::ops::{Activation, Op, late_half, metrics_words};
@@ -139,21 +138,7 @@ impl Lowering<'_> {
 
     fn op(&mut self, op: &Op) {
         match *op {
-            Op::Input { pixels, all_labels, samples, x, labels, normalize } => {
-                let shape = self.shape(x);
-                let mut p = params::Input::zeroed();
-                for c in 0..shape.c {
-                    p.mean[c] = normalize.mean[c];
-                    p.scale[c] = 1.0 / normalize.std[c];
-                }
-                (p.h, p.w, p.c) = (u(shape.h), u(shape.w), u(shape.c));
-                let each = [("samples", samples), ("x", x), ("labels", labels)];
-                let whole = [("pixels", pixels), ("all_labels", all_labels)];
-                self.per_image(("input", "main", &[]), shape.n, &each, &whole, |s: Slice| {
-                    let len = shape.with_n(s.count).pixels();
-                    (params::Input { len: u(len), ..p }, len)
-                });
-            }
+            Op::Input { .. } => self.input(op),
             Op::Conv2d { x, w, bias, y, window } => {
                 let mut weights = vec![("w", w)];
                 weights.extend(bias.map(|b| ("bias", b)));
@@ -242,7 +227,7 @@ impl Lowering<'_> {
                 let op = GoodnessGrad { x, w, dscores, dx, dw, maps, scratch, window, scale };
                 self.goodness_grad(&op);
             }
-            Op::CrossEntropy { scores, labels, loss, dscores } => {
+            Op::CrossEntropy { scores, labels, partners, loss, dscores } => {
                 let shape = self.shape(scores);
                 let params = params::CrossEntropy {
                     images: u(shape.n),
@@ -251,8 +236,10 @@ impl Lowering<'_> {
                 };
                 let mut operands = vec![("scores", scores), ("labels", labels), ("loss", loss)];
                 operands.extend(dscores.map(|d| ("dscores", d)));
-                let grad = [("GRAD", u32::from(dscores.is_some()))];
-                self.once(("cross_entropy", "main", &grad), &operands, params, shape.n);
+                operands.extend(partners.map(|p| ("partners", p)));
+                let flag = |given: Option<TensorId>| u32::from(given.is_some());
+                let flags = [("GRAD", flag(dscores)), ("MIX", flag(partners))];
+                self.once(("cross_entropy", "main", &flags), &operands, params, shape.n);
             }
             Op::Accumulate { x, total, keep, factor } => {
                 let len = tensor(self.tensors, total).bytes() / 16;

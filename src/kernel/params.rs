@@ -40,7 +40,10 @@ params! {
         len: u32, c: u32, c4: u32, before: u32, layer: u32, threshold: u32, factor: f32,
     }
     Elementwise { len: u32, c: u32, c4: u32, factor: f32 }
-    Input { mean: [f32; 4], scale: [f32; 4], h: u32, w: u32, c: u32, len: u32 }
+    Input {
+        mean: [f32; 4], scale: [f32; 4], luma: [f32; 4], stored_h: u32, stored_w: u32,
+        h: u32, w: u32, c: u32, first: u32, parts: u32, len: u32,
+    }
     LayerNorm { images: u32, size: u32, c: u32, c4: u32, chunks: u32, eps: f32 }
     MaxPool {
         in_h: u32, in_w: u32, out_h: u32, out_w: u32, c4: u32,

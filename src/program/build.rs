@@ -6,11 +6,14 @@ use std::ops::Range;
 use super::Program;
 use super::emit::{Emitter, Init, Norm, Parameter, Saved};
 use super::recompute::Recompute;
+use crate::augment::{Augment, MAX_SIDE};
 use crate::block::{Head, Layer, Network};
 use crate::ops::{
-    Activation, AdamW, IMAGE_CHANNELS, Normalize, Op, SAMPLE_WORDS, STEP_WORDS, metrics_words,
+    Activation, AdamW, Greys, IMAGE_CHANNELS, Normalize, Op, PARTNER_WORDS, SAMPLE_WORDS,
+    STEP_WORDS, metrics_words,
 };
 use crate::shape::{Layout, Shape, Window};
+use crate::split;
 use crate::tensor::{Kind, TensorId};
 use crate::{Error, Result};
 
@@ -19,17 +22,22 @@ use crate::{Error, Result};
 pub struct Feed {
     /// Images per step.
     pub batch: usize,
-    /// Images that are kept on the device; with as many as `batch`, each step brings its own.
+    /// Images that are kept on the device; with no more than a step reads, each brings its own.
     pub resident: usize,
+    /// Height and width of the images as they are stored. They may differ from the network's
+    /// input, see [`crate::augment`].
+    pub stored: [usize; 2],
 }
 
 /// What a program is built for, besides the network.
 #[derive(Clone, Debug)]
 pub struct Setup {
-    /// One image: `(1, height, width, channels)`.
+    /// The network's input: `(1, height, width, channels)`.
     pub image: Shape,
     /// Per-channel normalisation of the images.
     pub normalize: Normalize,
+    /// How training images are changed.
+    pub augment: Augment,
     /// Training, if wanted.
     pub train: Option<Feed>,
     /// Evaluation, if wanted.
@@ -58,7 +66,8 @@ pub struct Routine {
     pub pixels: TensorId,
     /// A label per image in `pixels`.
     pub all_labels: TensorId,
-    /// Per image of the batch: index and augmentation, see [`SAMPLE_WORDS`].
+    /// A [`crate::augment::Sample`] per image of the batch, and where images are mixed one for the
+    /// partner of the last.
     pub samples: TensorId,
     /// Per-step values, see [`STEP_WORDS`].
     pub step: TensorId,
@@ -66,6 +75,8 @@ pub struct Routine {
     pub x: TensorId,
     /// The labels of the batch.
     pub labels: TensorId,
+    /// The label and the share of each image's partner, where images are mixed.
+    pub partners: Option<TensorId>,
     /// Scores per class, a tensor for each block.
     pub scores: Vec<TensorId>,
     /// Loss per image, a tensor for each block.
@@ -186,6 +197,7 @@ struct Results {
     scores: TensorId,
     loss: TensorId,
     labels: TensorId,
+    partners: Option<TensorId>,
 }
 
 /// A block whose loss is known but which later losses may still reach.
@@ -202,10 +214,18 @@ impl RoutineBuilder<'_> {
     fn build(&self, e: &mut Emitter) -> Result<Routine> {
         let Self { network, setup, feed, name } = *self;
         let training = name == "train";
-        if feed.batch == 0 || feed.resident < feed.batch {
+        let augment = if training { setup.augment } else { Augment::default() };
+        let records = feed.batch + augment.partners();
+        if feed.batch == 0 || feed.resident < records {
             return Err(Error::Model(format!(
-                "a batch of {} does not fit {} images",
+                "a batch of {} reads {records} images, but there is room for {}",
                 feed.batch, feed.resident
+            )));
+        }
+        let sides = [feed.stored[0], feed.stored[1], setup.image.h, setup.image.w];
+        if let Some(side) = sides.into_iter().find(|side| !(1..=MAX_SIDE).contains(side)) {
+            return Err(Error::Model(format!(
+                "images of {side} pixels are not supported: 1 to {MAX_SIDE} a side"
             )));
         }
         e.routine(name, training);
@@ -216,12 +236,12 @@ impl RoutineBuilder<'_> {
         let mut add = |what: &str, shape, layout, kind| {
             program.add(&format!("{name}.{what}"), shape, layout, kind)
         };
-        let bytes = feed.resident * setup.image.elements();
+        let bytes = feed.resident * feed.stored[0] * feed.stored[1] * setup.image.c;
         let io = |n: usize| (words(n), Layout::Words, Kind::Io);
         let [pixels, all_labels, samples, step, metrics] = [
             ("pixels", io(bytes.div_ceil(4))),
             ("all_labels", io(feed.resident)),
-            ("samples", io(feed.batch * SAMPLE_WORDS)),
+            ("samples", io(records * SAMPLE_WORDS)),
             ("step", io(STEP_WORDS)),
             ("metrics", io(metrics_words(blocks))),
         ]
@@ -230,6 +250,17 @@ impl RoutineBuilder<'_> {
         let keep = summing.then(|| add("keep", words(1), Layout::Words, Kind::Io));
         let x = add("x", setup.image.with_n(feed.batch), Layout::Nhwc, Kind::Activation);
         let labels = add("labels", words(feed.batch), Layout::Words, Kind::Activation);
+        let partners = augment.mixes().then(|| {
+            add("partners", words(feed.batch * PARTNER_WORDS), Layout::Words, Kind::Activation)
+        });
+        let greys = (augment.jitter > 0.0).then(|| {
+            let mut scratch = |what, rows| {
+                let shape = Shape::new(rows, records, 1, 1);
+                add(what, shape, Layout::Nhwc, Kind::Workspace)
+            };
+            let parts = split::grey_parts(setup.image);
+            Greys { partial: scratch("grey_parts", parts), mean: scratch("greys", 1) }
+        });
         let all_scores = program.add_slab(&format!("{name}.scores"), Kind::Activation);
         let all_losses = program.add_slab(&format!("{name}.losses"), Kind::Activation);
         program.push(Op::Input {
@@ -238,6 +269,9 @@ impl RoutineBuilder<'_> {
             samples,
             x,
             labels,
+            partners,
+            greys,
+            stored: feed.stored,
             normalize: setup.normalize,
         });
 
@@ -254,6 +288,7 @@ impl RoutineBuilder<'_> {
                 scores: result(all_scores, "scores", Shape::rows(feed.batch, network.classes)),
                 loss: result(all_losses, "loss", Shape::rows(feed.batch, 1)),
                 labels,
+                partners,
             };
             let (h, tape) = e.forward(&block.layers, input)?;
             let (output, learning) = match network.head {
@@ -302,6 +337,7 @@ impl RoutineBuilder<'_> {
             keep,
             x,
             labels,
+            partners,
             scores,
             losses,
             metrics,
@@ -400,9 +436,9 @@ impl RoutineBuilder<'_> {
 
     /// Cross-entropy; in training also the gradient of the scores.
     fn loss(&self, e: &mut Emitter, results: Results) -> Option<TensorId> {
-        let Results { scores, loss, labels } = results;
+        let Results { scores, loss, labels, partners } = results;
         let dscores = e.training.then(|| e.maps("dscores", e.shape(scores)));
-        e.program.push(Op::CrossEntropy { scores, labels, loss, dscores });
+        e.program.push(Op::CrossEntropy { scores, labels, partners, loss, dscores });
         dscores
     }
 }
@@ -424,7 +460,8 @@ mod tests {
             let setup = Setup {
                 image: Shape::new(1, 5, 5, 1),
                 normalize: Normalize { mean: [0.0; 4], std: [1.0; 4] },
-                train: Some(Feed { batch: 2, resident: 2 }),
+                augment: Augment::default(),
+                train: Some(Feed { batch: 2, resident: 2, stored: [5, 5] }),
                 eval: None,
                 micro_batches: 1,
                 adamw: AdamW { beta1: 0.9, beta2: 0.999, eps: 1e-8, weight_decay: 0.0 },

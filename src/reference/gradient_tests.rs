@@ -340,19 +340,28 @@ fn goodness() {
 
 #[test]
 fn cross_entropy() {
-    for (labels_of, classes) in [(vec![2.0], 3), (vec![4.0, 0.0, 2.0], 5)] {
+    let mixed = |label: f64, share: f32| [label, f64::from(share.to_bits())];
+    // The last image is mixed with one of its own class.
+    let others = [mixed(1.0, 0.3), mixed(0.0, 0.0), mixed(2.0, 0.5)].concat();
+    for (labels_of, classes, others_of) in [
+        (vec![2.0], 3, None),
+        (vec![4.0, 0.0, 2.0], 5, None),
+        (vec![4.0, 0.0, 2.0], 5, Some(others)),
+    ] {
         let n = labels_of.len();
         let mut t = Table::default();
         let [scores, dscores] = [(); 2].map(|()| t.maps(n, 1, 1, classes));
         let (labels, loss) = (t.words(n), t.maps(n, 1, 1, 1));
-        let op = Op::CrossEntropy { scores, labels, loss, dscores: Some(dscores) };
+        let partners = others_of.as_ref().map(|words| t.words(words.len()));
+        let op = Op::CrossEntropy { scores, labels, partners, loss, dscores: Some(dscores) };
+        let fixed = [(labels, labels_of)].into_iter().chain(partners.zip(others_of)).collect();
         let check = Check {
             forward: op,
             y: loss,
             dy: None,
             backward: vec![],
             gradients: vec![(scores, dscores)],
-            fixed: vec![(labels, labels_of)],
+            fixed,
         };
         check.run(&t);
     }

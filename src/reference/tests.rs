@@ -1,7 +1,7 @@
 //! Small cases computed by hand.
 
 use super::Reference;
-use crate::ops::{Activation, AdamW, BatchNorm, Normalize, Op, metrics_words};
+use crate::ops::{Activation, AdamW, BatchNorm, Op, metrics_words};
 use crate::shape::{Layout, Shape, Window};
 use crate::tensor::{Kind, Tensor, TensorId};
 
@@ -58,7 +58,7 @@ impl Table {
 }
 
 #[track_caller]
-fn assert_close(actual: &[f64], expected: &[f64]) {
+pub fn assert_close(actual: &[f64], expected: &[f64]) {
     let close = |(a, e): (&f64, &f64)| (a - e).abs() <= 1e-12;
     let same = actual.len() == expected.len() && actual.iter().zip(expected).all(close);
     assert!(same, "{actual:?} is not {expected:?}");
@@ -194,11 +194,22 @@ fn goodness_and_its_loss() {
     assert_close(r.get(scores), &[2.5, 10.0]);
 
     let (labels, loss, dscores) = (t.words(1), t.maps(1, 1, 1, 1), t.maps(1, 1, 1, 2));
-    let op = Op::CrossEntropy { scores, labels, loss, dscores: Some(dscores) };
+    let op = Op::CrossEntropy { scores, labels, partners: None, loss, dscores: Some(dscores) };
     // Scores far beyond what `exp` can take.
     r = t.run(&op, &[(scores, &[1000.0, 1000.0 + 3f64.ln()]), (labels, &[0.0])]);
     assert_close(r.get(loss), &[4f64.ln()]);
     assert_close(r.get(dscores), &[-0.75, 0.75]);
+
+    // A quarter of the label is the other class.
+    let partners = t.words(2);
+    let op =
+        Op::CrossEntropy { scores, labels, partners: Some(partners), loss, dscores: Some(dscores) };
+    let quarter = f64::from(0.25f32.to_bits());
+    let inputs: [(TensorId, &[f64]); 3] =
+        [(scores, &[0.0, 3f64.ln()]), (labels, &[0.0]), (partners, &[1.0, quarter])];
+    r = t.run(&op, &inputs);
+    assert_close(r.get(loss), &[4f64.ln() - 0.25 * 3f64.ln()]);
+    assert_close(r.get(dscores), &[-0.5, 0.5]);
 }
 
 #[test]
@@ -296,55 +307,6 @@ fn metrics_of_a_single_block_need_no_slab() {
         (step, &[0.0, 0.0, 0.0, 2.0]),
     ];
     assert_close(t.run(&op, &inputs).get(out), &[0.75, 1.0, 1.0, 1.0, 1.0]);
-}
-
-#[test]
-fn input_shifts_mirrors_and_normalises() {
-    const FLAT: u32 = 128 << 8 | 128 << 16;
-    let up_and_right = 129 << 8 | 127 << 16;
-    let mirrored_and_left = 1 | 128 << 8 | 129 << 16;
-    // Two images of 2×3 bytes: the second begins inside a word.
-    let bytes: Vec<u8> = (1..=12).collect();
-    let to_word = |b: &[u8]| f64::from(u32::from_le_bytes(b.try_into().unwrap()));
-    let words: Vec<f64> = bytes.chunks(4).map(to_word).collect();
-    let cases = [
-        (0, FLAT, [1, 2, 3, 4, 5, 6]),
-        (1, FLAT, [7, 8, 9, 10, 11, 12]),
-        (1, FLAT | 1, [9, 8, 7, 12, 11, 10]),
-        (1, up_and_right, [0, 10, 11, 0, 0, 0]),
-        (1, mirrored_and_left, [0, 9, 8, 0, 12, 11]),
-    ];
-    let mut t = Table::default();
-    let (pixels, all_labels, samples) = (t.words(3), t.words(2), t.words(10));
-    let (x, labels) = (t.maps(5, 2, 3, 1), t.words(5));
-    let normalize = Normalize { mean: [0.5; 4], std: [0.25; 4] };
-    let op = Op::Input { pixels, all_labels, samples, x, labels, normalize };
-    let chosen: Vec<f64> =
-        cases.iter().flat_map(|case| [f64::from(case.0), f64::from(case.1)]).collect();
-    let r = t.run(&op, &[(pixels, &words), (all_labels, &[3.0, 8.0]), (samples, &chosen)]);
-    let expected: Vec<f64> = cases.iter().flat_map(|case| case.2).map(normalised).collect();
-    assert_close(r.get(x), &expected);
-    assert_eq!(r.get(labels), [3.0, 8.0, 8.0, 8.0, 8.0]);
-
-    fn normalised(byte: i32) -> f64 {
-        (f64::from(byte) / 255.0 - 0.5) / 0.25
-    }
-}
-
-#[test]
-fn input_has_its_channels_side_by_side() {
-    let mut t = Table::default();
-    let (pixels, all_labels, samples) = (t.words(2), t.words(1), t.words(2));
-    let (x, labels) = (t.maps(1, 1, 2, 3), t.words(1));
-    let normalize = Normalize { mean: [0.0, 0.25, 0.5, 9.0], std: [1.0, 2.0, 4.0, 9.0] };
-    let op = Op::Input { pixels, all_labels, samples, x, labels, normalize };
-    let mirrored = f64::from(1u32 | 128 << 8 | 128 << 16);
-    let inputs: [(TensorId, &[f64]); 3] = [
-        (pixels, &[f64::from(0xff00_00ffu32), 0.0]),
-        (all_labels, &[1.0]),
-        (samples, &[0.0, mirrored]),
-    ];
-    assert_close(t.run(&op, &inputs).get(x), &[1.0, -0.125, -0.125, 1.0, -0.125, -0.125]);
 }
 
 #[test]

@@ -1,69 +1,36 @@
-//! What surrounds the network in a training step: images, loss, optimizer, metrics.
+//! What follows the network in a training step: loss, optimizer, metrics.
 
-use crate::ops::{AdamW, IMAGE_CHANNELS, Normalize, SAMPLE_WORDS, STEP_WORDS, late_half};
-use crate::shape::Shape;
+use crate::ops::{AdamW, PARTNER_WORDS, STEP_WORDS, late_half};
 
-/// One image of a batch, read from its words.
-pub struct Sample {
-    /// Place among all images.
-    pub index: usize,
-    mirror: bool,
-    rows: isize,
-    columns: isize,
-}
+/// Classes that an image should have, and the share of each.
+pub type Target = [(usize, f64); 2];
 
-pub fn samples(words: &[f64]) -> Vec<Sample> {
-    let sample = |words: &[f64]| {
-        let [flags, rows, columns, _] = (words[1] as u32).to_le_bytes();
-        Sample {
-            index: words[0] as usize,
-            mirror: flags & 1 == 1,
-            rows: isize::from(rows) - 128,
-            columns: isize::from(columns) - 128,
-        }
+/// What images should be; `partners` are words that know nothing of floats.
+pub fn targets(labels: &[f64], partners: Option<&[f64]>) -> Vec<Target> {
+    let target = |(image, label): (usize, &f64)| {
+        let (other, share) = partners.map_or((*label, 0.0), |words| {
+            let words = &words[image * PARTNER_WORDS..][..PARTNER_WORDS];
+            (words[0], f64::from(f32::from_bits(words[1] as u32)))
+        });
+        [(*label as usize, 1.0 - share), (other as usize, share)]
     };
-    words.chunks_exact(SAMPLE_WORDS).map(sample).collect()
-}
-
-/// The normalised batch; `pixels` are words of four bytes that know nothing of images.
-pub fn input(pixels: &[f64], samples: &[Sample], x: Shape, normalize: &Normalize) -> Vec<f64> {
-    assert!(x.c <= IMAGE_CHANNELS && x.n == samples.len());
-    let byte = |at: usize| f64::from((pixels[at / 4] as u32).to_le_bytes()[at % 4]);
-    let mut out = Vec::with_capacity(x.elements());
-    for sample in samples {
-        for (row, column) in (0..x.h).flat_map(|row| (0..x.w).map(move |column| (row, column))) {
-            let column = if sample.mirror { x.w - 1 - column } else { column };
-            let row = row.checked_add_signed(sample.rows).filter(|row| *row < x.h);
-            let column = column.checked_add_signed(sample.columns).filter(|c| *c < x.w);
-            for ch in 0..x.c {
-                let value = match (row, column) {
-                    (Some(row), Some(column)) => {
-                        byte(((sample.index * x.h + row) * x.w + column) * x.c + ch)
-                    }
-                    _ => 0.0,
-                };
-                let (mean, std) = (f64::from(normalize.mean[ch]), f64::from(normalize.std[ch]));
-                out.push((value / 255.0 - mean) / std);
-            }
-        }
-    }
-    out
+    labels.iter().enumerate().map(target).collect()
 }
 
 /// Losses per image, and the gradient of their mean with respect to the scores.
-pub fn cross_entropy(scores: &[f64], labels: &[f64]) -> (Vec<f64>, Vec<f64>) {
-    let images = labels.len();
+pub fn cross_entropy(scores: &[f64], targets: &[Target]) -> (Vec<f64>, Vec<f64>) {
+    let images = targets.len();
     let (mut losses, mut grads) = (Vec::with_capacity(images), Vec::with_capacity(scores.len()));
-    for (scores, label) in scores.chunks_exact(scores.len() / images).zip(labels) {
-        let label = *label as usize;
+    for (scores, target) in scores.chunks_exact(scores.len() / images).zip(targets) {
         // The largest score is taken out of the exponentials, which could overflow.
         let largest = scores.iter().copied().fold(f64::NEG_INFINITY, f64::max);
         let sum: f64 = scores.iter().map(|s| (s - largest).exp()).sum();
         let log_sum = largest + sum.ln();
-        losses.push(log_sum - scores[label]);
+        losses.push(target.iter().map(|(class, share)| share * (log_sum - scores[*class])).sum());
         grads.extend(scores.iter().enumerate().map(|(class, s)| {
-            let target = if class == label { 1.0 } else { 0.0 };
-            ((s - log_sum).exp() - target) / images as f64
+            let wanted = target.iter().filter(|(wanted, _)| *wanted == class);
+            let wanted: f64 = wanted.map(|(_, share)| share).sum();
+            ((s - log_sum).exp() - wanted) / images as f64
         }));
     }
     (losses, grads)

@@ -192,7 +192,6 @@ fn corrupt_photos_are_warned_of() {
     sandbox.refuses(&strict, &["photos/day/03.png: not a readable picture"]);
     assert!(!sandbox.path("strict").exists());
     for (options, part) in [
-        ("--dataset shapes --image-size 32", "--image-size is for photos: shapes"),
         ("--dataset shapes --val-fraction 0.5", "--val-fraction is for photos"),
         ("--dataset folder", "--dataset folder needs --data FOLDER"),
         ("--dataset folder --data photos/day", "has no sub-folders"),

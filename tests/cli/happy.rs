@@ -3,8 +3,9 @@
 use std::collections::BTreeSet;
 use std::fs;
 
-use image::{DynamicImage, Rgba, RgbaImage, imageops::FilterType};
+use image::{DynamicImage, GenericImageView, RgbImage, Rgba, RgbaImage, imageops::FilterType};
 use serde_json::Value;
+use sff::data::{self, Dataset, Request};
 
 use crate::support::{RUN_FILES, Ran, SMALL, Sandbox, assert_same, digits};
 
@@ -183,6 +184,69 @@ fn backpropagation_works_from_end_to_end() {
     let prediction = &sandbox.json("predict --run run --json tiny.png")[0];
     assert_eq!(prediction["goodness"].as_array().unwrap().len(), 1);
     assert_eq!(prediction["goodness"][0], prediction["logits"]);
+}
+
+/// Training goes on after an interruption, and evaluation sees what it saw in training.
+#[test]
+fn augmentation_from_end_to_end() {
+    let sandbox = Sandbox::new();
+    let line = "train --dataset shapes32 --train-limit 64 --widths 8,8 --epochs 2 --batch 16";
+    let augment =
+        "--flip --random-resized-crop --jitter 0.3 --cutout 5 --mixup 0.4 --image-size 24";
+    sandbox.ok(&format!("{line} {augment} --out run"));
+    let config = String::from_utf8(sandbox.files("run")["config.toml"].clone()).unwrap();
+    for line in ["flip = true", "crop = 0", "random-resized-crop = 0.35", "image-size = 24"] {
+        assert!(config.lines().any(|l| l == line), "{line}: {config}");
+    }
+    let report = sandbox.json("eval --run run --json");
+    assert_eq!(report["loss"], last_record(&sandbox, "run")["test"]["loss"]);
+    sandbox.ok("train --recipe run/config.toml --out again");
+    let (run, again) = (sandbox.files("run"), sandbox.files("again"));
+    assert_eq!(run["metrics.jsonl"], again["metrics.jsonl"]);
+    assert_eq!(run["model.safetensors"], again["model.safetensors"]);
+    // A recipe's option can be turned off again.
+    sandbox.ok("train --recipe run/config.toml --random-resized-crop 0 --crop 1 --out other");
+    assert_ne!(sandbox.files("other")["metrics.jsonl"], run["metrics.jsonl"]);
+    // Pictures are brought to the size of the input.
+    RgbaImage::from_pixel(32, 32, Rgba([9, 200, 3, 255])).save(sandbox.path("a.png")).unwrap();
+    assert_eq!(sandbox.json("predict --run run --json a.png").as_array().unwrap().len(), 1);
+}
+
+#[test]
+fn a_sheet_shows_images_and_what_becomes_of_them() {
+    let sandbox = Sandbox::new();
+    let line = "data sheet --dataset shapes32 --train-limit 9 --count 3 --columns 2";
+    let sheet = |options: &str| {
+        let name = format!("{}.png", options.len());
+        assert_eq!(sandbox.ok(&format!("{line} {options} --out {name}")).trim(), name);
+        image::open(sandbox.path(&name)).unwrap().into_rgb8()
+    };
+    let tile = |sheet: &RgbImage, row: u32, column: u32| {
+        sheet.view(column * 33, row * 33, 32, 32).to_image()
+    };
+    let plain = sheet("");
+    assert_eq!(plain.dimensions(), (3 * 33 - 1, 3 * 33 - 1));
+    let dataset = shapes32();
+    for row in 0..3 {
+        // Normalised and back, the pixels are what they were.
+        assert_eq!(
+            tile(&plain, row, 0).into_raw(),
+            dataset.train.image(row as usize).unwrap().as_ref()
+        );
+        assert_eq!(tile(&plain, row, 1), tile(&plain, row, 0));
+    }
+    let changed = sheet("--jitter 0.5");
+    for row in 0..3 {
+        assert_eq!(tile(&changed, row, 0), tile(&plain, row, 0));
+        assert_ne!(tile(&changed, row, 1), tile(&plain, row, 1));
+        assert_ne!(tile(&changed, row, 1), tile(&changed, row, 2));
+    }
+    assert_eq!(sheet("--image-size 16 --mixup 0.5").dimensions(), (3 * 17 - 1, 3 * 17 - 1));
+}
+
+fn shapes32() -> Dataset {
+    let name = "shapes32".into();
+    data::load(&Request { name, train_limit: Some(9), ..Request::default() }).unwrap()
 }
 
 #[test]

@@ -52,6 +52,7 @@ fn after(milliseconds: u64) -> impl FnMut() -> bool {
 fn a_run_killed_again_and_again_ends_as_if_it_had_not_been() {
     let sandbox = Sandbox::new();
     let line = SMALL.replace("--epochs 2", "--epochs 4");
+    let line = format!("{line} --flip --random-resized-crop --jitter 0.3 --cutout 6 --mixup 0.5");
     sandbox.ok(&format!("{line} --out whole"));
     let line = format!("{} --out killed", line.replacen("train", SAVING, 1));
     let (mut kills, mut delay) = (0, 3);
