@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use sff::block::{Head, Network, Partition};
 use sff::data::{self, Dataset};
 use sff::gpu::Gpu;
-use sff::models;
+use sff::models::{self, Stem};
 use sff::plan::{Limits, Plan, Report};
 use sff::program::Recompute;
 use sff::shape::Shape;
@@ -59,7 +59,8 @@ const WORK: [Work; 4] = [
 ];
 
 fn network(work: Work, way: Way) -> Result<Network> {
-    let blocks = models::named(work.arch, &models::CNN_WIDTHS, work.side, way.partition);
+    let blocks =
+        models::named(work.arch, &models::CNN_WIDTHS, Stem::suiting(work.side), way.partition);
     let blocks = blocks.ok_or_else(|| Error::Usage(format!("no network is called {}", work.arch)));
     Ok(Network { blocks: blocks?, head: way.head, classes: work.classes })
 }

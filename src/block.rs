@@ -35,6 +35,8 @@ pub enum Layer {
     },
     /// An activation on its own.
     Activation(Activation),
+    /// In training, sets this share of the values to 0 and scales the others up.
+    Dropout(f32),
     /// Largest value under each window.
     MaxPool(Window),
     /// Mean of each map.
@@ -48,6 +50,11 @@ pub enum Layer {
         /// Channels between the two convolutions.
         hidden: usize,
     },
+    /// Layer norm per image, without parameters: what lies between blocks.
+    LayerNorm,
+    /// Layers that are not trained, always in evaluation mode: nothing of them is kept for
+    /// backward, and no gradient enters them. See [`freeze`].
+    Frozen(Vec<Layer>),
     /// Layers that belong together: what [`crate::program::Recompute::Block`] runs again as one.
     Group(Vec<Layer>),
     /// `body(x) + shortcut(x)`; an empty shortcut passes `x` on.
@@ -69,8 +76,14 @@ impl Layer {
             Self::SqueezeExcite { name, .. } => {
                 vec![format!("{name}.fc1"), format!("{name}.fc2")]
             }
-            Self::Activation(_) | Self::MaxPool(_) | Self::GlobalAvgPool => vec![],
-            Self::Group(layers) => layers.iter().flat_map(Self::names).collect(),
+            Self::Activation(_)
+            | Self::Dropout(_)
+            | Self::MaxPool(_)
+            | Self::GlobalAvgPool
+            | Self::LayerNorm => vec![],
+            Self::Group(layers) | Self::Frozen(layers) => {
+                layers.iter().flat_map(Self::names).collect()
+            }
             Self::Residual { body, shortcut } => {
                 body.iter().chain(shortcut).flat_map(Self::names).collect()
             }
@@ -87,6 +100,21 @@ pub struct Block {
     pub layers: Vec<Layer>,
 }
 
+/// Freezes the first `count` blocks: they become the beginning of the block after them, with the
+/// layer norms that lie between. Of a single block, its first `count` layers are frozen.
+pub fn freeze(mut blocks: Vec<Block>, count: usize) -> Vec<Block> {
+    if let [block] = &mut blocks[..] {
+        let frozen = block.layers.drain(..count).collect();
+        block.layers.insert(0, Layer::Frozen(frozen));
+        return blocks;
+    }
+    let mut trained = blocks.split_off(count);
+    let normed = |block: Block| block.layers.into_iter().chain([Layer::LayerNorm]);
+    let frozen = blocks.into_iter().flat_map(normed).collect();
+    trained[0].layers.insert(0, Layer::Frozen(frozen));
+    trained
+}
+
 /// What turns a block's output into scores per class.
 #[derive(Clone, Copy, PartialEq, Debug)]
 pub enum Head {
@@ -96,6 +124,14 @@ pub enum Head {
     /// Global average pool and a linear layer, `fc`: the usual end of a network trained by
     /// backpropagation. Only for a network of one block.
     Linear,
+    /// Global average pool, a linear layer `classifier.0`, hard-swish, dropout, and a linear
+    /// layer `classifier.3`: the end of MobileNetV3. Only for a network of one block.
+    Classifier {
+        /// Values between the two layers.
+        hidden: usize,
+        /// Share of them that is dropped in training.
+        dropout: f32,
+    },
 }
 
 impl Head {

@@ -1,7 +1,7 @@
 //! Weights on disk: safetensors files with torchvision's names, shapes and order of axes, and
 //! what we need to know of them as JSON in the file's metadata.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::path::Path;
 
 use safetensors::SafeTensors;
@@ -10,7 +10,7 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 
 use crate::files::write_whole;
-use crate::program::Built;
+use crate::program::{Built, Parameter};
 use crate::session::Session;
 use crate::shape::Shape;
 use crate::tensor::TensorId;
@@ -36,8 +36,20 @@ pub type Arrays = BTreeMap<String, Array>;
 /// # Errors
 /// [`Error::Io`].
 pub fn save(path: &Path, arrays: &Arrays, info: &impl Serialize) -> Result<()> {
-    let failed =
-        |e: &dyn std::fmt::Display| Error::io("write", path)(std::io::Error::other(e.to_string()));
+    let json = serde_json::to_string(info).map_err(|e| unwritable(path, &e))?;
+    write(path, arrays, KEY, json)
+}
+
+fn unwritable(path: &Path, problem: &dyn std::fmt::Display) -> Error {
+    Error::io("write", path)(std::io::Error::other(problem.to_string()))
+}
+
+/// Writes a safetensors file with one entry of metadata, `key`.
+///
+/// # Errors
+/// [`Error::Io`].
+pub fn write(path: &Path, arrays: &Arrays, key: &str, value: String) -> Result<()> {
+    let failed = |e: &dyn std::fmt::Display| unwritable(path, e);
     let views = arrays
         .iter()
         .map(|(name, array)| {
@@ -49,8 +61,7 @@ pub fn save(path: &Path, arrays: &Arrays, info: &impl Serialize) -> Result<()> {
         })
         .collect::<Result<Vec<_>>>()?;
     // One key only: the order of several would change from run to run.
-    let json = serde_json::to_string(info).map_err(|e| failed(&e))?;
-    let metadata = HashMap::from([(KEY.to_owned(), json)]);
+    let metadata = HashMap::from([(key.to_owned(), value)]);
     let bytes = safetensors::serialize(views, Some(metadata)).map_err(|e| failed(&e))?;
     write_whole(path, |file| file.write_all(&bytes))
 }
@@ -90,6 +101,17 @@ struct Entry {
     file_shape: Vec<usize>,
     /// Row of a running-statistics tensor.
     row: Option<usize>,
+    /// Whether it changes in training.
+    trained: bool,
+}
+
+impl Entry {
+    /// What is wrong with the shape of a tensor in a file.
+    fn misshapen(&self, array: &Array) -> Option<String> {
+        (array.shape != self.file_shape).then(|| {
+            format!("{} has shape {:?}, expected {:?}", self.name, array.shape, self.file_shape)
+        })
+    }
 }
 
 /// Weights and running statistics; with `moments`, the optimiser's state too.
@@ -98,16 +120,19 @@ fn entries(built: &Built, moments: bool) -> Vec<Entry> {
     for (name, p) in &built.parameters {
         let mut add = |suffix: &str, tensor| {
             let (name, file_shape) = (format!("{name}{suffix}"), p.file_shape.clone());
-            entries.push(Entry { name, tensor, file_shape, row: None });
+            let trained = p.trained();
+            entries.push(Entry { name, tensor, file_shape, row: None, trained });
         };
         add("", p.value);
-        if moments {
+        if moments && p.trained() {
             add(".m", p.m);
             add(".v", p.v);
         }
     }
     for (name, tensor) in &built.running {
         let channels = built.program.tensor(*tensor).shape.c;
+        let affine = built.parameters.get(&format!("{name}.weight"));
+        let trained = affine.is_some_and(Parameter::trained);
         for (row, what) in ["mean", "var"].into_iter().enumerate() {
             let name = format!("{name}.running_{what}");
             entries.push(Entry {
@@ -115,6 +140,7 @@ fn entries(built: &Built, moments: bool) -> Vec<Entry> {
                 tensor: *tensor,
                 file_shape: vec![channels],
                 row: Some(row),
+                trained,
             });
         }
     }
@@ -140,10 +166,44 @@ pub fn read_device(session: &mut Session, built: &Built, moments: bool) -> Resul
     Ok(arrays)
 }
 
+/// Names of all weights and running statistics.
+pub fn names(built: &Built) -> BTreeSet<String> {
+    entries(built, false).into_iter().map(|entry| entry.name).collect()
+}
+
+/// Checks that these are the weights (and moments) of a program, no more and no less.
+///
+/// # Errors
+/// [`Error::Weights`] lists what is missing, left over or of another shape.
+pub fn check(built: &Built, moments: bool, arrays: &Arrays, path: &Path) -> Result<()> {
+    let entries = entries(built, moments);
+    let (mut missing, mut misshapen) = (Vec::new(), Vec::new());
+    for entry in &entries {
+        match arrays.get(&entry.name) {
+            None => missing.push(format!("{} is missing", entry.name)),
+            Some(array) => misshapen.extend(entry.misshapen(array)),
+        }
+    }
+    let known: BTreeSet<_> = entries.iter().map(|entry| &entry.name).collect();
+    let extra = arrays.keys().filter(|name| !known.contains(name));
+    let extra: Vec<_> = extra.map(|name| format!("{name} is not part of it")).collect();
+    if missing.is_empty() && misshapen.is_empty() && extra.is_empty() {
+        return Ok(());
+    }
+    let problem = format!(
+        "these weights are of another architecture ({} missing, {} of another shape, {} too many)",
+        missing.len(),
+        misshapen.len(),
+        extra.len()
+    );
+    let tensors = [missing, misshapen, extra].concat();
+    Err(Error::Weights { path: path.to_owned(), problem, tensors })
+}
+
 /// Writes weights (and moments) to the device; all of them must be there and fit.
 ///
 /// # Errors
-/// [`Error::Corrupt`] lists what is missing, left over or of another shape.
+/// Those of [`check`], and [`Error::Gpu`].
 pub fn write_device(
     session: &mut Session,
     built: &Built,
@@ -151,41 +211,86 @@ pub fn write_device(
     arrays: &Arrays,
     path: &Path,
 ) -> Result<()> {
-    let entries = entries(built, moments);
-    let mut problems = Vec::new();
-    for entry in &entries {
-        match arrays.get(&entry.name) {
-            None => problems.push(format!("{} is missing", entry.name)),
-            Some(a) if a.shape != entry.file_shape => problems.push(format!(
-                "{} has shape {:?}, expected {:?}",
-                entry.name, a.shape, entry.file_shape
-            )),
-            Some(_) => {}
-        }
-    }
-    let known: std::collections::BTreeSet<_> = entries.iter().map(|e| &e.name).collect();
-    problems.extend(
-        arrays.keys().filter(|n| !known.contains(n)).map(|n| format!("{n} is not part of it")),
-    );
-    if !problems.is_empty() {
-        let problem = format!("these weights are of another architecture: {}", problems.join(", "));
-        return Err(Error::corrupt(path, problem));
-    }
-    for entry in entries {
-        let t = built.program.tensor(entry.tensor).clone();
-        let values = &arrays[&entry.name].values;
-        if let Some(row) = entry.row {
-            // Mean and variance are one tensor on the device.
-            let mut both = session.read(entry.tensor)?;
-            both[row * t.shape.c..(row + 1) * t.shape.c].copy_from_slice(values);
-            session.write(entry.tensor, &both);
-        } else if entry.file_shape.len() > 1 {
-            session.write(entry.tensor, &hwio(t.shape, values));
-        } else {
-            session.write(entry.tensor, values);
-        }
+    check(built, moments, arrays, path)?;
+    for entry in entries(built, moments) {
+        put(session, built, &entry, &arrays[&entry.name].values)?;
     }
     Ok(())
+}
+
+/// Writes a tensor of a file to the device.
+fn put(session: &mut Session, built: &Built, entry: &Entry, values: &[f32]) -> Result<()> {
+    let t = built.program.tensor(entry.tensor);
+    if let Some(row) = entry.row {
+        // Mean and variance are one tensor on the device.
+        let mut both = session.read(entry.tensor)?;
+        both[row * t.shape.c..(row + 1) * t.shape.c].copy_from_slice(values);
+        session.write(entry.tensor, &both);
+    } else if entry.file_shape.len() > 1 {
+        session.write(entry.tensor, &hwio(t.shape, values));
+    } else {
+        session.write(entry.tensor, values);
+    }
+    Ok(())
+}
+
+/// What became of the tensors of a model that another one began from.
+#[derive(Clone, Debug, Default)]
+pub struct Taken {
+    /// How many were taken over.
+    pub tensors: usize,
+    /// Names of those that the model does not have, so that they begin at random.
+    pub new: Vec<String>,
+    /// Names of those that there is no use for.
+    pub unused: Vec<String>,
+}
+
+/// Writes the weights of another model to the device, as far as names are the same; the others
+/// keep their values. Its heads are left out unless `heads`: those tensors whose shape depends on
+/// the classes.
+///
+/// # Errors
+/// [`Error::Weights`] lists tensors of another shape, and those of layers that are not trained
+/// and that the model does not have; [`Error::Corrupt`] if no name is the same.
+pub fn take_over(
+    session: &mut Session,
+    built: &Built,
+    arrays: &Arrays,
+    heads: bool,
+    path: &Path,
+) -> Result<Taken> {
+    let (mut taken, mut wrong) = (Taken::default(), Vec::new());
+    let entries: Vec<_> =
+        entries(built, false).into_iter().filter(|e| heads || !is_head(&e.name)).collect();
+    for entry in &entries {
+        match arrays.get(&entry.name) {
+            Some(array) => wrong.extend(entry.misshapen(array)),
+            None if entry.trained => taken.new.push(entry.name.clone()),
+            None => wrong.push(format!("{} is missing, and would not be trained", entry.name)),
+        }
+    }
+    if !wrong.is_empty() {
+        let problem = "training cannot begin from these weights".into();
+        return Err(Error::Weights { path: path.to_owned(), problem, tensors: wrong });
+    }
+    for entry in &entries {
+        if let Some(array) = arrays.get(&entry.name) {
+            put(session, built, entry, &array.values)?;
+            taken.tensors += 1;
+        }
+    }
+    if taken.tensors == 0 {
+        return Err(Error::corrupt(path, "it has no tensor that this network has"));
+    }
+    let known: BTreeSet<_> = entries.iter().map(|entry| &entry.name).collect();
+    let unused = arrays.keys().filter(|name| !known.contains(name) && !is_head(name));
+    taken.unused = unused.cloned().collect();
+    Ok(taken)
+}
+
+/// Whether a tensor's shape depends on the classes.
+fn is_head(name: &str) -> bool {
+    ["aux.", "fc.", "classifier.3."].iter().any(|head| name.starts_with(head))
 }
 
 /// Positions of a weight's values in the order output, input, row, column, each with its

@@ -5,17 +5,17 @@ mod head;
 mod values;
 
 pub use head::{SHARE, affordable, step};
-pub use values::{Batch, Size};
+pub use values::{Batch, Size, Start};
 
 use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 
 use crate::augment::Augment;
-use crate::block::{Goodness, Head, Network, Partition, Scale};
+use crate::block::{self, Block, Goodness, Head, Network, Partition, Scale};
 use crate::data::{self, Dataset};
 use crate::files::read_text;
-use crate::models;
+use crate::models::{self, Stem};
 use crate::program::Recompute;
 use crate::shape::Shape;
 use crate::train::{self, Schedule};
@@ -66,6 +66,9 @@ pub struct Recipe {
     /// Channels of each convolution of the cnn [default: 16,32,64,64]
     #[arg(long, value_delimiter = ',', value_name = "N,…")]
     pub widths: Option<Vec<usize>>,
+    /// How resnet18 and mobilenet-v3 begin [default: cifar for images of up to 64 pixels]
+    #[arg(long)]
+    pub stem: Option<Stem>,
     /// How it learns [default: sff]
     #[arg(long)]
     pub method: Option<Method>,
@@ -140,6 +143,14 @@ pub struct Recipe {
     /// there are blocks is deep supervision [default: 0]
     #[arg(long, value_name = "BLOCKS")]
     pub window: Option<usize>,
+    /// Begin from this model instead of random weights: the model.safetensors of a run, or what
+    /// `sff import` made. Architecture, widths and stem are the model's
+    #[arg(long, value_name = "MODEL")]
+    pub init: Option<Start>,
+    /// Do not train what comes before this block; with `--partition whole` or `--method bp` a
+    /// block of the architecture, or `head` (bp)
+    #[arg(long, value_name = "BLOCK")]
+    pub freeze_until: Option<String>,
 }
 
 /// Applies a macro to the names of all fields of [`Recipe`], so that they are listed once.
@@ -155,6 +166,7 @@ macro_rules! for_all_options {
             photo_cache,
             arch,
             widths,
+            stem,
             method,
             partition,
             aux_kernel,
@@ -176,7 +188,9 @@ macro_rules! for_all_options {
             mixup,
             memory,
             recompute,
-            window
+            window,
+            init,
+            freeze_until
         )
     };
 }
@@ -249,6 +263,9 @@ pub struct Config {
     pub arch: String,
     /// Channels of each convolution.
     pub widths: Vec<usize>,
+    /// How the network begins, if not as suits the images.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub stem: Option<Stem>,
     /// How it learns.
     pub method: Method,
     /// What learns together.
@@ -290,6 +307,12 @@ pub struct Config {
     pub recompute: Recompute,
     /// How many blocks before a block its loss reaches.
     pub window: usize,
+    /// The first block that is trained.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub freeze_until: Option<String>,
+    /// The model that it began from. In TOML a table, which comes last.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub init: Option<Start>,
 }
 
 /// Longest side of what a network sees, as model files have it.
@@ -306,7 +329,7 @@ impl Config {
     /// is known to [`crate::run::configure`].
     ///
     /// # Errors
-    /// [`Error::Usage`] for an unknown architecture or impossible widths.
+    /// [`Error::Usage`] for an unknown architecture or block, or impossible widths.
     pub fn resolve(recipe: Recipe) -> Result<Self> {
         let arch = recipe.arch.unwrap_or_else(|| "cnn".into());
         if !models::NAMES.contains(&arch.as_str()) {
@@ -370,7 +393,7 @@ impl Config {
                 "--method bp trains the whole network as one: leave --partition out".into(),
             ));
         }
-        Ok(Self {
+        let config = Self {
             dataset: recipe.dataset.unwrap_or_else(|| "fashion-mnist".into()),
             data: recipe.data,
             classes: recipe.classes,
@@ -380,6 +403,7 @@ impl Config {
             photo_cache: recipe.photo_cache,
             arch,
             widths,
+            stem: recipe.stem,
             method,
             partition,
             aux_kernel: (!open).then_some(kernel),
@@ -397,7 +421,11 @@ impl Config {
             memory: recipe.memory,
             recompute: recipe.recompute.unwrap_or_default(),
             window: recipe.window.unwrap_or(0),
-        })
+            freeze_until: recipe.freeze_until,
+            init: recipe.init,
+        };
+        config.frozen()?;
+        Ok(config)
     }
 
     /// Reads the configuration of a run.
@@ -421,6 +449,7 @@ impl Config {
             photo_cache: c.photo_cache,
             arch: Some(c.arch),
             widths: Some(c.widths),
+            stem: c.stem,
             method: Some(c.method),
             partition: Some(c.partition),
             aux_kernel: c.aux_kernel,
@@ -443,6 +472,8 @@ impl Config {
             memory: c.memory,
             recompute: Some(c.recompute),
             window: Some(c.window),
+            init: c.init,
+            freeze_until: c.freeze_until,
         }
     }
 
@@ -495,9 +526,12 @@ impl Config {
 
     /// The network for so many classes, and images with sides of so many pixels.
     pub fn network(&self, classes: usize, side: usize) -> Network {
-        let blocks = models::named(&self.arch, &self.widths, side, self.partition);
-        let blocks = blocks.expect("`resolve` refuses other names");
-        let mut network = Network { blocks, head: Head::Linear, classes };
+        let mut blocks = self.blocks(self.stem.unwrap_or(Stem::suiting(side)), self.partition);
+        let frozen = self.frozen().expect("`resolve` refuses other blocks");
+        if frozen > 0 {
+            blocks = block::freeze(blocks, frozen);
+        }
+        let mut network = Network { blocks, head: models::classifier(&self.arch), classes };
         if self.method == Method::Sff {
             let head = self.given_head();
             let head = head.unwrap_or_else(|| affordable(&network, side, self.aux_scale));
@@ -521,6 +555,35 @@ impl Config {
             aux_separable: Some(head.separable),
             aux_pool: Some(head.pool.unwrap_or(0)),
             ..self.clone()
+        }
+    }
+
+    fn blocks(&self, stem: Stem, partition: Partition) -> Vec<Block> {
+        let blocks = models::named(&self.arch, &self.widths, stem, partition);
+        blocks.expect("`resolve` refuses other names")
+    }
+
+    /// How many blocks are not trained; of a network of one block, how many of its layers, which
+    /// are the architecture's blocks.
+    fn frozen(&self) -> Result<usize> {
+        let Some(until) = &self.freeze_until else { return Ok(0) };
+        let units = match self.partition {
+            Partition::Whole => Partition::Block,
+            partition => partition,
+        };
+        let blocks = self.blocks(Stem::Imagenet, units).into_iter().map(|block| block.name);
+        let head = (self.method == Method::Bp).then(|| "head".to_owned());
+        let names: Vec<String> = blocks.chain(head).collect();
+        match names.iter().position(|name| name == until) {
+            Some(0) => {
+                let message = format!("--freeze-until {until}: there is nothing before {until}");
+                Err(Error::Usage(message))
+            }
+            Some(count) => Ok(count),
+            None => Err(Error::Usage(format!(
+                "--freeze-until: there is no block `{until}`; there are: {}",
+                names.join(", ")
+            ))),
         }
     }
 }

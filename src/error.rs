@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 /// Result with the crate's [`Error`].
 pub type Result<T, E = Error> = std::result::Result<T, E>;
 
-/// Everything that can go wrong, as values; each prints as one line.
+/// Everything that can go wrong, as values; each prints as one line (but for [`Error::Weights`]).
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
     /// No usable GPU, or the one asked for is not there.
@@ -58,6 +58,16 @@ pub enum Error {
         path: PathBuf,
         /// What was found, at which offset, and what was expected.
         problem: String,
+    },
+    /// Weights that do not fit. The one error of several lines: which tensors, after what is wrong.
+    #[error("{}: {problem}:\n  {}", path.display(), tensors.join("\n  "))]
+    Weights {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong with the tensors.
+        problem: String,
+        /// What is wrong with each.
+        tensors: Vec<String>,
     },
     /// A file that could not be read or written.
     #[error("cannot {action} {}: {source}", path.display())]

@@ -5,7 +5,7 @@ use std::path::Path;
 use serde::Serialize;
 
 use crate::augment::Augment;
-use crate::checkpoint;
+use crate::checkpoint::{self, Arrays};
 use crate::config::Config;
 use crate::data::Images;
 use crate::feed::{self, Feeder, Runner, StepValues};
@@ -28,6 +28,20 @@ pub struct Inference<'a> {
     classes: usize,
 }
 
+/// Classes that a prediction lists with their probability.
+pub const TOP: usize = 5;
+
+/// A class, and how likely it is.
+#[derive(Clone, PartialEq, Debug, Serialize)]
+pub struct Guess {
+    /// Index of the class.
+    pub class: usize,
+    /// Its name.
+    pub label: String,
+    /// Its share of the softmax over the scores that the vote compares.
+    pub probability: f64,
+}
+
 /// What the model says of one image.
 #[derive(Clone, PartialEq, Debug, Serialize)]
 pub struct Prediction {
@@ -37,6 +51,8 @@ pub struct Prediction {
     pub label: String,
     /// Its share of the softmax over the scores that the vote compares.
     pub probability: f64,
+    /// The likeliest classes, at most [`TOP`].
+    pub top: Vec<Guess>,
     /// Goodness of each class, for each block; the logits for a network trained by
     /// backpropagation.
     pub goodness: Vec<Vec<f32>>,
@@ -53,6 +69,21 @@ impl<'a> Inference<'a> {
     /// the model's it sees the middle.
     pub fn new(gpu: &Gpu, model: &Path, images: &'a Images, batch: usize) -> Result<Self> {
         let (arrays, info) = run::read_model(model)?;
+        Self::of_model(gpu, model, (&arrays, &info), images, batch)
+    }
+
+    /// The same for a model that was read before, and whose image size may have been changed
+    /// since: convolutions take any.
+    ///
+    /// # Errors
+    /// As [`Inference::new`].
+    pub fn of_model(
+        gpu: &Gpu,
+        model: &Path,
+        (arrays, info): (&Arrays, &ModelInfo),
+        images: &'a Images,
+        batch: usize,
+    ) -> Result<Self> {
         let [h, w, c] = info.image;
         if images.channels != c {
             return Err(Error::Usage(format!(
@@ -64,7 +95,7 @@ impl<'a> Inference<'a> {
         if images.is_empty() {
             return Err(Error::Usage("there are no images to look at".into()));
         }
-        let config = Config::resolve(info.config)?;
+        let config = Config::resolve(info.config.clone())?;
         let classes = info.classes.len();
         let room = resident_room(gpu.limits(), config.memory.map(|size| size.0));
         let batch = batch.clamp(1, images.len());
@@ -84,7 +115,7 @@ impl<'a> Inference<'a> {
         let missing = || Error::Model("the program has no routine to evaluate".into());
         let routine = built.eval.clone().ok_or_else(missing)?;
         let mut session = Session::new(gpu, built.program.clone(), Options::default())?;
-        checkpoint::write_device(&mut session, &built, false, &arrays, model)?;
+        checkpoint::write_device(&mut session, &built, false, arrays, model)?;
         let feeder = Feeder::new(&session, &routine, images)?;
         Ok(Self { session, built, routine, feeder, classes })
     }
@@ -134,12 +165,20 @@ fn decide(goodness: Vec<Vec<f32>>, which: Vote, classes: &[String]) -> Result<Pr
     if let Some(value) = logits.iter().find(|v| !v.is_finite()) {
         return Err(Error::Model(format!("a score is {value}; these weights are of no use")));
     }
-    let class =
-        (0..logits.len()).rev().max_by(|a, b| logits[*a].total_cmp(&logits[*b])).unwrap_or(0);
-    let largest = f64::from(logits[class]);
-    let total: f64 = logits.iter().map(|v| (f64::from(*v) - largest).exp()).sum();
-    let label = classes.get(class).cloned().unwrap_or_default();
-    Ok(Prediction { class, label, probability: 1.0 / total, goodness, logits })
+    // Of equals, the first comes first.
+    let mut order: Vec<usize> = (0..logits.len()).collect();
+    order.sort_by(|a, b| logits[*b].total_cmp(&logits[*a]));
+    let largest = f64::from(logits[order[0]]);
+    let share = |class: usize| (f64::from(logits[class]) - largest).exp();
+    let total: f64 = (0..logits.len()).map(share).sum();
+    let guess = |class: usize| Guess {
+        class,
+        label: classes.get(class).cloned().unwrap_or_default(),
+        probability: share(class) / total,
+    };
+    let Guess { class, label, probability } = guess(order[0]);
+    let top = order.into_iter().take(TOP).map(guess).collect();
+    Ok(Prediction { class, label, probability, top, goodness, logits })
 }
 
 #[cfg(test)]
@@ -156,6 +195,10 @@ mod tests {
         assert_eq!((last.class, last.label.as_str()), (1, "b"));
         let e = 1f64.exp();
         assert!((last.probability - e / (2.0 * e + 1.0)).abs() < 1e-12);
+        let top: Vec<_> = last.top.iter().map(|guess| guess.label.as_str()).collect();
+        assert_eq!(top, ["b", "c", "a"]);
+        let sum: f64 = last.top.iter().map(|guess| guess.probability).sum();
+        assert!((sum - 1.0).abs() < 1e-12);
         assert!(decide(vec![vec![0.0, f32::NAN, 1.0]], Vote::All, &classes).is_err());
     }
 }

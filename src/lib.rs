@@ -44,7 +44,7 @@
 //! - [`flops`] counts the arithmetic of a program.
 //! - [`memory::Demand`] finds how many images at a time fit a device and a budget.
 //! - [`train::Trainer`] runs epochs; [`run`] adds a folder with checkpoints; [`infer`] uses what
-//!   came out.
+//!   came out, and [`weights`] trades it with torchvision.
 //!
 //! Everything up to [`plan`] and [`kernel`] is pure data and needs no device.
 //!
@@ -109,5 +109,6 @@ pub mod shape;
 pub mod split;
 pub mod tensor;
 pub mod train;
+pub mod weights;
 
 pub use error::{Error, Result};

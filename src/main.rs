@@ -15,9 +15,12 @@ fn main() -> ExitCode {
     match cli::run() {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
-            // One line, whatever a library put into it.
             let message = error.to_string();
-            let line = message.split_whitespace().collect::<Vec<_>>().join(" ");
+            let line = match error {
+                sff::Error::Weights { .. } => message,
+                // One line, whatever a library put into it.
+                _ => message.split_whitespace().collect::<Vec<_>>().join(" "),
+            };
             // The exit code tells as much if nobody can read this.
             let _ = writeln!(std::io::stderr(), "error: {line}");
             ExitCode::from(2)

@@ -6,7 +6,7 @@ mod resnet;
 pub use mobilenet::{Size, mobilenet_v3};
 pub use resnet::resnet18;
 
-use crate::block::{Block, Layer, Partition};
+use crate::block::{Block, Head, Layer, Partition};
 use crate::ops::{Activation, BatchNorm};
 use crate::shape::Window;
 
@@ -63,7 +63,10 @@ pub fn cnn(widths: &[usize], partition: Partition) -> Vec<Block> {
 }
 
 /// How a network begins.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[derive(
+    Clone, Copy, PartialEq, Eq, Debug, serde::Serialize, serde::Deserialize, clap::ValueEnum,
+)]
+#[serde(rename_all = "kebab-case")]
 pub enum Stem {
     /// A 3×3 convolution of stride 1: for images of about 32 pixels.
     Cifar,
@@ -78,15 +81,9 @@ impl Stem {
     }
 }
 
-/// The architecture called `name`, one of [`NAMES`], for images with sides of so many pixels;
-/// `widths` are those of the cnn. `None` for other names.
-pub fn named(
-    name: &str,
-    widths: &[usize],
-    side: usize,
-    partition: Partition,
-) -> Option<Vec<Block>> {
-    let stem = Stem::suiting(side);
+/// The architecture called `name`, one of [`NAMES`]; `widths` are those of the cnn, which has no
+/// stem. `None` for other names.
+pub fn named(name: &str, widths: &[usize], stem: Stem, partition: Partition) -> Option<Vec<Block>> {
     Some(match name {
         "cnn" => cnn(widths, partition),
         "resnet18" => resnet18(stem, partition),
@@ -94,6 +91,16 @@ pub fn named(
         "mobilenet-v3-large" => mobilenet_v3(Size::Large, stem, partition),
         _ => return None,
     })
+}
+
+/// The head that the architecture called `name` has where it is trained by backpropagation.
+pub fn classifier(name: &str) -> Head {
+    let hidden = match name {
+        "mobilenet-v3-small" => 1024,
+        "mobilenet-v3-large" => 1280,
+        _ => return Head::Linear,
+    };
+    Head::Classifier { hidden, dropout: 0.2 }
 }
 
 /// A convolution without bias, and batch norm.
@@ -128,7 +135,7 @@ fn partitioned(units: Vec<Block>, partition: Partition) -> Vec<Block> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::block::{Head, Network};
+    use crate::block::Network;
     use crate::ops::Normalize;
     use crate::program::{Built, Feed, Recompute, Setup, build};
     use crate::shape::Shape;

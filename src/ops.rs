@@ -155,6 +155,11 @@ pub enum Op {
     MaxPool { x: TensorId, y: TensorId, argmax: TensorId, window: Window },
     /// Routes each gradient to the position that was the largest.
     MaxPoolGrad { dy: TensorId, argmax: TensorId, dx: TensorId, window: Window },
+    /// Sets about `rate` of the values to 0 and divides the others by `1 - rate`, so that their
+    /// mean stays (Srivastava et al., JMLR 15, 2014). Which ones depends on the two words of
+    /// `key`, the number of the dropout layer and the value's position only, so the gradient is
+    /// the same op.
+    Dropout { x: TensorId, key: TensorId, y: TensorId, layer: u32, rate: f32 },
     /// Mean over rows and columns of what each value of `y` covers: with a single one the whole
     /// map, else rows `i * h / p` to `(i + 1) * h / p` (rounded outwards) for row `i` of `p`, and
     /// columns likewise.
@@ -330,6 +335,7 @@ impl Op {
             Self::Add { a, b, y } => access(&[a, b], &[y], &[]),
             Self::MaxPool { x, y, argmax, .. } => access(&[x], &[y, argmax], &[]),
             Self::MaxPoolGrad { dy, argmax, dx, .. } => access(&[dy, argmax], &[dx], &[]),
+            Self::Dropout { x, key, y, .. } => access(&[x, key], &[y], &[]),
             Self::AvgPool { x, y } => access(&[x], &[y], &[]),
             Self::AvgPoolGrad { dy, dx } => access(&[dy], &[dx], &[]),
             Self::Scale { x, s, y } => access(&[x, s], &[y], &[]),
@@ -374,6 +380,7 @@ impl Op {
         match *self {
             Self::BatchNormEval { x, y, .. }
             | Self::Activate { x, y, .. }
+            | Self::Dropout { x, y, .. }
             | Self::Scale { x, y, .. }
             | Self::LayerNorm { x, y, .. } => vec![(y, x)],
             Self::BatchNormGrad { dy, dx, .. }
@@ -405,6 +412,7 @@ impl Op {
             Self::Add { .. } => "add",
             Self::MaxPool { .. } => "max_pool",
             Self::MaxPoolGrad { .. } => "max_pool_grad",
+            Self::Dropout { .. } => "dropout",
             Self::AvgPool { .. } => "avg_pool",
             Self::AvgPoolGrad { .. } => "avg_pool_grad",
             Self::Scale { .. } => "scale",

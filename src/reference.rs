@@ -3,6 +3,7 @@
 //! Clarity comes before speed here, and nothing is shared with the kernels but the op list.
 
 mod activation;
+mod dropout;
 mod input;
 mod norm;
 mod train;
@@ -185,6 +186,10 @@ impl<'a> Reference<'a> {
                 let (dy, argmax) = (self.get(dy), self.get(argmax));
                 let out = window::max_pool_grad(dy, argmax, self.shape(dx), window);
                 self.set(dx, out);
+            }
+            Op::Dropout { x, key, y, layer, rate } => {
+                let out = dropout::drop(self.get(x), self.get(key), layer, rate);
+                self.set(y, out);
             }
             Op::AvgPool { x, y } => {
                 let out = window::avg_pool(self.get(x), self.shape(x), self.shape(y));

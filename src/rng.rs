@@ -40,6 +40,8 @@ pub enum Stream {
     Shapes = 4,
     /// Which images are set apart to test with, or to be measured.
     Split = 16,
+    /// What dropout drops; the epoch is the step, the index the micro-batch in it.
+    Dropout = 32,
 }
 
 /// A sequence of random numbers that belongs to one (seed, stream, epoch, index).

@@ -8,6 +8,10 @@
 //! | `model.safetensors` | weights, heads, running statistics; what it takes to use them |
 //! | `state.safetensors` | all that a resumed run needs; the only file that it reads back |
 
+mod begin;
+
+pub use begin::inherit;
+
 use std::fs::{self, OpenOptions};
 use std::io::Write;
 use std::path::{Path, PathBuf};
@@ -15,17 +19,18 @@ use std::time::Instant;
 
 use serde::{Deserialize, Serialize};
 
-use crate::checkpoint::{self, Arrays};
-use crate::config::{Batch, Config, LARGEST_INPUT, Recipe};
+use crate::checkpoint::{self, Arrays, Taken};
+use crate::config::{Batch, Config, LARGEST_INPUT, Recipe, Start};
 use crate::data::{self, Dataset, Normalization};
 use crate::files::write_whole;
 use crate::gpu::Gpu;
 use crate::metrics::Scores;
 use crate::train::{Progress, Reached, StepReport, Trainer};
 use crate::{Error, Result};
+use begin::Begin;
 
 /// Version of our metadata; files of another one are refused.
-const FORMAT: u32 = 1;
+pub(crate) const FORMAT: u32 = 1;
 
 /// What a model file says of itself.
 #[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
@@ -43,6 +48,24 @@ pub struct ModelInfo {
 }
 
 impl ModelInfo {
+    /// Checks that the file at `path` can be what it says of itself.
+    ///
+    /// # Errors
+    /// [`Error::Corrupt`].
+    pub fn sane(&self, path: &Path) -> Result<()> {
+        let [h, w, c] = self.image;
+        let classes = self.classes.len();
+        let sides = [h, w].iter().all(|side| (1..=LARGEST_INPUT).contains(side));
+        if self.format == FORMAT && sides && matches!(c, 1 | 3) && classes >= 2 {
+            return Ok(());
+        }
+        let problem = format!(
+            "its metadata (format {}, {h}×{w}×{c} images, {classes} classes) is not of this version of sff",
+            self.format
+        );
+        Err(Error::corrupt(path, problem))
+    }
+
     /// Checks that the file at `path`, which says this of itself, is of the run that `config`
     /// describes.
     ///
@@ -69,6 +92,9 @@ impl ModelInfo {
 struct StateInfo {
     /// As in the model file; its normalisation also tells whether the images are the same.
     model: ModelInfo,
+    /// Normalisation of the images where the model has that of the one it began from.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    images: Option<Normalization>,
     progress: Progress,
     epochs: Vec<EpochRecord>,
 }
@@ -103,6 +129,8 @@ pub struct Timing {
 
 /// Hears how a run goes on.
 pub trait Observer {
+    /// Weights were taken over from another model.
+    fn began_from(&mut self, _start: &Start, _taken: &Taken) {}
     /// Everything is ready; nothing is trained yet.
     fn started(&mut self, trainer: &Trainer, resumed: bool);
     /// A step is done.
@@ -172,7 +200,12 @@ pub fn configure(recipe: Recipe, options: &RunOptions, gpu: &Gpu) -> Result<Conf
     let folder = Folder(&options.folder);
     let auto = recipe.batch == Some(Batch::Auto);
     if !folder.is_used() {
-        let config = Config::resolve(recipe)?;
+        let config = Config::resolve(inherit(recipe)?)?;
+        if let (Some(until), None) = (&config.freeze_until, &config.init) {
+            return Err(Error::Usage(format!(
+                "--freeze-until {until} would keep random weights: begin from a model with --init"
+            )));
+        }
         let batch = if auto { largest_batch(&config, gpu)? } else { config.batch };
         return Ok(Config { batch, ..config });
     }
@@ -190,6 +223,12 @@ pub fn configure(recipe: Recipe, options: &RunOptions, gpu: &Gpu) -> Result<Conf
     let config = Config::read(&folder.config())?;
     // The batch was chosen when the run began.
     let recipe = if auto { Recipe { batch: None, ..recipe } } else { recipe };
+    // The same file, which is not needed any more.
+    let init = match (recipe.init.clone(), &config.init) {
+        (Some(given), Some(begun)) if given.path == begun.path => Some(begun.clone()),
+        (given, _) => given,
+    };
+    let recipe = Recipe { init, ..recipe };
     let data = recipe.data.clone().or_else(|| config.data.clone());
     let (strict, photo_cache) =
         (recipe.strict.or(config.strict), recipe.photo_cache.or(config.photo_cache));
@@ -225,19 +264,40 @@ pub fn train(
     // What cannot be saved is said now, not after training.
     let text = config.to_toml()?;
     let network = config.network(dataset.classes.len(), config.image(&dataset).h);
-    let trainer = Trainer::new(gpu, &network, &dataset, config.training())?;
+    let state = Folder(&options.folder).state();
+    let state = (options.resume && state.exists()).then(|| checkpoint::load(&state)).transpose()?;
+    let state: Option<(Arrays, StateInfo)> = state;
+    let begin = match &config.init {
+        Some(start) if state.is_none() => Some(Begin::read(start, config, &network, &dataset)?),
+        _ => None,
+    };
+    let images = dataset.normalization()?;
+    // Weights that were trained on pixels of one normalisation keep it.
+    let normalization = match (&begin, &state) {
+        (Some(begin), _) => begin.normalization.clone(),
+        (None, Some((_, info))) if config.init.is_some() => info.model.normalization.clone(),
+        _ => images.clone(),
+    };
+    let training = config.training();
+    let mut trainer =
+        Trainer::with_normalization(gpu, &network, &dataset, training, normalization)?;
+    if let Some(begin) = begin {
+        let taken = trainer.take_over(&begin.arrays, begin.heads, &begin.start.path)?;
+        observer.began_from(begin.start, &taken);
+    }
     let mut run = Run {
         folder: Folder(&options.folder),
         config,
         dataset: &dataset,
+        images: config.init.is_some().then_some(images),
         trainer,
         records: Vec::new(),
         saved: None,
     };
     fs::create_dir_all(&options.folder).map_err(Error::io("create", &options.folder))?;
-    let resumed = options.resume && run.folder.state().exists();
-    if resumed {
-        run.resume()?;
+    let resumed = state.is_some();
+    if let Some((arrays, info)) = state {
+        run.resume(&arrays, info)?;
     } else {
         write_whole(&run.folder.config(), |file| file.write_all(text.as_bytes()))?;
     }
@@ -251,6 +311,8 @@ struct Run<'a> {
     folder: Folder<'a>,
     config: &'a Config,
     dataset: &'a Dataset,
+    /// Normalisation of the images, where it is not the model's.
+    images: Option<Normalization>,
     trainer: Trainer<'a>,
     records: Vec<EpochRecord>,
     /// Epoch and step of the last checkpoint.
@@ -292,11 +354,10 @@ impl Run<'_> {
     }
 
     /// Takes up the last checkpoint, and makes the other files agree with it.
-    fn resume(&mut self) -> Result<()> {
+    fn resume(&mut self, arrays: &Arrays, info: StateInfo) -> Result<()> {
         let path = self.folder.state();
-        let (arrays, info): (Arrays, StateInfo) = checkpoint::load(&path)?;
         info.model.check(self.config, &path)?;
-        if info.model != self.model_info() {
+        if info.model != self.model_info() || info.images != self.images {
             return Err(Error::corrupt(&path, "the images are not those that it was trained on"));
         }
         let per_epoch = self.trainer.steps_per_epoch() as u64;
@@ -307,7 +368,7 @@ impl Run<'_> {
         if !complete || !info.epochs.iter().zip(1..).all(fits) {
             return Err(Error::corrupt(&path, "its history does not match its progress"));
         }
-        self.trainer.restore(&arrays, &info.progress, &path)?;
+        self.trainer.restore(arrays, &info.progress, &path)?;
         self.records = info.epochs;
         self.saved = Some((info.progress.epoch, info.progress.step));
         self.write_metrics()?;
@@ -321,7 +382,8 @@ impl Run<'_> {
         let arrays = self.trainer.arrays(true)?;
         let progress = self.trainer.progress();
         let at = (progress.epoch, progress.step);
-        let info = StateInfo { model: self.model_info(), progress, epochs: self.records.clone() };
+        let (model, images) = (self.model_info(), self.images.clone());
+        let info = StateInfo { model, images, progress, epochs: self.records.clone() };
         checkpoint::save(&self.folder.state(), &arrays, &info)?;
         self.saved = Some(at);
         Ok(())
@@ -369,8 +431,8 @@ impl Run<'_> {
 }
 
 /// The configuration without what is true on this machine only.
-fn portable(config: &Config) -> Recipe {
-    config.recipe().portable()
+pub(crate) fn portable(config: &Config) -> Recipe {
+    Recipe { init: None, ..config.recipe().portable() }
 }
 
 /// Writes a line in one call, so that a kill cannot leave a part of it.
@@ -385,18 +447,6 @@ fn json_line(file: &mut (impl Write + ?Sized), value: &impl Serialize) -> std::i
 /// [`Error::Io`] or [`Error::Corrupt`].
 pub fn read_model(path: &Path) -> Result<(Arrays, ModelInfo)> {
     let (arrays, info): (Arrays, ModelInfo) = checkpoint::load(path)?;
-    let [h, w, c] = info.image;
-    let sane = info.format == FORMAT
-        && [h, w].iter().all(|side| (1..=LARGEST_INPUT).contains(side))
-        && matches!(c, 1 | 3)
-        && info.classes.len() >= 2;
-    if !sane {
-        let problem = format!(
-            "its metadata (format {}, {h}×{w}×{c} images, {} classes) is not of this version of sff",
-            info.format,
-            info.classes.len()
-        );
-        return Err(Error::corrupt(path, problem));
-    }
+    info.sane(path)?;
     Ok((arrays, info))
 }

@@ -41,6 +41,7 @@ sources![
     "depthwise",
     "depthwise_tile",
     "depthwise_wgrad",
+    "dropout",
     "elementwise",
     "goodness",
     "gram",

@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::augment::{Augment, Sample};
 use crate::block::Network;
-use crate::checkpoint::{self, Arrays};
+use crate::checkpoint::{self, Arrays, Taken};
 use crate::data::{Dataset, Images, Normalization};
 use crate::feed::{self, Feeder, Runner, StepValues};
 use crate::gpu::Gpu;
@@ -168,8 +168,22 @@ impl<'a> Trainer<'a> {
         dataset: &'a Dataset,
         options: Options,
     ) -> Result<Self> {
-        check(&options, dataset)?;
         let normalization = dataset.normalization()?;
+        Self::with_normalization(gpu, network, dataset, options, normalization)
+    }
+
+    /// The same with another normalisation than that of the training images.
+    ///
+    /// # Errors
+    /// As [`Trainer::new`], and [`Error::Model`] if it is none of such images.
+    pub fn with_normalization(
+        gpu: &Gpu,
+        network: &Network,
+        dataset: &'a Dataset,
+        options: Options,
+        normalization: Normalization,
+    ) -> Result<Self> {
+        check(&options, dataset)?;
         let image = options.image(dataset);
         let mut demand = options.demand(network, image, gpu.limits()).of(dataset);
         demand.setup.normalize = feed::normalize(&normalization, image.c)?;
@@ -320,6 +334,15 @@ impl<'a> Trainer<'a> {
                     let keeping = if first == 0 { 0.0f32 } else { 1.0 };
                     session.write_bytes(keep, bytemuck::bytes_of(&keeping));
                 }
+                if let Some(key) = routine.dropout_key {
+                    let bits = hash([
+                        options.seed,
+                        Stream::Dropout as u64,
+                        t,
+                        (first / routine.batch) as u64,
+                    ]);
+                    session.write_bytes(key, &bits.to_le_bytes());
+                }
                 runner.run(session, routine.batch, &mut done)?;
             }
             if let Some(update) = &built.update {
@@ -382,6 +405,14 @@ impl<'a> Trainer<'a> {
             }
         }
         Ok(arrays)
+    }
+
+    /// Begins from another model's weights, see [`checkpoint::take_over`].
+    ///
+    /// # Errors
+    /// Those of [`checkpoint::take_over`].
+    pub fn take_over(&mut self, arrays: &Arrays, heads: bool, path: &Path) -> Result<Taken> {
+        checkpoint::take_over(&mut self.session, &self.built, arrays, heads, path)
     }
 
     /// Where training stands.

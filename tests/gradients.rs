@@ -96,6 +96,7 @@ fn stages() -> [Vec<Layer>; 3] {
                 ],
                 shortcut: vec![],
             },
+            Layer::LayerNorm,
             depthwise("dw3", Window::same(3, 2)),
             batch_norm("dw3n", Activation::Relu),
             Layer::Activation(Activation::HardSwish),
@@ -109,7 +110,7 @@ fn network(head: Head) -> Network {
     let names = ["first", "second", "third"];
     let blocks = match head {
         Head::Goodness(_) => names.into_iter().zip(stages).map(block).collect(),
-        Head::Linear => vec![block(("whole", stages.concat()))],
+        Head::Linear | Head::Classifier { .. } => vec![block(("whole", stages.concat()))],
     };
     Network { blocks, head, classes: CLASSES }
 }
@@ -121,6 +122,7 @@ const GOODNESS: Head =
 /// comes from Gram matrices.
 const SEPARABLE: Head =
     Head::Goodness(Goodness { kernel: 5, separable: true, pool: Some(4), scale: Scale::Learnable });
+const CLASSIFIER: Head = Head::Classifier { hidden: 7, dropout: 0.3 };
 
 fn compile(head: Head, window: usize) -> Built {
     let feed = Some(Feed { batch: BATCH, resident: RESIDENT, stored: STORED });
@@ -166,6 +168,9 @@ impl Inputs {
             words(routine.samples, &mut |i| samples[i]);
             let step = [3e-3, 0.3, 0.02, BATCH as f32 - 1.0].map(f32::to_bits);
             words(routine.step, &mut |i| step[i]);
+            if let Some(key) = routine.dropout_key {
+                words(key, &mut |i| [11, 4_000_000_000][i]);
+            }
         }
         let floats = &mut inputs.floats;
         // No exact zeros: a batch norm's gamma and beta of zero would put whole maps on the kink
@@ -288,6 +293,7 @@ fn gradients_of_separable_heads_match_central_differences() {
 #[test]
 fn gradients_of_backpropagation_match_central_differences() {
     check_gradients(Head::Linear, 0);
+    check_gradients(CLASSIFIER, 0);
 }
 
 #[test]
@@ -343,4 +349,5 @@ fn every_op_of_a_program_with_separable_heads_matches_on_the_device() {
 #[test]
 fn every_op_of_a_backpropagation_program_matches_on_the_device() {
     check_on_device(Head::Linear, 0);
+    check_on_device(CLASSIFIER, 0);
 }

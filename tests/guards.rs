@@ -9,7 +9,7 @@ use std::ops::Range;
 use common::{gpu, random};
 use sff::augment::{Augment, Sizes};
 use sff::block::{Head, Network, Partition};
-use sff::models;
+use sff::models::{self, Stem};
 use sff::ops::{Activation, Normalize, Op};
 use sff::program::{Built, Feed, Program, Recompute, Setup, build};
 use sff::rng::{Rng, Stream};
@@ -110,12 +110,13 @@ fn a_step_of_every_network_and_partition_leaves_guards_alone() {
         (Partition::Block, goodness, Recompute::Cheap),
         (Partition::Whole, goodness, Recompute::Block),
         (Partition::Whole, Head::Linear, Recompute::None),
+        (Partition::Whole, Head::Classifier { hidden: 9, dropout: 0.3 }, Recompute::Block),
     ] {
         for arch in models::NAMES {
             // Odd, and small enough for a software device.
             let side = if *arch == "cnn" { 15 } else { 33 };
             let widths = [5, 12, 16, 7];
-            let blocks = models::named(arch, &widths, side, partition).unwrap();
+            let blocks = models::named(arch, &widths, Stem::suiting(side), partition).unwrap();
             let network = Network { blocks, head, classes: 7 };
             let (mut session, built) = session(&network, side, recompute);
             let ops = built.train.as_ref().unwrap().ops.clone();

@@ -344,6 +344,23 @@ fn pooling_and_elementwise() {
     }
 }
 
+/// What is dropped is a matter of the position in the batch, whatever part of it a kernel sees.
+#[test]
+fn dropout_and_its_gradient() {
+    let gpu = gpu();
+    for (shape, _) in MAPS {
+        for (layer, rate) in [(0, 0.2), (3, 0.5), (0, 0.0)] {
+            let mut case = Case::default();
+            let key = case.words(vec![0x9abc_def0, 77]);
+            let (x, dy) = (case.input(shape), case.input(shape));
+            let (y, dx) = (case.output(shape), case.output(shape));
+            case.program.push(Op::Dropout { x, key, y, layer, rate });
+            case.program.push(Op::Dropout { x: dy, key, y: dx, layer, rate });
+            case.check(&gpu, &format!("{shape}, {layer}, {rate}"));
+        }
+    }
+}
+
 /// A NaN must reach the loss, where it is noticed.
 #[test]
 fn what_is_not_a_number_is_not_hidden() {

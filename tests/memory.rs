@@ -15,6 +15,8 @@ use sff::shape::{Shape, Window};
 
 const MODES: [Recompute; 3] = [Recompute::None, Recompute::Cheap, Recompute::Block];
 
+const CLASSIFIER: Head = Head::Classifier { hidden: 14, dropout: 0.3 };
+
 /// Images of a step, their size, and how many blocks a loss reaches.
 #[derive(Clone, Copy)]
 struct Images {
@@ -75,7 +77,7 @@ fn inverted(partition: Partition, head: Head) -> Network {
             norm(&project, Activation::None),
         ];
         match stride {
-            1 => Layer::Group(vec![Layer::Residual { body, shortcut: vec![] }]),
+            1 => Layer::Group(vec![Layer::Residual { body, shortcut: vec![] }, Layer::LayerNorm]),
             _ => Layer::Group(body),
         }
     };
@@ -140,8 +142,12 @@ fn train_within(
     let labels: Vec<u32> = (0..images.count as u32).map(|i| i % 5).collect();
     session.write_bytes(routine.all_labels, bytemuck::cast_slice(&labels));
     session.write_bytes(routine.step, bytemuck::cast_slice(&[1e-2f32, 0.1, 0.001, 12.0]));
-    for _ in 0..3 {
+    for step in 0..3u32 {
         for micro in 0..micro_batches {
+            if let Some(key) = routine.dropout_key {
+                let words = [step, micro as u32];
+                session.write_bytes(key, bytemuck::cast_slice(&words));
+            }
             let batch = (0..routine.batch).map(|i| (micro * routine.batch + i) as u32);
             let size = [images.height, images.width];
             let sizes = Sizes { stored: size, input: size };
@@ -165,6 +171,7 @@ fn every_mode_gives_the_same_bits_and_needs_less() {
     let goodness = Head::goodness(3);
     for (partition, head, window) in [
         (Partition::Whole, Head::Linear, 0),
+        (Partition::Whole, CLASSIFIER, 0),
         (Partition::Whole, goodness, 0),
         (Partition::Block, goodness, 0),
         (Partition::Layer, goodness, 1),
@@ -213,9 +220,11 @@ fn micro_batches_add_up_to_the_whole_batch() {
 #[test]
 fn slices_give_the_same_bits() {
     let images = Images { count: 100, height: 31, width: 32, window: 0 };
-    for (partition, head) in
-        [(Partition::Whole, Head::Linear), (Partition::Block, Head::goodness(3))]
-    {
+    for (partition, head) in [
+        (Partition::Whole, Head::Linear),
+        (Partition::Whole, CLASSIFIER),
+        (Partition::Block, Head::goodness(3)),
+    ] {
         for network in networks(partition, head) {
             let (whole, _) = train_within(&network, images, Recompute::Block, 1, Limits::NONE);
             let largest = |built: Built| built.program.tensors().iter().map(|t| t.bytes()).max();

@@ -75,7 +75,7 @@ fn every_network_and_partition_is_planned_tightly() {
 
 fn activations(arch: &str, side: usize, batch: usize, classes: usize, way: Way) -> f64 {
     let (partition, head, recompute) = way;
-    let blocks = models::named(arch, &[], side, partition).unwrap();
+    let blocks = models::named(arch, &[], Stem::suiting(side), partition).unwrap();
     let network = Network { blocks, head, classes };
     let report = report(&network, batch, side, (recompute, 0));
     report.activations_and_workspace as f64 / f64::from(1 << 20)
@@ -92,7 +92,7 @@ const SFF_LAYER: Way = (Partition::Layer, GOODNESS, Recompute::Cheap);
 fn the_largest_cases_are_planned_in_under_a_second() {
     for arch in ["resnet18", "mobilenet-v3-large"] {
         for (partition, head, recompute) in [BACKPROPAGATION, RECOMPUTED, SFF_BLOCK, SFF_LAYER] {
-            let blocks = models::named(arch, &[], 224, partition).unwrap();
+            let blocks = models::named(arch, &[], Stem::Imagenet, partition).unwrap();
             let report = report(&Network { blocks, head, classes: 1000 }, 256, 224, (recompute, 0));
             assert!(report.overhead() <= 0.03, "{arch}, {partition:?}: {}", report.overhead());
         }

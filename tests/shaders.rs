@@ -47,6 +47,7 @@ variants![
     Add,
     MaxPool,
     MaxPoolGrad,
+    Dropout,
     AvgPool,
     AvgPoolGrad,
     Scale,
@@ -93,6 +94,7 @@ fn layers(prefix: &str, channels: usize) -> Vec<Layer> {
         depthwise("6", Window::same(3, 2)),
         batch_norm("6n", Activation::HardSigmoid),
         Layer::Activation(Activation::HardSwish),
+        Layer::Dropout(0.3),
         Layer::MaxPool(Window { kernel: 2, stride: 2, pad: 0 }),
         Layer::Residual {
             body: vec![conv("3", Window::same(1, 1), true)],

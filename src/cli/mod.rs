@@ -3,6 +3,8 @@
 mod data;
 mod devices;
 mod eval;
+mod export;
+mod import;
 mod plan;
 mod predict;
 mod progress;
@@ -10,6 +12,7 @@ mod sheet;
 mod train;
 
 use std::io::Write;
+use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand};
 use serde::Serialize;
@@ -39,6 +42,10 @@ enum Command {
     Eval(eval::Eval),
     /// Classify pictures with a trained network
     Predict(predict::Predict),
+    /// Make a model of a state dict with torchvision's names
+    Import(Box<import::Import>),
+    /// Write a model's weights as a state dict with torchvision's names
+    Export(export::Export),
     /// Show what memory training takes, and where it goes; needs no GPU
     Plan(plan::Plan),
     /// List, fetch, check and look at data sets
@@ -59,6 +66,41 @@ impl DeviceArg {
     }
 }
 
+/// Which model to use.
+#[derive(Args)]
+#[group(required = true, multiple = false)]
+struct ModelArg {
+    /// Run folder
+    #[arg(long, value_name = "FOLDER")]
+    run: Option<PathBuf>,
+    /// Model file: the model.safetensors of a run, or what `sff import` made
+    #[arg(long, visible_alias = "model", value_name = "MODEL")]
+    init: Option<PathBuf>,
+}
+
+impl ModelArg {
+    fn path(&self) -> PathBuf {
+        let run = self.run.as_deref().map(sff::run::model_path);
+        run.or(self.init.clone()).unwrap_or_default()
+    }
+}
+
+/// How classes are called.
+#[derive(Args)]
+struct ClassesArg {
+    /// Text file with the name of each class, one a line
+    #[arg(long, value_name = "FILE")]
+    classes_file: Option<PathBuf>,
+}
+
+impl ClassesArg {
+    fn read(&self) -> Result<Option<Vec<String>>> {
+        let Some(path) = &self.classes_file else { return Ok(None) };
+        let text = sff::files::read_text(path)?;
+        Ok(Some(text.lines().map(|line| line.trim().to_owned()).collect()))
+    }
+}
+
 /// Parses the command line and does what it says.
 pub fn run() -> Result<()> {
     match parse()?.command {
@@ -66,6 +108,8 @@ pub fn run() -> Result<()> {
         Command::Train(command) => command.run(),
         Command::Eval(command) => command.run(),
         Command::Predict(command) => command.run(),
+        Command::Import(command) => command.run(),
+        Command::Export(command) => command.run(),
         Command::Plan(command) => command.run(),
         Command::Data(command) => command.run(),
     }

@@ -9,6 +9,7 @@ use sff::config::{Batch, Config, Method, Recipe, Size};
 use sff::files::write_whole;
 use sff::flops::Flops;
 use sff::memory::Demand;
+use sff::models::Stem;
 use sff::plan::{self, Limits, Plan as Layout, Report};
 use sff::program::{Built, Recompute};
 use sff::shape::Shape;
@@ -23,6 +24,9 @@ pub struct Plan {
     /// Channels of each convolution of the cnn [default: 16,32,64,64]
     #[arg(long, value_delimiter = ',', value_name = "N,…")]
     widths: Option<Vec<usize>>,
+    /// How resnet18 and mobilenet-v3 begin [default: cifar for images of up to 64 pixels]
+    #[arg(long)]
+    stem: Option<Stem>,
     /// Side of the images, in pixels
     #[arg(long, value_name = "PIXELS", default_value_t = 32)]
     image: usize,
@@ -48,6 +52,9 @@ pub struct Plan {
     /// What learns together [default: block]
     #[arg(long)]
     partition: Option<Partition>,
+    /// Do not train what comes before this block
+    #[arg(long, value_name = "BLOCK")]
+    freeze_until: Option<String>,
     /// Side of the goodness heads' convolution, in pixels; odd [default: 5, but for networks other
     /// than the cnn what keeps the heads below a fifth of the arithmetic, with the next two]
     #[arg(long, value_name = "K")]
@@ -136,6 +143,8 @@ impl Plan {
         let limits = self.limits.limits()?;
         let method = self.method.unwrap_or(Method::Sff);
         let config = self.config(method, self.partition, self.recompute)?;
+        let freeze_until = self.freeze_until.clone();
+        let config = Config::resolve(Recipe { freeze_until, ..config.recipe() })?;
         let built = self.build(&config, limits, |demand| demand.program(self.batch))?;
         let micro_batch = built.train.as_ref().map_or(self.batch, |routine| routine.batch);
         let count = self.batch / micro_batch;
@@ -145,7 +154,7 @@ impl Plan {
         let flops = Self::flops(&built);
         let heads = match config.network(self.classes, self.image).head {
             Head::Goodness(head) => Some(head.to_string()),
-            Head::Linear => None,
+            Head::Linear | Head::Classifier { .. } => None,
         };
         if let Some(path) = &self.svg {
             let of = if count > 1 { format!(" by {micro_batch}") } else { String::new() };
@@ -230,6 +239,7 @@ impl Plan {
         Config::resolve(Recipe {
             arch: self.arch.clone(),
             widths: self.widths.clone(),
+            stem: self.stem,
             method: Some(method),
             partition,
             aux_kernel: self.aux_kernel,

@@ -1,27 +1,45 @@
 //! `sff predict`.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use clap::Args;
 use serde::Serialize;
+use sff::config::Config;
 use sff::data::{Images, catalog, picture};
 use sff::infer::{Inference, Prediction};
 use sff::metrics::Vote;
-use sff::{Result, run};
+use sff::models::Stem;
+use sff::run::ModelInfo;
+use sff::{Error, Result, run};
 
 /// Images per step.
 const BATCH: usize = 32;
 
 #[derive(Args)]
-#[command(after_help = "Example: sff predict --run runs/first shoe.png shirt.jpg")]
+#[command(after_help = "Examples:
+  sff predict --run runs/first shoe.png shirt.jpg
+  sff predict --init model.safetensors --image-size 224 --resize 256 --top 5 dog.jpg")]
 pub struct Predict {
-    /// Run folder
-    #[arg(long, value_name = "FOLDER")]
-    run: PathBuf,
+    #[command(flatten)]
+    model: super::ModelArg,
+    /// Side that pictures are cropped and scaled to [default: as the model was made for]
+    #[arg(long, value_name = "PIXELS")]
+    image_size: Option<usize>,
+    /// Scale the middle square of a picture to this side first, and then crop it to the image
+    /// size, as torchvision does with 256 and 224 [default: the image size]
+    #[arg(long, value_name = "PIXELS")]
+    resize: Option<usize>,
+    #[command(flatten)]
+    names: super::ClassesArg,
     /// Which blocks decide
     #[arg(long, value_enum, default_value_t)]
     vote: Vote,
-    /// Print JSON: file, class, label, probability, goodness per block and class, logits
+    /// Show the N likeliest classes, at most 5
+    #[arg(long, value_name = "N", default_value_t = 1,
+        value_parser = clap::value_parser!(u8).range(1..=5))]
+    top: u8,
+    /// Print JSON: file, class, label, probability, the five likeliest classes, goodness per block
+    /// and class, logits
     #[arg(long)]
     json: bool,
     #[command(flatten)]
@@ -41,23 +59,25 @@ struct Report {
 
 impl Predict {
     pub fn run(self) -> Result<()> {
-        let model = run::model_path(&self.run);
-        let (_, info) = run::read_model(&model)?;
+        let model = self.model.path();
+        let (arrays, info) = run::read_model(&model)?;
+        let info = self.adapt(info, &model)?;
         let [height, width, channels] = info.image;
         let mut pixels = Vec::new();
         let photos = catalog::entry(info.config.dataset.as_deref().unwrap_or_default())
             .is_some_and(|entry| entry.photos());
         for path in &self.pictures {
             // A network that learned from photos sees them as it did then.
-            pixels.extend(match photos {
-                true => picture::photo(path, picture::Fit::evaluating(height as u32))?,
-                false => picture::read(path, height, width, channels)?,
+            pixels.extend(match self.resize {
+                Some(side) => cropped(path, info.image, side)?,
+                None if photos => picture::photo(path, picture::Fit::evaluating(height as u32))?,
+                None => picture::read(path, height, width, channels)?,
             });
         }
         let labels = vec![0; self.pictures.len()];
         let images = Images::in_memory([height, width, channels], pixels, labels);
         let gpu = self.device.open()?;
-        let mut inference = Inference::new(&gpu, &model, &images, BATCH)?;
+        let mut inference = Inference::of_model(&gpu, &model, (&arrays, &info), &images, BATCH)?;
         let predictions = inference.predict(&info, self.vote)?;
         if self.json {
             let reports: Vec<_> = self
@@ -70,13 +90,54 @@ impl Predict {
         }
         let width = self.pictures.iter().map(|p| p.display().to_string().len()).max().unwrap_or(0);
         for (path, p) in self.pictures.iter().zip(predictions) {
-            let file = path.display().to_string();
+            let guesses = p.top.iter().take(self.top.into());
+            let guesses =
+                guesses.map(|g| format!("{}  {}", g.label, super::percent(g.probability)));
+            let guesses: Vec<_> = guesses.collect();
             super::print(&format!(
-                "{file:width$}  {}  {}",
-                p.label,
-                super::percent(p.probability)
+                "{:width$}  {}",
+                path.display().to_string(),
+                guesses.join("  ")
             ))?;
         }
         Ok(())
     }
+
+    /// The model with the size and the names that are asked for.
+    fn adapt(&self, mut info: ModelInfo, model: &Path) -> Result<ModelInfo> {
+        if let Some(side) = self.image_size {
+            let config = Config::resolve(info.config.clone())?;
+            // Another size of images must not change the network.
+            info.config.stem = config.stem.or(Some(Stem::suiting(info.image[0])));
+            info.image = [side, side, info.image[2]];
+            info.sane(model).map_err(|_| {
+                Error::Usage(format!("--image-size must be from 1 to 4096, not {side}"))
+            })?;
+        }
+        if let Some(names) = self.names.read()? {
+            if names.len() != info.classes.len() {
+                return Err(Error::Usage(format!(
+                    "{} has {} classes, but {} names are given",
+                    model.display(),
+                    info.classes.len(),
+                    names.len()
+                )));
+            }
+            info.classes = names;
+        }
+        Ok(info)
+    }
+}
+
+/// The middle of a picture whose middle square was scaled to `side`.
+fn cropped(path: &Path, [height, width, channels]: [usize; 3], side: usize) -> Result<Vec<u8>> {
+    if side < height.max(width) {
+        return Err(Error::Usage(format!(
+            "--resize must be at least the image size of {height}×{width}, not {side}"
+        )));
+    }
+    let square = picture::read(path, side, side, channels)?;
+    let (top, left) = ((side - height) / 2, (side - width) / 2);
+    let row = |row: usize| &square[((top + row) * side + left) * channels..][..width * channels];
+    Ok((0..height).flat_map(row).copied().collect())
 }

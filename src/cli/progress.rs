@@ -5,7 +5,8 @@ use std::path::Path;
 use std::time::{Duration, Instant};
 
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
-use sff::config::{Config, Size};
+use sff::checkpoint::Taken;
+use sff::config::{Config, Size, Start};
 use sff::data::catalog;
 use sff::gpu::Gpu;
 use sff::metrics::Scores;
@@ -88,17 +89,36 @@ impl Progress {
 }
 
 impl Observer for Progress {
+    fn began_from(&mut self, start: &Start, taken: &Taken) {
+        self.say(&format!("{} tensors are those of {}", taken.tensors, start.path.display()));
+        for (what, names) in [
+            ("it does not have, so they are new", &taken.new),
+            ("it has for nothing", &taken.unused),
+        ] {
+            if !names.is_empty() {
+                self.say(&format!("  {what}: {}", names.join(", ")));
+            }
+        }
+    }
+
     fn started(&mut self, trainer: &Trainer, resumed: bool) {
         let (session, built) = (trainer.session(), trainer.built());
         self.blocks.clone_from(&built.blocks);
-        let parameters: usize =
-            built.parameters.values().map(|p| built.program.tensor(p.value).shape.elements()).sum();
+        let count = |all: bool| -> usize {
+            let counted = built.parameters.values().filter(|p| all || p.trained());
+            counted.map(|p| built.program.tensor(p.value).shape.elements()).sum()
+        };
+        let frozen = match count(true) - count(false) {
+            0 => String::new(),
+            frozen => format!(" and {frozen} frozen ones"),
+        };
+        let parameters = count(false);
         self.bar.finish_and_clear();
         let mib = |bytes: u64| bytes as f64 / (1 << 20) as f64;
         self.say(&self.intro);
         super::skipped_lines(trainer.dataset()).iter().for_each(|line| self.say(line));
         self.say(&format!(
-            "{parameters} parameters in {} blocks; {} steps per epoch of {} images; memory planned {:.1} MiB, allocated {:.1} MiB",
+            "{parameters} parameters in {} blocks{frozen}; {} steps per epoch of {} images; memory planned {:.1} MiB, allocated {:.1} MiB",
             self.blocks.len(),
             trainer.steps_per_epoch(),
             self.batch,

@@ -13,7 +13,8 @@ use super::progress::Progress;
 #[command(after_help = "Examples:
   sff train --dataset fashion-mnist --partition block --epochs 3 --out runs/first
   sff train --out runs/first --resume
-  sff train --recipe runs/first/config.toml --seed 1 --out runs/second")]
+  sff train --recipe runs/first/config.toml --seed 1 --out runs/second
+  sff train --init model.safetensors --dataset cifar10 --freeze-until layer3.0")]
 pub struct Train {
     #[command(flatten)]
     recipe: Recipe,
@@ -44,7 +45,7 @@ impl Train {
         };
         let folder = match self.out {
             Some(folder) => folder,
-            None => default_folder(&Config::resolve(recipe.clone())?),
+            None => default_folder(&Config::resolve(run::inherit(recipe.clone())?)?),
         };
         let options = RunOptions { folder, resume: self.resume, save_steps: self.save_steps };
         let gpu = self.device.open()?;

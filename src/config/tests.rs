@@ -4,7 +4,7 @@ use super::*;
 fn a_configuration_reads_back_as_itself() {
     let recipe = Recipe {
         lr: Some(0.1),
-        widths: Some(vec![3, 5]),
+        widths: Some(vec![3, 5, 7]),
         train_limit: Some(500),
         data: Some("some/where".into()),
         memory: Some(Size(1_234_567)),
@@ -19,6 +19,9 @@ fn a_configuration_reads_back_as_itself() {
         cutout: Some(9),
         mixup: Some(0.2),
         image_size: Some(24),
+        stem: Some(Stem::Cifar),
+        init: Some(Start { path: "a \"b\".safetensors".into(), checksum: Some("0f".into()) }),
+        freeze_until: Some("block2".into()),
         ..Recipe::default()
     };
     let config = Config::resolve(recipe.clone()).unwrap();

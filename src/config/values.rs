@@ -1,6 +1,7 @@
 //! Values of options that are more than a number.
 
 use std::fmt;
+use std::path::PathBuf;
 use std::str::FromStr;
 
 use serde::de::Error;
@@ -22,6 +23,42 @@ pub enum Batch {
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug, Serialize, Deserialize)]
 #[serde(try_from = "Raw", into = "Raw")]
 pub struct Size(pub usize);
+
+/// A model file to begin from.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[serde(from = "RawStart")]
+pub struct Start {
+    /// Where it is, or was.
+    pub path: PathBuf,
+    /// Checksum of its bytes, once it was read: a run does not begin from another file.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub checksum: Option<String>,
+}
+
+/// As files write it: a path alone will do.
+#[derive(Deserialize)]
+#[serde(untagged, expecting = "expected a path, or a table of path and checksum")]
+enum RawStart {
+    Path(PathBuf),
+    Checked { path: PathBuf, checksum: Option<String> },
+}
+
+impl From<RawStart> for Start {
+    fn from(raw: RawStart) -> Self {
+        match raw {
+            RawStart::Path(path) => Self { path, checksum: None },
+            RawStart::Checked { path, checksum } => Self { path, checksum },
+        }
+    }
+}
+
+impl FromStr for Start {
+    type Err = std::convert::Infallible;
+
+    fn from_str(path: &str) -> Result<Self, Self::Err> {
+        Ok(Self { path: path.into(), checksum: None })
+    }
+}
 
 /// Units of sizes, in any case of letters. A size is shown in the first one that it is a multiple
 /// of.

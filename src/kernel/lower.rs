@@ -39,6 +39,11 @@ fn u(value: usize) -> u32 {
     u32::try_from(value).expect("a tensor of 2^32 values")
 }
 
+/// What 32 random bits must reach for a value to be kept.
+fn dropout_threshold(rate: f32) -> u32 {
+    (f64::from(rate) * 2f64.powi(32)) as u32
+}
+
 /// The definition that chooses an activation in `activation.wgsl`.
 fn activation(act: Activation) -> Option<(&'static str, u32)> {
     let name = match act {
@@ -205,6 +210,23 @@ impl Lowering<'_> {
                 let (from, to) = (self.shape(dx), self.shape(dy));
                 let operands = [("x", dy), ("y", dx), ("argmax", argmax)];
                 self.max_pool("grad", (from, to, from), &operands, window);
+            }
+            Op::Dropout { x, key, y, layer, rate } => {
+                let shape = self.shape(x);
+                let (each, whole) = ([("x", x), ("y", y)], [("key", key)]);
+                self.per_image(("dropout", "main", &[]), shape.n, &each, &whole, |s| {
+                    let len = shape.with_n(s.count).pixels() * shape.c4();
+                    let params = params::Dropout {
+                        len: u(len),
+                        c: u(shape.c),
+                        c4: u(shape.c4()),
+                        before: u(shape.with_n(s.first).pixels()),
+                        layer,
+                        threshold: dropout_threshold(rate),
+                        factor: 1.0 / (1.0 - rate),
+                    };
+                    (params, len)
+                });
             }
             Op::AvgPool { x, y } => {
                 let (from, to) = (self.shape(x), self.shape(y));

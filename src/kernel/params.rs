@@ -37,6 +37,9 @@ params! {
         group: u32, first: u32, factor: f32,
     }
     CrossEntropy { images: u32, classes: u32, stride: u32 }
+    Dropout {
+        len: u32, c: u32, c4: u32, before: u32, layer: u32, threshold: u32, factor: f32,
+    }
     Elementwise { len: u32, c: u32, c4: u32, factor: f32 }
     Gram {
         images: u32, rows: u32, depth: u32, width: u32, parts: u32, first: u32, factor: f32,

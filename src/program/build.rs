@@ -9,8 +9,8 @@ use super::recompute::Recompute;
 use crate::augment::{Augment, MAX_SIDE};
 use crate::block::{Goodness, Head, Layer, Network, Scale};
 use crate::ops::{
-    AdamW, Greys, IMAGE_CHANNELS, Normalize, Op, PARTNER_WORDS, SAMPLE_WORDS, STEP_WORDS,
-    metrics_words,
+    Activation, AdamW, Greys, IMAGE_CHANNELS, Normalize, Op, PARTNER_WORDS, SAMPLE_WORDS,
+    STEP_WORDS, metrics_words,
 };
 use crate::shape::{Layout, Shape, Window};
 use crate::split;
@@ -81,6 +81,9 @@ pub struct Routine {
     pub scores: Vec<TensorId>,
     /// Loss per image, a tensor for each block.
     pub losses: Vec<TensorId>,
+    /// Two random words that decide what dropout drops, where there is dropout; other ones for
+    /// each run.
+    pub dropout_key: Option<TensorId>,
     /// Where micro-batches are summed: 0 in its first value starts a new sum.
     pub keep: Option<TensorId>,
     /// Results of the step, see [`Op::Metrics`].
@@ -152,6 +155,7 @@ fn check(network: &Network, setup: &Setup) -> Result<()> {
     }
     let heads: Vec<String> = match network.head {
         Head::Linear => vec!["fc".into()],
+        Head::Classifier { .. } => vec!["classifier.0".into(), "classifier.3".into()],
         Head::Goodness(_) => (0..network.blocks.len())
             .flat_map(|b| [format!("aux.{b}"), format!("aux.{b}.depthwise")])
             .collect(),
@@ -163,10 +167,17 @@ fn check(network: &Network, setup: &Setup) -> Result<()> {
         return fail(format!("two layers are called {twice}; rename one"));
     }
     match network.head {
-        Head::Linear if network.blocks.len() != 1 => {
+        Head::Linear | Head::Classifier { .. } if network.blocks.len() != 1 => {
             fail("a linear head needs the whole network as one block".into())
         }
         Head::Linear => Ok(()),
+        Head::Classifier { hidden: 0, .. } => {
+            fail("the classifier needs at least one hidden value".into())
+        }
+        Head::Classifier { dropout, .. } if !(0.0..1.0).contains(&dropout) => fail(format!(
+            "the classifier's dropout must be 0 or more and less than 1, not {dropout}"
+        )),
+        Head::Classifier { .. } => Ok(()),
         Head::Goodness(Goodness { kernel, separable, pool, scale }) => match scale {
             _ if kernel % 2 == 0 => {
                 fail(format!("the goodness head needs an odd kernel, not {kernel}"))
@@ -292,7 +303,7 @@ impl RoutineBuilder<'_> {
             let (h, tape) = e.forward(&block.layers, input)?;
             let (output, learning) = match network.head {
                 Head::Goodness(head) => self.goodness(e, index, (h, tape), head, results),
-                Head::Linear => self.linear(e, (h, tape), results)?,
+                Head::Linear | Head::Classifier { .. } => self.linear(e, (h, tape), results)?,
             };
             waiting.extend(learning);
             for block in self.learn(e, &mut waiting) {
@@ -330,6 +341,7 @@ impl RoutineBuilder<'_> {
             all_labels,
             samples,
             step,
+            dropout_key: e.dropout_key,
             keep,
             x,
             labels,
@@ -390,19 +402,35 @@ impl RoutineBuilder<'_> {
         (n, waiting)
     }
 
-    /// Global average pool, linear layer, loss and, in training, the gradient of the scores.
+    /// Global average pool, linear layers, loss and, in training, the gradient of the scores.
     fn linear(
         &self,
         e: &mut Emitter,
         (h, mut tape): (TensorId, Vec<Saved>),
         results: Results,
     ) -> Result<(TensorId, Option<Waiting>)> {
-        let (mean, saved) = e.forward(&[Layer::GlobalAvgPool], h)?;
+        let mut layers = vec![Layer::GlobalAvgPool];
+        let window = Window::same(1, 1);
+        let last = match self.network.head {
+            Head::Classifier { hidden, dropout } => {
+                let name = "classifier.0".into();
+                layers.extend([
+                    Layer::Conv2d { name, out: hidden, window, bias: true },
+                    Layer::Activation(Activation::HardSwish),
+                    Layer::Dropout(dropout),
+                ]);
+                "classifier.3"
+            }
+            _ => "fc",
+        };
+        let (x, saved) = e.forward(&layers, h)?;
         tape.extend(saved);
-        tape.push(e.conv2d("fc", mean, results.scores, Window::same(1, 1), true));
-        if let Some(weight) = e.parameters.get_mut("fc.weight") {
-            // A linear layer's weight has no rows and columns.
-            weight.file_shape.truncate(2);
+        tape.push(e.conv2d(last, x, results.scores, window, true));
+        for name in ["classifier.0", last] {
+            if let Some(weight) = e.parameters.get_mut(&format!("{name}.weight")) {
+                // A linear layer's weight has no rows and columns.
+                weight.file_shape.truncate(2);
+            }
         }
         let dy = self.loss(e, results);
         Ok((h, dy.map(|dy| Waiting { block: 0, tape, norm: None, dy })))

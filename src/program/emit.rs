@@ -41,6 +41,13 @@ pub struct Parameter {
     pub file_shape: Vec<usize>,
 }
 
+impl Parameter {
+    /// Whether it has a gradient and moments.
+    pub fn trained(&self) -> bool {
+        self.grad != self.value
+    }
+}
+
 /// The slabs of one block.
 #[derive(Clone, Copy)]
 struct Slabs {
@@ -58,14 +65,16 @@ pub enum Saved {
     Depthwise { x: TensorId, w: String, y: Shape, window: Window },
     BatchNorm { x: TensorId, name: String, stats: TensorId, norm: BatchNorm },
     Activation { x: TensorId, act: Activation },
+    Dropout { layer: u32, rate: f32 },
     MaxPool { x: Shape, argmax: TensorId, window: Window },
     AvgPool { x: Shape },
+    LayerNorm(Norm),
     SqueezeExcite { x: TensorId, s: TensorId, gate: Vec<Saved> },
     Residual { body: Vec<Saved>, shortcut: Vec<Saved> },
     Group { x: TensorId, tape: Vec<Saved> },
 }
 
-/// The layer norm at the end of a block.
+/// A layer norm, such as that at the end of a block.
 #[derive(Clone, Copy)]
 pub struct Norm {
     /// Its output.
@@ -97,6 +106,11 @@ pub struct Emitter {
     pub trainable: bool,
     /// Whether backward takes gradients of weights, or only passes gradients on.
     pub weight_gradients: bool,
+    /// Whether parameters that are made now are never trained, though others are.
+    frozen: bool,
+    /// What decides what this routine's dropout layers drop, if it has any.
+    pub dropout_key: Option<TensorId>,
+    dropouts: u32,
     block: usize,
     slabs: Vec<Slabs>,
     prefix: &'static str,
@@ -116,6 +130,9 @@ impl Emitter {
             training: false,
             trainable,
             weight_gradients: true,
+            frozen: false,
+            dropout_key: None,
+            dropouts: 0,
             block: 0,
             slabs: Vec::new(),
             prefix: "",
@@ -126,6 +143,7 @@ impl Emitter {
     /// Starts a routine: its tensors' names begin with `prefix`.
     pub fn routine(&mut self, prefix: &'static str, training: bool) {
         (self.prefix, self.training, self.serial) = (prefix, training, 0);
+        (self.dropout_key, self.dropouts) = (None, 0);
     }
 
     /// What follows belongs to block `block`.
@@ -184,6 +202,13 @@ impl Emitter {
         if let Some(known) = self.parameters.get(name) {
             return known.value;
         }
+        if self.frozen {
+            // Outside of the slab, all of which is updated.
+            let value = self.program.add(name, shape, layout, Kind::Parameter);
+            self.program.set_block(value, self.block);
+            self.insert(name, [value; 4], shape, layout, init);
+            return value;
+        }
         let slabs = self.slabs[self.block];
         let mut member = |slab, suffix: &str| {
             self.program.add_member(slab, &format!("{name}{suffix}"), shape, layout)
@@ -197,12 +222,23 @@ impl Emitter {
         if let Some(total) = slabs.total {
             self.program.add_member(total, &format!("{name}.total"), shape, layout);
         }
+        self.insert(name, [value, grad, m, v], shape, layout, init);
+        value
+    }
+
+    fn insert(
+        &mut self,
+        name: &str,
+        [value, grad, m, v]: [TensorId; 4],
+        shape: Shape,
+        layout: Layout,
+        init: Init,
+    ) {
         let block = self.block;
         let Shape { n, h, w, c } = shape;
         let file_shape = if layout == Layout::Hwio { vec![c, w, n, h] } else { vec![c] };
-        self.parameters
-            .insert(name.to_owned(), Parameter { value, grad, m, v, block, init, file_shape });
-        value
+        let parameter = Parameter { value, grad, m, v, block, init, file_shape };
+        self.parameters.insert(name.to_owned(), parameter);
     }
 
     pub fn grad(&self, name: &str) -> TensorId {
@@ -304,6 +340,12 @@ impl Emitter {
                 let x = if *act == Activation::Relu { y } else { x };
                 (y, Saved::Activation { x, act: *act })
             }
+            Layer::Dropout(_) if !self.training => return Ok((x, None)),
+            Layer::Dropout(rate) => {
+                let (layer, rate) = (self.dropouts, *rate);
+                self.dropouts += 1;
+                (self.dropout(x, layer, rate), Saved::Dropout { layer, rate })
+            }
             Layer::MaxPool(window) => {
                 let pooled = output(*window)?;
                 let y = self.maps("pool", pooled);
@@ -327,8 +369,21 @@ impl Emitter {
                 ];
                 let (s, gate) = self.forward(&gate, x)?;
                 let y = self.scale(x, s);
-                self.scaled.insert(y, (x, s));
+                if self.training {
+                    self.scaled.insert(y, (x, s));
+                }
                 (y, Saved::SqueezeExcite { x, s, gate })
+            }
+            Layer::LayerNorm => {
+                let norm = self.layer_norm(x, &mut Vec::new());
+                (norm.y, Saved::LayerNorm(norm))
+            }
+            Layer::Frozen(layers) => {
+                let training = std::mem::replace(&mut self.training, false);
+                let frozen = std::mem::replace(&mut self.frozen, true);
+                let result = self.forward(layers, x);
+                (self.training, self.frozen) = (training, frozen);
+                return Ok((result?.0, None));
             }
             Layer::Group(layers) => {
                 let (y, tape) = self.forward(layers, x)?;
@@ -401,6 +456,18 @@ impl Emitter {
     pub fn scale(&mut self, x: TensorId, s: TensorId) -> TensorId {
         let y = self.maps("scaled", self.shape(x));
         self.program.push(Op::Scale { x, s, y });
+        y
+    }
+
+    /// Dropout, or its gradient.
+    pub fn dropout(&mut self, x: TensorId, layer: u32, rate: f32) -> TensorId {
+        let key = self.dropout_key.unwrap_or_else(|| {
+            let name = format!("{}.dropout_key", self.prefix);
+            self.program.add(&name, Shape::vector(2), Layout::Words, Kind::Io)
+        });
+        self.dropout_key = Some(key);
+        let y = self.maps("dropout", self.shape(x));
+        self.program.push(Op::Dropout { x, key, y, layer, rate });
         y
     }
 
@@ -494,6 +561,7 @@ impl Emitter {
                 self.program.push(Op::ActivateGrad { x, dy, dx, act: *act });
                 dx
             }),
+            Saved::Dropout { layer, rate } => need_dx.then(|| self.dropout(dy, *layer, *rate)),
             Saved::SqueezeExcite { x, s, gate } => {
                 let x = self.recall(*x);
                 let (a, ds) = (self.maps("dx", self.shape(x)), self.maps("ds", self.shape(*s)));
@@ -511,6 +579,7 @@ impl Emitter {
                 self.program.push(Op::AvgPoolGrad { dy, dx });
                 dx
             }),
+            Saved::LayerNorm(norm) => need_dx.then(|| self.layer_norm_grad(*norm, dy)),
             Saved::Group { x, tape } if self.recompute == Recompute::Block => {
                 let (_, tape) = self.replay(tape, *x, false);
                 self.backward(&tape, dy, need_dx)
@@ -557,13 +626,17 @@ impl Emitter {
         mut dy: TensorId,
         need_dx: bool,
     ) -> Option<TensorId> {
-        if let Some(Norm { y, stats, relu }) = norm {
-            let dx = self.maps("dh", self.shape(y));
-            let scratch = self.layer_norm_scratch(self.shape(y));
-            self.program.push(Op::LayerNormGrad { y, dy, stats, dx, scratch, relu });
-            dy = dx;
+        if let Some(norm) = norm {
+            dy = self.layer_norm_grad(norm, dy);
         }
         self.backward(tape, dy, need_dx)
+    }
+
+    fn layer_norm_grad(&mut self, Norm { y, stats, relu }: Norm, dy: TensorId) -> TensorId {
+        let dx = self.maps("dh", self.shape(y));
+        let scratch = self.layer_norm_scratch(self.shape(y));
+        self.program.push(Op::LayerNormGrad { y, dy, stats, dx, scratch, relu });
+        dx
     }
 }
 

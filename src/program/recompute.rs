@@ -116,6 +116,15 @@ impl Emitter {
                 let y = emit(self, self.shape(x), &|y| Op::Activate { x, y, act });
                 (y, Saved::Activation { x, act })
             }
+            Saved::Dropout { layer, rate } => {
+                let (layer, rate) = (*layer, *rate);
+                let y = if need_y { self.dropout(x, layer, rate) } else { x };
+                (y, Saved::Dropout { layer, rate })
+            }
+            Saved::LayerNorm { .. } => {
+                let norm = self.layer_norm(x, &mut Vec::new());
+                (norm.y, Saved::LayerNorm(norm))
+            }
             Saved::SqueezeExcite { gate, .. } => {
                 let (s, gate) = self.replay(gate, x, true);
                 let y = emit(self, self.shape(x), &|y| Op::Scale { x, s, y });

@@ -159,7 +159,7 @@ fn predictions_of_all_test_images_are_those_of_eval() {
     assert_eq!(predictions.len(), 1000);
     let mut hits = [0; 3];
     for (prediction, file) in predictions.iter().zip(&pictures) {
-        let expected = ["class", "file", "goodness", "label", "logits", "probability"];
+        let expected = ["class", "file", "goodness", "label", "logits", "probability", "top"];
         assert_eq!(keys(prediction), BTreeSet::from(expected));
         assert_eq!(prediction["file"], *file);
         let goodness: Vec<Vec<f64>> =

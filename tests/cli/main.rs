@@ -6,3 +6,5 @@ mod happy;
 mod interrupted;
 mod memory;
 mod support;
+mod transfer;
+mod weights;

@@ -121,7 +121,9 @@ impl Ran {
 
     /// The error line of a command that failed before it had anything to tell.
     pub fn error(self) -> String {
-        assert_eq!(self.err.lines().count(), 1, "one line, not:\n{}", self.err);
+        // What is indented is a list that belongs to the line.
+        let lines = self.err.lines().filter(|line| !line.starts_with("  "));
+        assert_eq!(lines.count(), 1, "one line, not:\n{}", self.err);
         assert_eq!(self.out, "");
         self.last_error()
     }
@@ -130,9 +132,11 @@ impl Ran {
     pub fn last_error(self) -> String {
         assert_eq!(self.code, Some(2), "{}{}", self.out, self.err);
         assert!(!self.err.contains("panicked"), "{}", self.err);
-        let last = self.err.lines().last().unwrap_or_default();
-        let message = last.strip_prefix("error: ").unwrap_or_else(|| panic!("{}", self.err));
-        message.to_owned()
+        let (_, message) =
+            self.err.rsplit_once("error: ").unwrap_or_else(|| panic!("{}", self.err));
+        let first = message.lines().skip(1).all(|line| line.starts_with("  "));
+        assert!(first, "the error is not the last line:\n{}", self.err);
+        message.trim_end().to_owned()
     }
 }
 

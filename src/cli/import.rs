@@ -1,0 +1,90 @@
+//! `sff import`.
+
+use std::path::PathBuf;
+
+use clap::Args;
+use sff::block::Partition;
+use sff::config::{Method, Recipe};
+use sff::data::Normalization;
+use sff::models::Stem;
+use sff::weights::{self, About};
+use sff::{Error, Result, checkpoint};
+
+#[derive(Args)]
+#[command(
+    after_help = "Example: sff import resnet18.safetensors --arch resnet18 --out model.safetensors"
+)]
+pub struct Import {
+    /// State dict with torchvision's names, as safetensors
+    #[arg(value_name = "WEIGHTS")]
+    weights: PathBuf,
+    /// Network: resnet18, mobilenet-v3-small, mobilenet-v3-large, cnn
+    #[arg(long)]
+    arch: String,
+    /// Channels of each convolution of the cnn [default: 16,32,64,64]
+    #[arg(long, value_delimiter = ',', value_name = "N,…")]
+    widths: Option<Vec<usize>>,
+    /// How the network begins [default: imagenet]
+    #[arg(long)]
+    stem: Option<Stem>,
+    /// How it learnt [default: sff if there are tensors aux.*, else bp]
+    #[arg(long)]
+    method: Option<Method>,
+    /// What learnt together, for sff [default: block]
+    #[arg(long)]
+    partition: Option<Partition>,
+    /// The first block that was trained, for weights of such a run
+    #[arg(long, value_name = "BLOCK")]
+    freeze_until: Option<String>,
+    /// Side of the images, in pixels
+    #[arg(long, value_name = "PIXELS", default_value_t = 224)]
+    image_size: usize,
+    #[command(flatten)]
+    names: super::ClassesArg,
+    /// Mean of each channel, of pixels from 0 to 1 [default: ImageNet's]
+    #[arg(long, value_delimiter = ',', value_name = "R,G,B", requires = "std")]
+    mean: Option<Vec<f32>>,
+    /// Standard deviation of each channel [default: ImageNet's]
+    #[arg(long, value_delimiter = ',', value_name = "R,G,B", requires = "mean")]
+    std: Option<Vec<f32>>,
+    /// The model to write
+    #[arg(long, value_name = "FILE")]
+    out: PathBuf,
+}
+
+impl Import {
+    pub fn run(self) -> Result<()> {
+        let state = weights::read(&self.weights)?;
+        let normalization = match (self.mean, self.std) {
+            (Some(mean), Some(std)) => Normalization { mean, std },
+            _ => weights::imagenet_normalization(),
+        };
+        let recipe = Recipe {
+            arch: Some(self.arch.clone()),
+            widths: self.widths,
+            stem: self.stem,
+            method: self.method,
+            partition: self.partition,
+            freeze_until: self.freeze_until,
+            ..Recipe::default()
+        };
+        let (side, classes) = (self.image_size, self.names.read()?);
+        let about = About { recipe, side, classes, normalization };
+        let info = weights::describe(&state.arrays, &about, &self.weights)?;
+        if self.out == self.weights {
+            let shown = self.out.display();
+            return Err(Error::Usage(format!("--out {shown} is the file that is read")));
+        }
+        checkpoint::save(&self.out, &state.arrays, &info)?;
+        for note in &state.notes {
+            super::print(note)?;
+        }
+        super::print(&format!(
+            "saved {} tensors, {} for {} classes, to {}",
+            state.arrays.len(),
+            self.arch,
+            info.classes.len(),
+            self.out.display()
+        ))
+    }
+}

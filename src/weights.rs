@@ -1,0 +1,224 @@
+//! Weights from and for elsewhere: state dicts of torchvision's networks, as safetensors files.
+//!
+//! Names, shapes and the order of axes are those that [`crate::checkpoint`] writes anyway; what a
+//! state dict lacks is what our metadata say: which network it is, what its images and classes
+//! are.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::Path;
+
+use half::{bf16, f16};
+use safetensors::SafeTensors;
+use safetensors::tensor::{Dtype, TensorView};
+
+use crate::augment::Augment;
+use crate::block::Partition;
+use crate::checkpoint::{self, Array, Arrays};
+use crate::config::{Config, Method, Recipe};
+use crate::data::Normalization;
+use crate::feed;
+use crate::models::{self, Stem};
+use crate::ops::AdamW;
+use crate::program::{self, Built, Feed, Recompute, Setup};
+use crate::run::{self, ModelInfo};
+use crate::shape::Shape;
+use crate::{Error, Result};
+
+/// What batch norm counts in PyTorch, and nothing here reads.
+const COUNTER: &str = "num_batches_tracked";
+
+/// Mean and standard deviation of ImageNet's colours, with which torchvision's weights were
+/// trained.
+pub fn imagenet_normalization() -> Normalization {
+    Normalization { mean: vec![0.485, 0.456, 0.406], std: vec![0.229, 0.224, 0.225] }
+}
+
+/// The tensors of a file, and what happened to some on the way.
+#[derive(Clone, Debug)]
+pub struct StateDict {
+    /// As float32.
+    pub arrays: Arrays,
+    /// A line for each kind of change: types that were converted, tensors that were left out.
+    pub notes: Vec<String>,
+}
+
+/// Reads any safetensors file of float tensors. Counters of batches are left out.
+///
+/// # Errors
+/// [`Error::Io`]; [`Error::Corrupt`] for a file that is damaged, or one of PyTorch's own, with
+/// the way to convert it; [`Error::Weights`] lists tensors of other types, and those that are not
+/// all numbers.
+pub fn read(path: &Path) -> Result<StateDict> {
+    let bytes = std::fs::read(path).map_err(Error::io("read", path))?;
+    // A zip archive, or a bare pickle before version 1.6 of PyTorch.
+    let pickled = bytes.starts_with(b"PK\x03\x04") || bytes.starts_with(b"\x80\x02");
+    let file = SafeTensors::deserialize(&bytes).map_err(|e| match pickled {
+        true => Error::corrupt(path, CONVERT),
+        false => Error::corrupt(path, format!("not a usable safetensors file: {e}")),
+    })?;
+    let (mut arrays, mut wrong) = (Arrays::new(), Vec::new());
+    let (mut converted, mut counters) = (BTreeMap::new(), 0);
+    for (name, view) in file.iter() {
+        if name.rsplit('.').next() == Some(COUNTER) {
+            counters += 1;
+            continue;
+        }
+        let Some(values) = floats(&view) else {
+            wrong.push(format!("{name} is {:?}, expected F32, F16, BF16 or F64", view.dtype()));
+            continue;
+        };
+        if let Some(at) = values.iter().position(|v| !v.is_finite()) {
+            wrong.push(format!("{name} holds {} at position {at}", values[at]));
+        }
+        if view.dtype() != Dtype::F32 {
+            *converted.entry(format!("{:?}", view.dtype())).or_insert(0) += 1;
+        }
+        arrays.insert(name.to_owned(), Array { shape: view.shape().to_vec(), values });
+    }
+    if !wrong.is_empty() {
+        let problem = format!("{} of its tensors cannot be used", wrong.len());
+        return Err(Error::Weights { path: path.to_owned(), problem, tensors: wrong });
+    }
+    let converted = converted.into_iter();
+    let mut notes: Vec<_> = converted
+        .map(|(dtype, count)| format!("converted {count} {dtype} tensors to F32"))
+        .collect();
+    if counters > 0 {
+        notes.push(format!("left out {counters} tensors {COUNTER}: nothing reads them"));
+    }
+    Ok(StateDict { arrays, notes })
+}
+
+/// What to do with a `.pth` file.
+const CONVERT: &str = "this is a pickle of PyTorch's, not a safetensors file; convert it in Python \
+     with: import torch, safetensors.torch; weights = torch.load(\"IN.pth\", \
+     map_location=\"cpu\", weights_only=True); safetensors.torch.save_file({name: \
+     tensor.contiguous() for name, tensor in weights.items()}, \"OUT.safetensors\")";
+
+/// The values of a tensor of floats; `None` for other types.
+fn floats(view: &TensorView) -> Option<Vec<f32>> {
+    let bytes = view.data();
+    let halves = |value: fn([u8; 2]) -> f32| {
+        bytes.chunks_exact(2).map(|pair| value([pair[0], pair[1]])).collect()
+    };
+    Some(match view.dtype() {
+        Dtype::F32 => bytemuck::pod_collect_to_vec(bytes),
+        Dtype::F16 => halves(|pair| f16::from_le_bytes(pair).to_f32()),
+        Dtype::BF16 => halves(|pair| bf16::from_le_bytes(pair).to_f32()),
+        Dtype::F64 => {
+            let values: Vec<f64> = bytemuck::pod_collect_to_vec(bytes);
+            values.into_iter().map(|value| value as f32).collect()
+        }
+        _ => return None,
+    })
+}
+
+/// What a state dict does not say of itself.
+#[derive(Clone, Debug)]
+pub struct About {
+    /// At least the architecture. The method is by default what the head tells, the stem the
+    /// published one.
+    pub recipe: Recipe,
+    /// Side of its images, in pixels.
+    pub side: usize,
+    /// Names of the classes; their numbers by default.
+    pub classes: Option<Vec<String>>,
+    /// How pixels are normalised.
+    pub normalization: Normalization,
+}
+
+/// What a model file of ours says of these weights.
+///
+/// # Errors
+/// [`Error::Weights`] lists what is missing, too much, or of another shape than it is in such a
+/// network; [`Error::Usage`] for options that cannot work, or another number of classes.
+pub fn describe(arrays: &Arrays, about: &About, path: &Path) -> Result<ModelInfo> {
+    let shape = |name: &str| arrays.get(name).map(|array| &array.shape[..]);
+    let goodness = shape("aux.0.weight");
+    let mut recipe = about.recipe.clone();
+    recipe.method = recipe.method.or(Some(match goodness {
+        Some(_) => Method::Sff,
+        None => Method::Bp,
+    }));
+    if recipe.method == Some(Method::Sff) {
+        recipe.aux_kernel = recipe.aux_kernel.or(goodness.and_then(|s| s.get(2)).copied());
+    }
+    if recipe.arch.as_deref() != Some("cnn") {
+        recipe.stem = recipe.stem.or(Some(Stem::Imagenet));
+    }
+    let config = Config::resolve(recipe)?;
+    let heads = ["fc.weight", "classifier.3.weight", "aux.0.weight"];
+    let rows = heads.iter().find_map(|head| shape(head)?.first().copied());
+    // Without a head, all that is missing is listed below.
+    let count = rows.unwrap_or(2).max(2);
+    let classes =
+        about.classes.clone().unwrap_or_else(|| (0..count).map(|i| i.to_string()).collect());
+    if classes.len() != count && rows.is_some() {
+        return Err(Error::Usage(format!(
+            "{} has {count} classes, but {} names are given",
+            path.display(),
+            classes.len()
+        )));
+    }
+    let first = ["conv1.weight", "features.0.0.weight"].iter().find_map(|name| shape(name));
+    let channels = first.and_then(|s| s.get(1)).copied().filter(|c| [1, 3].contains(c));
+    let image = [about.side, about.side, channels.unwrap_or(3)];
+    let normalization = about.normalization.clone();
+    let config = run::portable(&config);
+    let info = ModelInfo { format: run::FORMAT, config, image, classes, normalization };
+    info.sane(path)?;
+    checkpoint::check(&evaluation(&info)?, false, arrays, path)?;
+    Ok(info)
+}
+
+/// The program that evaluates one image, which knows all tensors of a model.
+fn evaluation(info: &ModelInfo) -> Result<Built> {
+    let [h, w, c] = info.image;
+    let setup = Setup {
+        image: Shape::new(1, h, w, c),
+        normalize: feed::normalize(&info.normalization, c)?,
+        augment: Augment::default(),
+        train: None,
+        eval: Some(Feed { batch: 1, resident: 1, stored: [h, w] }),
+        micro_batches: 1,
+        adamw: AdamW { beta1: 0.0, beta2: 0.0, eps: 0.0, weight_decay: 0.0 },
+        recompute: Recompute::None,
+        window: 0,
+    };
+    let config = Config::resolve(info.config.clone())?;
+    program::build(&config.network(info.classes.len(), h), &setup)
+}
+
+/// How a state dict differs from torchvision's of the same network.
+#[derive(Clone, Debug, Default)]
+pub struct Differences {
+    /// Tensors that torchvision has and the model does not.
+    pub lacks: Vec<String>,
+    /// Tensors that torchvision does not know.
+    pub has: Vec<String>,
+}
+
+/// Writes the weights of a model as a state dict. `None` if torchvision has no such network.
+///
+/// # Errors
+/// Those of [`run::read_model`] and [`checkpoint::check`], and [`Error::Io`].
+pub fn export(model: &Path, out: &Path) -> Result<Option<Differences>> {
+    let (arrays, info) = run::read_model(model)?;
+    checkpoint::check(&evaluation(&info)?, false, &arrays, model)?;
+    // What other programs look for.
+    checkpoint::write(out, &arrays, "format", "pt".into())?;
+    let arch = info.config.arch.clone().unwrap_or_default();
+    if arch == "cnn" || !models::NAMES.contains(&arch.as_str()) {
+        return Ok(None);
+    }
+    let config = Recipe {
+        method: Some(Method::Bp),
+        partition: Some(Partition::Whole),
+        freeze_until: None,
+        ..info.config.clone()
+    };
+    let theirs = checkpoint::names(&evaluation(&ModelInfo { config, ..info })?);
+    let ours: BTreeSet<String> = arrays.into_keys().collect();
+    let without = |a: &BTreeSet<String>, b: &BTreeSet<String>| a.difference(b).cloned().collect();
+    Ok(Some(Differences { lacks: without(&theirs, &ours), has: without(&ours, &theirs) }))
+}

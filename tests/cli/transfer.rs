@@ -1,0 +1,254 @@
+//! Runs that begin from a model, and blocks that stay as they are.
+
+use std::fs;
+
+use serde_json::Value;
+use sff::checkpoint::{self, Arrays};
+
+use crate::support::{Sandbox, assert_same, digits};
+
+/// Three blocks on drawn images.
+const BASE: &str =
+    "train --dataset shapes --train-limit 64 --batch 16 --partition layer --epochs 1";
+/// The same images, a step too small to change a weight.
+const STILL: &str = "train --dataset shapes --train-limit 32 --batch 16 --epochs 1 --lr 1e-30";
+
+fn arrays(sandbox: &Sandbox, folder: &str) -> Arrays {
+    let model = sandbox.path(folder).join("model.safetensors");
+    let (arrays, _): (Arrays, Value) = checkpoint::load(&model).unwrap();
+    arrays
+}
+
+/// Names of the tensors that two models do not have alike.
+fn differing<'a>(a: &'a Arrays, b: &Arrays) -> Vec<&'a str> {
+    a.iter().filter(|(name, array)| b.get(*name) != Some(*array)).map(|(n, _)| n.as_str()).collect()
+}
+
+fn is_statistic(name: &&str) -> bool {
+    name.contains("running_")
+}
+
+/// A model of these widths to begin from, and the run that made it.
+fn base(sandbox: &Sandbox, widths: &str) -> Arrays {
+    sandbox.ok(&format!("{BASE} --widths {widths} --out base"));
+    fs::copy(sandbox.path("base/model.safetensors"), sandbox.path("m.safetensors")).unwrap();
+    arrays(sandbox, "base")
+}
+
+#[test]
+fn a_run_begins_from_the_weights_of_another() {
+    let sandbox = Sandbox::new();
+    let base = base(&sandbox, "4,6,8");
+    digits(&sandbox, "digits", 28, 32, 20);
+
+    // The same classes and blocks: heads are kept. Only statistics go on.
+    let ran = sandbox.run(&format!("{STILL} --init m.safetensors --partition layer --out same"));
+    assert!(ran.err.contains("18 tensors are those of m.safetensors"), "{}", ran.err);
+    ran.ok();
+    let same = arrays(&sandbox, "same");
+    assert!(differing(&same, &base).iter().all(is_statistic));
+    assert_eq!(same.len(), base.len());
+
+    // Other classes, though as many; other blocks; another head: new heads.
+    for (name, line) in [
+        ("classes", "--partition layer --dataset mnist --data digits"),
+        ("blocks", "--partition block"),
+        ("kernel", "--partition layer --aux-kernel 3"),
+        ("method", "--method bp"),
+    ] {
+        let line = format!(
+            "{} --init m.safetensors {line} --out {name}",
+            STILL.replace(
+                "--dataset shapes ",
+                if name == "classes" { "" } else { "--dataset shapes " }
+            )
+        );
+        let ran = sandbox.run(&line);
+        assert!(ran.err.contains("15 tensors are those of m.safetensors"), "{}", ran.err);
+        assert!(!ran.err.contains("it does not have"), "{}", ran.err);
+        ran.ok();
+        let other = arrays(&sandbox, name);
+        let (heads, backbone): (Vec<&str>, Vec<&str>) = differing(&other, &base)
+            .into_iter()
+            .partition(|n| n.starts_with("aux.") || n.starts_with("fc."));
+        assert!(!heads.is_empty() && backbone.iter().all(is_statistic), "{name}: {backbone:?}");
+        let all = other.keys().filter(|n| n.starts_with("aux.") || n.starts_with("fc.")).count();
+        assert_eq!(heads.len(), all, "{name}: every head is new");
+    }
+
+    // The recipe knows the file.
+    let config = fs::read_to_string(sandbox.path("same/config.toml")).unwrap();
+    assert!(config.contains("[init]\npath = \"m.safetensors\"\nchecksum = \""), "{config}");
+    sandbox.ok("train --recipe same/config.toml --out again");
+    assert_same(&sandbox.results("same"), &sandbox.results("again"));
+    // Once begun, it needs the file no more; a run that has yet to begin does.
+    fs::remove_file(sandbox.path("m.safetensors")).unwrap();
+    sandbox.ok("train --resume --out same");
+    sandbox.ok("train --resume --out same --init m.safetensors");
+    sandbox.refuses(
+        "train --resume --out same --init n.safetensors",
+        &["was begun with another --init"],
+    );
+    sandbox.refuses("train --recipe same/config.toml --out new", &["cannot read m.safetensors"]);
+    sandbox.copy("classes", "m");
+    fs::rename(sandbox.path("m/model.safetensors"), sandbox.path("m.safetensors")).unwrap();
+    sandbox.refuses(
+        "train --recipe same/config.toml --out new",
+        &["m.safetensors is not the file that this recipe began from", "--init"],
+    );
+    assert!(!sandbox.path("new").exists());
+}
+
+#[test]
+fn models_that_do_not_fit_are_refused() {
+    let sandbox = Sandbox::new();
+    base(&sandbox, "4,6,8");
+    for (options, parts) in [
+        (
+            "--widths 4,6,9",
+            &[
+                "training cannot begin from these weights",
+                "conv3.weight has shape [8, 6, 3, 3], expected [9, 6, 3, 3]",
+                "bn3.running_var has shape [8]",
+            ][..],
+        ),
+        ("--arch resnet18", &["m.safetensors is a cnn, not a resnet18"]),
+        ("--dataset shapes32", &["m.safetensors takes images of 1 channels, but shapes32 has 3"]),
+        // Frozen layers must be there.
+        (
+            "--widths 4,6,8,8,8 --partition layer --freeze-until conv5",
+            &["conv4.weight is missing, and would not be trained", "bn4.running_mean is missing"],
+        ),
+        ("--freeze-until conv7", &["there is no block `conv7`", "block1, block2"]),
+        ("--freeze-until head", &["there is no block `head`"]),
+        ("--freeze-until block1", &["nothing before block1"]),
+        ("--init nothing.safetensors", &["cannot read nothing.safetensors"]),
+    ] {
+        let init = if options.contains("--init") { "" } else { "--init m.safetensors" };
+        let data = if options.contains("--dataset") { "" } else { "--dataset shapes" };
+        let line = format!("train --train-limit 32 --epochs 1 {data} {init} {options} --out new");
+        sandbox.refuses(&line, parts);
+    }
+    let line = "train --dataset shapes --freeze-until block2 --out new";
+    sandbox.refuses(line, &["--freeze-until block2 would keep random weights", "--init"]);
+    // More layers than the model has, all of them trained: they are new.
+    let ran = sandbox.run(&format!("{STILL} --init m.safetensors --widths 4,6,8,8 --out more"));
+    let names = "conv4.weight";
+    assert!(
+        ran.err.contains("so they are new: bn4.bias") && ran.err.contains(names),
+        "{}",
+        ran.err
+    );
+    ran.ok();
+    let ran = sandbox.run(&format!("{STILL} --init m.safetensors --widths 4,6 --out fewer"));
+    assert!(ran.err.contains("it has for nothing: bn3.bias"), "{}", ran.err);
+    ran.ok();
+    assert!(!sandbox.path("new").exists());
+}
+
+/// Bytes that the program says it allocated.
+fn planned(sandbox: &Sandbox, line: &str) -> f64 {
+    let ran = sandbox.run(line);
+    let words = ran.err.split("memory planned ").nth(1).unwrap_or_else(|| panic!("{}", ran.err));
+    let mib = words.split(' ').next().unwrap().parse().unwrap();
+    ran.ok();
+    mib
+}
+
+#[test]
+fn frozen_blocks_stay_as_they_are_and_cost_nothing() {
+    let sandbox = Sandbox::new();
+    // Wide enough to show in MiB.
+    let base = base(&sandbox, "32,32,32,32");
+    digits(&sandbox, "digits", 28, 64, 20);
+    let tune = "train --dataset mnist --data digits --batch 32 --epochs 1 --init m.safetensors";
+    for (options, until, frozen) in [
+        ("--partition layer", "conv3", 2),
+        ("--partition block", "block2", 2),
+        ("--partition whole", "block2", 2),
+        ("--method bp", "block2", 2),
+        ("--method bp", "head", 4),
+    ] {
+        let all = planned(&sandbox, &format!("{tune} {options} --out all"));
+        fs::remove_dir_all(sandbox.path("all")).unwrap();
+        let some =
+            planned(&sandbox, &format!("{tune} {options} --freeze-until {until} --out some"));
+        assert!(some < all, "{options}: {some} {all}");
+        let tuned = arrays(&sandbox, "some");
+        let differing = differing(&tuned, &base);
+        let number = |name: &str| -> Option<u32> {
+            name.strip_prefix("conv").or(name.strip_prefix("bn"))?.get(..1)?.parse().ok()
+        };
+        for name in tuned.keys() {
+            let kept = number(name).is_some_and(|number| number <= frozen);
+            assert_eq!(differing.contains(&name.as_str()), !kept, "{options} {until}: {name}");
+        }
+        // What is saved is what was trained: the same again from the files.
+        let report = sandbox.json("eval --run some --json");
+        let blocks = report["blocks"].as_array().unwrap().len();
+        assert_eq!(blocks, if options == "--partition layer" { 2 } else { 1 });
+        let heads = tuned.keys().filter(|name| name.starts_with("aux.")).count();
+        assert_eq!(heads, if options == "--method bp" { 0 } else { blocks });
+        let (_, info): (Arrays, Value) =
+            checkpoint::load(&sandbox.path("some/state.safetensors")).unwrap();
+        let lines = fs::read_to_string(sandbox.path("some/metrics.jsonl")).unwrap();
+        let last: Value = serde_json::from_str(lines.lines().last().unwrap()).unwrap();
+        assert_eq!(report["accuracy"], last["test"]["accuracy"]);
+        assert_eq!(info["model"]["config"]["freeze-until"], until);
+        // Moments exist for what is trained only.
+        let (state, _): (Arrays, Value) =
+            checkpoint::load(&sandbox.path("some/state.safetensors")).unwrap();
+        assert!(!state.contains_key("conv1.weight.m"));
+        fs::remove_dir_all(sandbox.path("some")).unwrap();
+    }
+}
+
+#[test]
+fn a_frozen_run_that_stops_goes_on_without_its_model() {
+    let sandbox = Sandbox::new();
+    base(&sandbox, "4,6,8");
+    let tune = "train --dataset shapes --seed 3 --train-limit 64 --batch 16 --epochs 2 --partition layer --init m.safetensors --freeze-until conv2";
+    sandbox.ok(&format!("{tune} --out whole"));
+    // A folder in the way of the first record stops the run after an epoch.
+    let obstacle = sandbox.path("cut/metrics.jsonl.partial");
+    fs::create_dir_all(&obstacle).unwrap();
+    let message = sandbox.run(&format!("{tune} --out cut")).last_error();
+    assert!(message.contains("keeps the checkpoint after epoch 1"), "{message}");
+    fs::remove_dir(obstacle).unwrap();
+    fs::remove_file(sandbox.path("m.safetensors")).unwrap();
+    sandbox.ok("train --resume --out cut");
+    assert_same(&sandbox.results("whole"), &sandbox.results("cut"));
+}
+
+/// Its normalisation does not tell, as it is the model's.
+#[test]
+fn other_images_are_noticed() {
+    let sandbox = Sandbox::new();
+    base(&sandbox, "4,6,8");
+    digits(&sandbox, "digits", 28, 32, 20);
+    sandbox.ok(
+        "train --dataset mnist --data digits --epochs 1 --batch 16 --init m.safetensors --out run",
+    );
+    let before = sandbox.files("run");
+    digits(&sandbox, "digits", 28, 48, 20);
+    let parts = ["state.safetensors: the images are not those that it was trained on"];
+    sandbox.refuses("train --resume --out run", &parts);
+    assert_same(&before, &sandbox.files("run"));
+}
+
+#[test]
+fn plans_know_of_frozen_blocks() {
+    let sandbox = Sandbox::new();
+    let peak = |options: &str| {
+        let plan =
+            sandbox.json(&format!("plan --arch resnet18 --image 64 --batch 8 --json {options}"));
+        plan["peak_bytes"].as_u64().unwrap()
+    };
+    for method in ["", "--method bp"] {
+        let [all, half, most] = ["", "--freeze-until layer2.0", "--freeze-until layer4.1"]
+            .map(|freeze| peak(&format!("{method} {freeze}")));
+        assert!(most < half && half < all, "{method}: {most} {half} {all}");
+    }
+    assert!(peak("--stem imagenet") < peak("--stem cifar"));
+    sandbox.refuses("plan --freeze-until layer9", &["there is no block `layer9`"]);
+}

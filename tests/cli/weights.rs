@@ -1,0 +1,411 @@
+//! State dicts in and out, and predictions with them.
+
+use std::collections::BTreeMap;
+use std::path::Path;
+
+use half::{bf16, f16};
+use image::{Rgb, RgbImage, imageops};
+use safetensors::SafeTensors;
+use safetensors::tensor::{Dtype, TensorView};
+use serde_json::{Value, json};
+use sff::checkpoint::{Array, Arrays};
+use sff::config::{Config, Method, Recipe};
+use sff::rng::hash;
+
+use crate::support::Sandbox;
+
+/// A tensor of a file: its type, its shape, its bytes.
+type Raw = BTreeMap<String, (Dtype, Vec<usize>, Vec<u8>)>;
+
+fn save(path: &Path, tensors: &Raw) {
+    let views = tensors.iter().map(|(name, (dtype, shape, bytes))| {
+        (name, TensorView::new(*dtype, shape.clone(), bytes).unwrap())
+    });
+    std::fs::write(path, safetensors::serialize(views, None).unwrap()).unwrap();
+}
+
+fn load(path: &Path) -> Raw {
+    let bytes = std::fs::read(path).unwrap();
+    let file = SafeTensors::deserialize(&bytes).unwrap();
+    let tensor = |(name, view): (&str, TensorView)| {
+        (name.to_owned(), (view.dtype(), view.shape().to_vec(), view.data().to_vec()))
+    };
+    file.iter().map(tensor).collect()
+}
+
+fn raw(arrays: &Arrays) -> Raw {
+    let bytes = |array: &Array| bytemuck::cast_slice(&array.values).to_vec();
+    let tensor = |(name, array): (&String, &Array)| {
+        (name.clone(), (Dtype::F32, array.shape.clone(), bytes(array)))
+    };
+    arrays.iter().map(tensor).collect()
+}
+
+/// Weights for the cnn with widths 4 and 5 by backpropagation, 3 classes.
+fn cnn() -> Arrays {
+    let mut arrays = Arrays::new();
+    let mut add = |name: &str, shape: &[usize]| {
+        let value = |at| (hash([at, shape[0] as u64, 0, 0]) % 1000) as f32 / 1000.0;
+        let values = (0..shape.iter().product::<usize>() as u64).map(value).collect();
+        arrays.insert(name.to_owned(), Array { shape: shape.to_vec(), values });
+    };
+    for (number, cin, cout) in [(1, 3, 4), (2, 4, 5)] {
+        add(&format!("conv{number}.weight"), &[cout, cin, 3, 3]);
+        for part in ["weight", "bias", "running_mean", "running_var"] {
+            add(&format!("bn{number}.{part}"), &[cout]);
+        }
+    }
+    add("fc.weight", &[3, 5]);
+    add("fc.bias", &[3]);
+    arrays
+}
+
+const IMPORT: &str =
+    "import w.safetensors --arch cnn --widths 4,5 --image-size 16 --out m.safetensors";
+
+#[test]
+fn what_is_missing_too_much_or_of_another_shape_is_listed() {
+    let sandbox = Sandbox::new();
+    let path = sandbox.path("w.safetensors");
+    let mut tensors = raw(&cnn());
+    for name in ["conv1.weight", "bn2.running_var", "fc.bias"] {
+        tensors.remove(name);
+    }
+    for name in ["conv3.weight", "bn1.scale"] {
+        tensors.insert(name.into(), tensors["bn1.bias"].clone());
+    }
+    tensors.get_mut("bn2.bias").unwrap().1 = vec![1, 5];
+    tensors.get_mut("conv2.weight").unwrap().1 = vec![5, 3, 3, 4];
+    save(&path, &tensors);
+    let message = sandbox.error(IMPORT);
+    let lines: Vec<&str> = message.lines().map(str::trim).collect();
+    let summary = "w.safetensors: these weights are of another architecture (3 missing, 2 of another shape, 2 too many):";
+    assert_eq!(lines[0], summary);
+    let expected = [
+        "conv1.weight is missing",
+        "fc.bias is missing",
+        "bn2.running_var is missing",
+        "bn2.bias has shape [1, 5], expected [5]",
+        "conv2.weight has shape [5, 3, 3, 4], expected [5, 4, 3, 3]",
+        "bn1.scale is not part of it",
+        "conv3.weight is not part of it",
+    ];
+    assert_eq!(lines[1..], expected);
+    // A backbone without a head, and weights of another network altogether.
+    let headless = raw(&cnn()).into_iter().filter(|(name, _)| !name.starts_with("fc")).collect();
+    save(&path, &headless);
+    sandbox.refuses(IMPORT, &["(2 missing, 0 of", "fc.bias is missing", "fc.weight is missing"]);
+    let line = "import w.safetensors --arch resnet18 --out m.safetensors";
+    sandbox.refuses(line, &["layer4.1.bn2.running_var is missing", "bn2.bias is not part of it"]);
+    assert_eq!(sandbox.files("").len(), 1, "nothing else was written");
+}
+
+#[test]
+fn other_types_of_numbers_are_converted() {
+    let sandbox = Sandbox::new();
+    let path = sandbox.path("w.safetensors");
+    let arrays = cnn();
+    let mut tensors = raw(&arrays);
+    let mut change = |name: &str, dtype, bytes: &dyn Fn(f32) -> Vec<u8>| {
+        let tensor = tensors.get_mut(name).unwrap();
+        *tensor =
+            (dtype, tensor.1.clone(), arrays[name].values.iter().flat_map(|v| bytes(*v)).collect());
+    };
+    change("bn1.weight", Dtype::F64, &|v| f64::from(v).to_le_bytes().to_vec());
+    change("bn1.bias", Dtype::F16, &|v| f16::from_f32(v).to_le_bytes().to_vec());
+    change("bn2.bias", Dtype::F16, &|v| f16::from_f32(v).to_le_bytes().to_vec());
+    change("bn2.weight", Dtype::BF16, &|v| bf16::from_f32(v).to_le_bytes().to_vec());
+    for name in ["bn1.num_batches_tracked", "bn2.num_batches_tracked"] {
+        tensors.insert(name.into(), (Dtype::I64, vec![], vec![3, 0, 0, 0, 0, 0, 0, 0]));
+    }
+    save(&path, &tensors);
+    let out = sandbox.ok(IMPORT);
+    let lines: Vec<&str> = out.lines().collect();
+    let expected = [
+        "converted 1 BF16 tensors to F32",
+        "converted 2 F16 tensors to F32",
+        "converted 1 F64 tensors to F32",
+        "left out 2 tensors num_batches_tracked: nothing reads them",
+        "saved 12 tensors, cnn for 3 classes, to m.safetensors",
+    ];
+    assert_eq!(lines, expected);
+    let imported = load(&sandbox.path("m.safetensors"));
+    for (name, (dtype, shape, bytes)) in &imported {
+        let values: Vec<f32> = bytemuck::pod_collect_to_vec(bytes);
+        let exact = &arrays[name].values;
+        let rounded = |f: fn(f32) -> f32| exact.iter().map(|v| f(*v)).collect::<Vec<_>>();
+        let expected = match name.as_str() {
+            "bn1.bias" | "bn2.bias" => rounded(|v| f16::from_f32(v).to_f32()),
+            "bn2.weight" => rounded(|v| bf16::from_f32(v).to_f32()),
+            _ => exact.clone(),
+        };
+        assert_eq!((*dtype, shape, values), (Dtype::F32, &arrays[name].shape, expected), "{name}");
+    }
+}
+
+#[test]
+fn files_that_cannot_be_weights() {
+    let sandbox = Sandbox::new();
+    let path = sandbox.path("w.safetensors");
+    let mut tensors = raw(&cnn());
+    let mut spoil = |name: &str, dtype, bytes: &dyn Fn(usize) -> Vec<u8>| {
+        let tensor = tensors.get_mut(name).unwrap();
+        let count = tensor.1.iter().product();
+        *tensor = (dtype, tensor.1.clone(), (0..count).flat_map(bytes).collect());
+    };
+    let at = |position: usize, bad: f32| {
+        move |at: usize| if at == position { bad } else { 0.5f32 }.to_le_bytes().to_vec()
+    };
+    spoil("bn1.weight", Dtype::F32, &at(2, f32::NAN));
+    spoil("fc.weight", Dtype::F32, &at(14, f32::NEG_INFINITY));
+    spoil("fc.bias", Dtype::I32, &|_| vec![0; 4]);
+    // Too large for float32.
+    spoil("bn2.weight", Dtype::F64, &|_| 1e300f64.to_le_bytes().to_vec());
+    save(&path, &tensors);
+    let message = sandbox.error(IMPORT);
+    let lines: Vec<&str> = message.lines().map(str::trim).collect();
+    assert_eq!(lines[0], "w.safetensors: 4 of its tensors cannot be used:");
+    let listed: std::collections::BTreeSet<&str> = lines[1..].iter().copied().collect();
+    let expected = [
+        "bn1.weight holds NaN at position 2",
+        "bn2.weight holds inf at position 0",
+        "fc.bias is I32, expected F32, F16, BF16 or F64",
+        "fc.weight holds -inf at position 14",
+    ];
+    assert_eq!(listed.into_iter().collect::<Vec<_>>(), expected);
+
+    save(&path, &raw(&cnn()));
+    let good = std::fs::read(&path).unwrap();
+    let with_header = |length: u64, header: &str| {
+        [&length.to_le_bytes()[..], header.as_bytes(), &[0; 64]].concat()
+    };
+    let tensor = |dtype: &str, shape: &str, from: u64, to: u64| {
+        let header = format!(
+            "{{\"a\":{{\"dtype\":\"{dtype}\",\"shape\":{shape},\"data_offsets\":[{from},{to}]}}}}"
+        );
+        with_header(header.len() as u64, &header)
+    };
+    for bad in [
+        vec![],
+        good[..7].to_vec(),
+        good[..good.len() - 1].to_vec(),
+        [&good[..], b"more"].concat(),
+        with_header(u64::MAX, "{}"),
+        with_header(1 << 40, "{}"),
+        with_header(9, "{}"),
+        with_header(2, "[]"),
+        with_header(7, "{\"a\":1}"),
+        tensor("F32", "[1]", 0, u64::MAX),
+        tensor("F32", "[16]", 64, 0),
+        tensor("F32", "[4294967296,4294967296,4294967296]", 0, 64),
+        tensor("F32", "[17]", 0, 64),
+        tensor("F99", "[16]", 0, 64),
+        tensor("F32", "[-16]", 0, 64),
+    ] {
+        std::fs::write(&path, &bad).unwrap();
+        sandbox.refuses(IMPORT, &["w.safetensors: not a usable safetensors file: "]);
+    }
+    for pickle in
+        [&b"PK\x03\x04\x14\0\0\0archive/data.pkl"[..], b"\x80\x02\x8a\nl\xfc\x9cF\xf9 j\xa8P\x19."]
+    {
+        std::fs::write(&path, pickle).unwrap();
+        sandbox.refuses(IMPORT, &["pickle", "torch.load(", "safetensors.torch.save_file("]);
+    }
+    std::fs::remove_file(&path).unwrap();
+    sandbox.refuses(IMPORT, &["cannot read w.safetensors"]);
+
+    // Sound weights and options that do not go with them.
+    save(&path, &raw(&cnn()));
+    sandbox.put("two.txt", "a\nb\n");
+    for (option, parts) in [
+        ("--classes-file two.txt", &["w.safetensors has 3 classes, but 2 names are given"][..]),
+        ("--mean 0.5,0.5 --std 0.5,0.5", &["is no normalisation of 3 channels"]),
+        ("--mean 0,0,0 --std 1,0,1", &["is no normalisation"]),
+        ("--mean 0,0,0", &["--std"]),
+        ("--method sff", &["aux.0.weight is missing", "fc.bias is not part of it"]),
+        ("--freeze-until block7", &["there is no block `block7`", "block1, head"]),
+    ] {
+        sandbox.refuses(&format!("{IMPORT} {option}"), parts);
+    }
+    let sizes = |side: &str| IMPORT.replace("--image-size 16", &format!("--image-size {side}"));
+    sandbox.refuses(&sizes("0"), &["0×0×3 images"]);
+    sandbox.refuses(&sizes("1"), &["does not fit"]);
+    sandbox.refuses(&IMPORT.replace("m.safe", "w.safe"), &["is the file that is read"]);
+    assert_eq!(sandbox.files("").len(), 2);
+}
+
+#[test]
+fn what_is_imported_comes_out_again() {
+    let sandbox = Sandbox::new();
+    let weights = raw(&cnn());
+    save(&sandbox.path("w.safetensors"), &weights);
+    sandbox.ok(IMPORT);
+    sandbox.ok("export --init m.safetensors --out out.safetensors");
+    assert!(load(&sandbox.path("out.safetensors")) == weights);
+    let bytes = std::fs::read(sandbox.path("out.safetensors")).unwrap();
+    // What other programs look for.
+    let (_, header) = SafeTensors::read_metadata(&bytes).unwrap();
+    assert_eq!(header.metadata().as_ref().unwrap()["format"], "pt");
+
+    // Heads and partitions of our own: what is exported can be imported, and predicts the same.
+    sandbox.ok("data export --dataset shapes32 --count 1 --out p");
+    for (options, import, lacks) in [
+        ("--partition layer --aux-kernel 3", "--partition layer", ""),
+        ("--method bp", "", ""),
+        ("--partition whole", "--partition whole", ""),
+    ] {
+        let train = "train --dataset shapes32 --train-limit 32 --widths 4,4 --epochs 1";
+        let folder = format!("run{}", options.len());
+        sandbox.ok(&format!("{train} {options} --out {folder}"));
+        let out = sandbox.ok(&format!("export --run {folder} --out w.safetensors"));
+        assert_eq!(out, format!("saved to w.safetensors\n{lacks}"));
+        let model = sandbox.path(&folder).join("model.safetensors");
+        let (_, info): (Arrays, Value) = sff::checkpoint::load(&model).unwrap();
+        assert!(load(&model) == load(&sandbox.path("w.safetensors")));
+        let list = |key: &str| info["normalization"][key].to_string().replace(['[', ']'], "");
+        let names: Vec<&str> =
+            info["classes"].as_array().unwrap().iter().map(|name| name.as_str().unwrap()).collect();
+        sandbox.put("names.txt", names.join("\n"));
+        sandbox.ok(&format!(
+            "import w.safetensors --arch cnn --widths 4,4 --image-size 32 {import} --mean {} --std {} --classes-file names.txt --out again.safetensors",
+            list("mean"),
+            list("std"),
+        ));
+        let predict =
+            |model: &str| sandbox.json(&format!("predict {model} --json p/00000-disc.png"));
+        assert_eq!(predict(&format!("--run {folder}")), predict("--init again.safetensors"));
+    }
+}
+
+/// Random weights for MobileNetV3-Small.
+fn mobilenet(method: Method, classes: usize) -> Raw {
+    let config = Config::resolve(Recipe {
+        arch: Some("mobilenet-v3-small".into()),
+        method: Some(method),
+        ..Recipe::default()
+    });
+    let network = config.unwrap().network(classes, 32);
+    let setup = sff::train::Options::default();
+    let demand =
+        setup.demand(&network, sff::shape::Shape::new(1, 32, 32, 3), sff::plan::Limits::NONE);
+    let built = demand.build(1, 1, false).unwrap();
+    let mut out = Raw::new();
+    let mut add = |name: String, shape: Vec<usize>, low: f32, high: f32| {
+        let key = name.bytes().fold(0, |key, byte| hash([key, byte.into(), 0, 0]));
+        let value = |at| low + (high - low) * (hash([key, at, 0, 0]) % 1001) as f32 / 1000.0;
+        let values: Vec<f32> = (0..shape.iter().product::<usize>() as u64).map(value).collect();
+        out.insert(name, (Dtype::F32, shape, bytemuck::cast_slice(&values).to_vec()));
+    };
+    for (name, parameter) in &built.parameters {
+        let shape = parameter.file_shape.clone();
+        let bound = (6.0 / shape[1..].iter().product::<usize>() as f32).sqrt();
+        match shape.len() {
+            1 if name.ends_with("weight") => add(name.clone(), shape, 0.5, 1.5),
+            1 => add(name.clone(), shape, -0.2, 0.2),
+            _ => add(name.clone(), shape, -bound, bound),
+        }
+    }
+    for (name, id) in &built.running {
+        let channels = built.program.tensor(*id).shape.c;
+        add(format!("{name}.running_mean"), vec![channels], -0.2, 0.2);
+        add(format!("{name}.running_var"), vec![channels], 0.5, 1.5);
+    }
+    out
+}
+
+#[test]
+fn differences_from_torchvision_are_told() {
+    let sandbox = Sandbox::new();
+    let weights = mobilenet(Method::Sff, 4);
+    save(&sandbox.path("w.safetensors"), &weights);
+    sandbox.ok("import w.safetensors --arch mobilenet-v3-small --out m.safetensors");
+    let out = sandbox.ok("export --init m.safetensors --out out.safetensors");
+    assert!(load(&sandbox.path("out.safetensors")) == weights);
+    let lines: Vec<&str> = out.lines().collect();
+    let lacks = "torchvision's network has, and this file does not: classifier.0.bias, classifier.0.weight, classifier.3.bias, classifier.3.weight";
+    assert_eq!(lines[..2], ["saved to out.safetensors", lacks]);
+    let has =
+        "this file has, and torchvision's network does not: aux.0.weight, aux.1.weight, aux.10";
+    assert!(lines.len() == 3 && lines[2].starts_with(has), "{out}");
+}
+
+#[test]
+fn an_imported_model_predicts_by_itself() {
+    let sandbox = Sandbox::new();
+    save(&sandbox.path("w.safetensors"), &mobilenet(Method::Bp, 7));
+    let names = "ant\nbee\ncat\ndog\nelk\nfox\ngnu\n";
+    sandbox.put("names.txt", names);
+    let import = "import w.safetensors --arch mobilenet-v3-small --out m.safetensors";
+    let out = sandbox.ok(import);
+    assert_eq!(out, "saved 210 tensors, mobilenet-v3-small for 7 classes, to m.safetensors\n");
+    let colour = |x: u32, y: u32| Rgb([(x * 5) as u8, (y * 6) as u8, (x * y % 256) as u8]);
+    let picture = RgbImage::from_fn(40, 40, colour);
+    picture.save(sandbox.path("forty.png")).unwrap();
+    let middle = imageops::crop_imm(&picture, 4, 4, 32, 32).to_image();
+    middle.save(sandbox.path("middle.png")).unwrap();
+
+    let predict = "predict --init m.safetensors --image-size 32 --json";
+    let line = format!("{predict} --classes-file names.txt middle.png");
+    let prediction = &sandbox.json(&line)[0];
+    let logits: Vec<f64> =
+        prediction["logits"].as_array().unwrap().iter().map(|v| v.as_f64().unwrap()).collect();
+    assert_eq!(logits.len(), 7);
+    let total: f64 = logits.iter().map(|v| v.exp()).sum();
+    let mut order: Vec<usize> = (0..7).collect();
+    order.sort_by(|a, b| logits[*b].total_cmp(&logits[*a]));
+    let top = prediction["top"].as_array().unwrap();
+    assert_eq!(top.len(), 5);
+    for (guess, class) in top.iter().zip(&order) {
+        assert_eq!(guess["class"], json!(class));
+        assert_eq!(guess["label"], names.lines().nth(*class).unwrap());
+        let probability = guess["probability"].as_f64().unwrap();
+        assert!((probability - logits[*class].exp() / total).abs() < 1e-6, "{prediction}");
+    }
+    for key in ["class", "label", "probability"] {
+        assert_eq!(prediction[key], top[0][key]);
+    }
+    // Without names, classes are called by their numbers; the image size is the network's.
+    let plain = &sandbox.json(&format!("{predict} middle.png"))[0];
+    assert_eq!(
+        (&plain["logits"], &plain["label"]),
+        (&prediction["logits"], &json!(order[0].to_string()))
+    );
+    sandbox
+        .ok(&import
+            .replace("m.safetensors", "n.safetensors --image-size 32 --classes-file names.txt"));
+    let own = &sandbox.json("predict --init n.safetensors --json middle.png")[0];
+    assert_eq!(own["logits"], prediction["logits"]);
+    assert_eq!(own["label"], prediction["label"]);
+    let stem = import.replace("m.safetensors", "c.safetensors --image-size 32 --stem cifar");
+    sandbox.ok(&stem);
+    let other = &sandbox.json("predict --init c.safetensors --json middle.png")[0];
+    assert_ne!(other["logits"], prediction["logits"]);
+    let same = &sandbox.json("predict --init c.safetensors --image-size 32 --json middle.png")[0];
+    assert_eq!(same["logits"], other["logits"], "the stem is the model's");
+
+    // Resized to the size it has, and cropped.
+    let cropped = &sandbox.json(&format!("{predict} --resize 40 forty.png"))[0];
+    assert_eq!(cropped["logits"], prediction["logits"]);
+    let scaled = &sandbox.json(&format!("{predict} forty.png"))[0];
+    assert_ne!(scaled["logits"], prediction["logits"]);
+    let text = sandbox.ok("predict --init n.safetensors --top 3 middle.png");
+    let labels: Vec<&str> = text.split_whitespace().skip(1).step_by(2).collect();
+    let expected: Vec<&str> =
+        order[..3].iter().map(|class| names.lines().nth(*class).unwrap()).collect();
+    assert_eq!(labels, expected, "{text}");
+
+    sandbox.put("two.txt", "a\nb\n");
+    for (options, parts) in [
+        ("--classes-file two.txt middle.png", &["m.safetensors has 7 classes, but 2 names"][..]),
+        ("--resize 31 middle.png", &["--resize must be at least the image size of 32×32, not 31"]),
+        ("--run x middle.png", &["cannot be used with"]),
+        ("--top 6 middle.png", &["--top"]),
+    ] {
+        sandbox.refuses(&format!("{predict} {options}"), parts);
+    }
+    let line = "predict --init m.safetensors middle.png --image-size";
+    sandbox.refuses(&format!("{line} 0"), &["--image-size must be from 1 to 4096, not 0"]);
+    sandbox.refuses(&format!("{line} 5000"), &["--image-size must be from 1 to 4096"]);
+    sandbox.refuses("predict --init w.safetensors middle.png", &["not written by sff"]);
+    sandbox.refuses("predict middle.png", &["--run <FOLDER>", "--init <MODEL>"]);
+}
