@@ -33,7 +33,7 @@ struct Way {
     window: usize,
 }
 
-const GOODNESS: Head = Head::Goodness { kernel: 1, scale: 1.0 };
+const GOODNESS: Head = Head::goodness(1);
 
 const fn way(name: &'static str, partition: Partition, head: Head, recompute: Recompute) -> Way {
     Way { name, partition, head, recompute, window: 0 }

@@ -32,7 +32,7 @@ fn main() -> sff::Result<()> {
             },
             Block { name: "end".into(), layers: vec![conv("end", 32, 2), norm("end_bn")] },
         ],
-        head: Head::Goodness { kernel: 3, scale: 1.0 },
+        head: Head::goodness(3),
         classes: 10,
     };
 

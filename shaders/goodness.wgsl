@@ -46,7 +46,7 @@ fn squares(invocation: Invocation) {
 #endfor
 }
 
-// scores[image] = factor * sum of the image's parts.
+// scores[first + image] = factor * sum of the image's parts.
 @compute @workgroup_size(GROUP)
 fn sum(invocation: Invocation) {
     let id = flat_id(invocation);
@@ -58,7 +58,7 @@ fn sum(invocation: Invocation) {
     for (var part = 0u; part < params.parts; part++) {
         total += partial[first + part * params.out_c4];
     }
-    scores[id] = params.factor * total;
+    scores[params.first * params.out_c4 + id] = params.factor * total;
 }
 
 // maps = factor * scores[image] * (x * w): the gradient of the maps, given that of the scores.

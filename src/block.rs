@@ -1,5 +1,7 @@
 //! Networks as data: layers in blocks, each block trained by its own loss.
 
+use std::fmt;
+
 use crate::ops::{Activation, BatchNorm};
 use crate::shape::Window;
 
@@ -116,14 +118,9 @@ pub fn freeze(mut blocks: Vec<Block>, count: usize) -> Vec<Block> {
 /// What turns a block's output into scores per class.
 #[derive(Clone, Copy, PartialEq, Debug)]
 pub enum Head {
-    /// Layer norm, then the mean square of an auxiliary convolution per class, times `scale`:
-    /// the goodness. Every block has one, `aux.{block}.weight`.
-    Goodness {
-        /// Side of the auxiliary convolution; odd.
-        kernel: usize,
-        /// Factor on the goodness before the softmax.
-        scale: f32,
-    },
+    /// Layer norm, then the mean square of an auxiliary convolution per class, times a scale: the
+    /// goodness. Every block has one, `aux.{block}.weight`.
+    Goodness(Goodness),
     /// Global average pool and a linear layer, `fc`: the usual end of a network trained by
     /// backpropagation. Only for a network of one block.
     Linear,
@@ -135,6 +132,54 @@ pub enum Head {
         /// Share of them that is dropped in training.
         dropout: f32,
     },
+}
+
+impl Head {
+    /// A goodness head whose convolution sees all maps at full size.
+    pub const fn goodness(kernel: usize) -> Self {
+        Self::Goodness(Goodness { kernel, separable: false, pool: None, scale: Scale::Fixed(1.0) })
+    }
+}
+
+/// How goodness heads turn a block's normalised output into class maps.
+#[derive(Clone, Copy, PartialEq, Debug)]
+pub struct Goodness {
+    /// Side of the auxiliary convolution; odd.
+    pub kernel: usize,
+    /// Whether that is a convolution of each channel by itself, `aux.{block}.depthwise.weight`,
+    /// and a 1×1 convolution to the classes.
+    pub separable: bool,
+    /// Larger maps are averaged to this many pixels a side first. The next block reads the maps
+    /// as they were.
+    pub pool: Option<usize>,
+    /// Factor on the goodness before the softmax.
+    pub scale: Scale,
+}
+
+impl fmt::Display for Goodness {
+    /// As in `separable 5×5 on at most 8×8 pixels, learnable scale`.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let separable = if self.separable { "separable " } else { "" };
+        write!(f, "{separable}{0}×{0}", self.kernel)?;
+        if let Some(side) = self.pool {
+            write!(f, " on at most {side}×{side} pixels")?;
+        }
+        match self.scale {
+            Scale::Fixed(1.0) => Ok(()),
+            Scale::Fixed(scale) => write!(f, ", scale {scale}"),
+            Scale::Learnable => write!(f, ", learnable scale"),
+        }
+    }
+}
+
+/// Factor on the goodness.
+#[derive(Clone, Copy, PartialEq, Debug)]
+pub enum Scale {
+    /// The same throughout; positive.
+    Fixed(f32),
+    /// Trained: its logarithm is a parameter of the block, `aux.{block}.log_scale`, and starts
+    /// at 0.
+    Learnable,
 }
 
 /// How a backbone is cut into blocks.

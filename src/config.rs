@@ -1,8 +1,10 @@
 //! What a run is: options as the command line and recipes give them, and the effective
 //! configuration that they resolve to.
 
+mod head;
 mod values;
 
+pub use head::{SHARE, affordable, step};
 pub use values::{Batch, Size, Start};
 
 use std::path::{Path, PathBuf};
@@ -10,7 +12,7 @@ use std::path::{Path, PathBuf};
 use serde::{Deserialize, Serialize};
 
 use crate::augment::Augment;
-use crate::block::{self, Block, Head, Network, Partition};
+use crate::block::{self, Block, Goodness, Head, Network, Partition, Scale};
 use crate::data::{self, Dataset};
 use crate::files::read_text;
 use crate::models::{self, Stem};
@@ -73,9 +75,19 @@ pub struct Recipe {
     /// What learns together [default: block]
     #[arg(long)]
     pub partition: Option<Partition>,
-    /// Side of the goodness heads' convolution, in pixels; odd [default: 5]
+    /// Side of the goodness heads' convolution, in pixels; odd [default: 5, but for networks other
+    /// than the cnn what keeps the heads below a fifth of the arithmetic, with the next two]
     #[arg(long, value_name = "K")]
     pub aux_kernel: Option<usize>,
+    /// Make it a convolution of each channel by itself and a 1×1 one, true or false
+    #[arg(long, num_args = 0..=1, default_missing_value = "true")]
+    pub aux_separable: Option<bool>,
+    /// Average larger maps to this many pixels a side before it; 0 leaves them as they are
+    #[arg(long, value_name = "PIXELS")]
+    pub aux_pool: Option<usize>,
+    /// Factor on the goodness: a number, or learnable [default: 1]
+    #[arg(long, value_name = "S|learnable", allow_negative_numbers = true)]
+    pub aux_scale: Option<Scale>,
     /// Passes over the training images [default: 3]
     #[arg(long, value_name = "N")]
     pub epochs: Option<u32>,
@@ -158,6 +170,9 @@ macro_rules! for_all_options {
             method,
             partition,
             aux_kernel,
+            aux_separable,
+            aux_pool,
+            aux_scale,
             epochs,
             batch,
             lr,
@@ -255,8 +270,18 @@ pub struct Config {
     pub method: Method,
     /// What learns together.
     pub partition: Partition,
-    /// Side of the goodness heads' convolution.
-    pub aux_kernel: usize,
+    /// Side of the goodness heads' convolution. It and the next two depend on the images unless
+    /// they are given: see [`Config::settled`].
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub aux_kernel: Option<usize>,
+    /// Whether it is separable.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub aux_separable: Option<bool>,
+    /// Pixels a side that larger maps are averaged to before it; 0 for none.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub aux_pool: Option<usize>,
+    /// Factor on the goodness.
+    pub aux_scale: Scale,
     /// Passes over the images.
     pub epochs: u32,
     /// Images per step.
@@ -320,11 +345,24 @@ impl Config {
                 "--widths needs one number of channels or more, each 1 to 65536".into(),
             ));
         }
-        let aux_kernel = recipe.aux_kernel.unwrap_or(5);
-        if aux_kernel.is_multiple_of(2) || aux_kernel > 31 {
+        let Recipe { aux_kernel, aux_separable, aux_pool, .. } = recipe;
+        // What is given in part is completed to the plainest head.
+        let open = (aux_kernel, aux_separable, aux_pool) == (None, None, None)
+            && arch != "cnn"
+            && method == Method::Sff;
+        let (kernel, separable) = (aux_kernel.unwrap_or(5), aux_separable.unwrap_or(false));
+        if kernel.is_multiple_of(2) || kernel > 31 {
             return Err(Error::Usage(format!(
-                "--aux-kernel must be odd, at most 31, not {aux_kernel}"
+                "--aux-kernel must be odd, at most 31, not {kernel}"
             )));
+        }
+        if separable && kernel == 1 {
+            return Err(Error::Usage("--aux-separable needs an --aux-kernel of 3 or more".into()));
+        }
+        if let Some(Scale::Fixed(scale)) = recipe.aux_scale
+            && !(scale > 0.0 && scale.is_finite())
+        {
+            return Err(Error::Usage(format!("--aux-scale must be above 0, not {scale}")));
         }
         let augment = Augment {
             flip: recipe.flip.unwrap_or(false),
@@ -368,7 +406,10 @@ impl Config {
             stem: recipe.stem,
             method,
             partition,
-            aux_kernel,
+            aux_kernel: (!open).then_some(kernel),
+            aux_separable: (!open).then_some(separable),
+            aux_pool: (!open).then_some(aux_pool.unwrap_or(0)),
+            aux_scale: recipe.aux_scale.unwrap_or(Scale::Fixed(1.0)),
             epochs: recipe.epochs.unwrap_or(3),
             batch: batch.unwrap_or(if small { 32 } else { 64 }),
             lr: recipe.lr.unwrap_or(if method == Method::Sff { 3e-3 } else { 1e-2 }),
@@ -411,7 +452,10 @@ impl Config {
             stem: c.stem,
             method: Some(c.method),
             partition: Some(c.partition),
-            aux_kernel: Some(c.aux_kernel),
+            aux_kernel: c.aux_kernel,
+            aux_separable: c.aux_separable,
+            aux_pool: c.aux_pool,
+            aux_scale: Some(c.aux_scale),
             epochs: Some(c.epochs),
             batch: Some(Batch::Images(c.batch)),
             lr: Some(c.lr),
@@ -482,16 +526,36 @@ impl Config {
 
     /// The network for so many classes, and images with sides of so many pixels.
     pub fn network(&self, classes: usize, side: usize) -> Network {
-        let head = match self.method {
-            Method::Sff => Head::Goodness { kernel: self.aux_kernel, scale: 1.0 },
-            Method::Bp => models::classifier(&self.arch),
-        };
         let mut blocks = self.blocks(self.stem.unwrap_or(Stem::suiting(side)), self.partition);
         let frozen = self.frozen().expect("`resolve` refuses other blocks");
         if frozen > 0 {
             blocks = block::freeze(blocks, frozen);
         }
-        Network { blocks, head, classes }
+        let mut network = Network { blocks, head: models::classifier(&self.arch), classes };
+        if self.method == Method::Sff {
+            let head = self.given_head();
+            let head = head.unwrap_or_else(|| affordable(&network, side, self.aux_scale));
+            network.head = Head::Goodness(head);
+        }
+        network
+    }
+
+    fn given_head(&self) -> Option<Goodness> {
+        let (kernel, separable) = (self.aux_kernel?, self.aux_separable?);
+        let pool = self.aux_pool.filter(|side| *side > 0);
+        Some(Goodness { kernel, separable, pool, scale: self.aux_scale })
+    }
+
+    /// The same with what depends on the images: options that files then keep, so that other
+    /// defaults in a later version leave a model what it is.
+    pub fn settled(&self, classes: usize, side: usize) -> Self {
+        let Head::Goodness(head) = self.network(classes, side).head else { return self.clone() };
+        Self {
+            aux_kernel: Some(head.kernel),
+            aux_separable: Some(head.separable),
+            aux_pool: Some(head.pool.unwrap_or(0)),
+            ..self.clone()
+        }
     }
 
     fn blocks(&self, stem: Stem, partition: Partition) -> Vec<Block> {

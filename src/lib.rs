@@ -41,6 +41,7 @@
 //! - [`kernel::lower`] turns each op into dispatches of the kernels in `shaders/`, and
 //!   [`session::Session`] makes all of it real on a [`gpu::Gpu`].
 //! - [`mod@reference`] gives the same ops their meaning in f64 on the CPU; tests compare the two.
+//! - [`flops`] counts the arithmetic of a program.
 //! - [`memory::Demand`] finds how many images at a time fit a device and a budget.
 //! - [`train::Trainer`] runs epochs; [`run`] adds a folder with checkpoints; [`infer`] uses what
 //!   came out, and [`weights`] trades it with torchvision.
@@ -89,6 +90,7 @@ pub mod data;
 pub mod error;
 pub mod feed;
 pub mod files;
+pub mod flops;
 pub mod gpu;
 pub mod infer;
 pub mod kernel;

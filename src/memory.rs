@@ -137,7 +137,7 @@ mod tests {
     use crate::train::ADAMW;
 
     fn network() -> Network {
-        let head = Head::Goodness { kernel: 3, scale: 1.0 };
+        let head = Head::goodness(3);
         Network { blocks: models::cnn(&[4, 8], Partition::Block), head, classes: 5 }
     }
 

@@ -160,7 +160,7 @@ mod tests {
 
     /// Values that are trained, without heads, and the shape of what comes out.
     pub fn backbone(blocks: Vec<Block>, side: usize) -> (usize, Shape, Built) {
-        let head = Head::Goodness { kernel: 1, scale: 1.0 };
+        let head = Head::goodness(1);
         let network = Network { blocks, head, classes: 10 };
         let setup = Setup {
             image: Shape::new(1, side, side, 3),

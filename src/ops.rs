@@ -160,10 +160,12 @@ pub enum Op {
     /// `key`, the number of the dropout layer and the value's position only, so the gradient is
     /// the same op.
     Dropout { x: TensorId, key: TensorId, y: TensorId, layer: u32, rate: f32 },
-    /// Mean over rows and columns.
-    GlobalAvgPool { x: TensorId, y: TensorId },
-    /// Spreads each gradient evenly over its map.
-    GlobalAvgPoolGrad { dy: TensorId, dx: TensorId },
+    /// Mean over rows and columns of what each value of `y` covers: with a single one the whole
+    /// map, else rows `i * h / p` to `(i + 1) * h / p` (rounded outwards) for row `i` of `p`, and
+    /// columns likewise.
+    AvgPool { x: TensorId, y: TensorId },
+    /// Gradient of [`Op::AvgPool`]: spreads each value evenly over what it covers.
+    AvgPoolGrad { dy: TensorId, dx: TensorId },
     /// `y = x * s`, with one factor per image and channel in `s`.
     Scale { x: TensorId, s: TensorId, y: TensorId },
     /// Gradients of [`Op::Scale`]: `dx = dy * s`, and `ds` the sum over pixels of `dy * x`.
@@ -202,6 +204,39 @@ pub enum Op {
         scratch: TensorId,
         window: Window,
         scale: f32,
+    },
+    /// [`Op::Goodness`] of a 1×1 convolution, from the Gram matrix of each image's pixels:
+    /// `scores[i, k] = scale * w_kᵀ M_i w_k`, where `M_i` is the mean of `x xᵀ`. Matrices exist for
+    /// a few images at a time, in `gram`.
+    GramGoodness {
+        x: TensorId,
+        w: TensorId,
+        scores: TensorId,
+        gram: TensorId,
+        scratch: TensorId,
+        scale: f32,
+    },
+    /// Gradients of [`Op::GramGoodness`].
+    GramGoodnessGrad {
+        x: TensorId,
+        w: TensorId,
+        dscores: TensorId,
+        dx: TensorId,
+        dw: TensorId,
+        gram: TensorId,
+        scratch: TensorId,
+        scale: f32,
+    },
+    /// `y = exp(log_scale) * x`, for scores; `log_scale` is a single value.
+    ScaleScores { x: TensorId, log_scale: TensorId, y: TensorId },
+    /// Gradients of [`Op::ScaleScores`], from its output `y`.
+    ScaleScoresGrad {
+        y: TensorId,
+        dy: TensorId,
+        log_scale: TensorId,
+        dx: TensorId,
+        dlog_scale: TensorId,
+        scratch: TensorId,
     },
     /// `loss[i] = logsumexp(scores[i]) - scores[i, label]`; `dscores` is the gradient of its mean.
     /// With `partners`, it is the mean of this for the label and for the partner's, by share.
@@ -301,8 +336,8 @@ impl Op {
             Self::MaxPool { x, y, argmax, .. } => access(&[x], &[y, argmax], &[]),
             Self::MaxPoolGrad { dy, argmax, dx, .. } => access(&[dy, argmax], &[dx], &[]),
             Self::Dropout { x, key, y, .. } => access(&[x, key], &[y], &[]),
-            Self::GlobalAvgPool { x, y } => access(&[x], &[y], &[]),
-            Self::GlobalAvgPoolGrad { dy, dx } => access(&[dy], &[dx], &[]),
+            Self::AvgPool { x, y } => access(&[x], &[y], &[]),
+            Self::AvgPoolGrad { dy, dx } => access(&[dy], &[dx], &[]),
             Self::Scale { x, s, y } => access(&[x, s], &[y], &[]),
             Self::ScaleGrad { x, s, dy, dx, ds } => access(&[x, s, dy], &[dx, ds], &[]),
             Self::LayerNorm { x, y, stats, scratch } => access(&[x], &[y, stats], &[scratch]),
@@ -312,6 +347,16 @@ impl Op {
             Self::Goodness { x, w, scores, scratch, .. } => access(&[x, w], &[scores], &[scratch]),
             Self::GoodnessGrad { x, w, dscores, dx, dw, maps, scratch, .. } => {
                 access(&[x, w, dscores], &[dx, dw], &[maps, scratch])
+            }
+            Self::GramGoodness { x, w, scores, gram, scratch, .. } => {
+                access(&[x, w], &[scores], &[gram, scratch])
+            }
+            Self::GramGoodnessGrad { x, w, dscores, dx, dw, gram, scratch, .. } => {
+                access(&[x, w, dscores], &[dx, dw], &[gram, scratch])
+            }
+            Self::ScaleScores { x, log_scale, y } => access(&[x, log_scale], &[y], &[]),
+            Self::ScaleScoresGrad { y, dy, log_scale, dx, dlog_scale, scratch } => {
+                access(&[y, dy, log_scale], &[dx, dlog_scale], &[scratch])
             }
             Self::CrossEntropy { scores, labels, partners, loss, dscores } => {
                 let mut a = access(&[scores, labels], &[loss], &[]);
@@ -341,6 +386,7 @@ impl Op {
             Self::BatchNormGrad { dy, dx, .. }
             | Self::ActivateGrad { dy, dx, .. }
             | Self::ScaleGrad { dy, dx, .. }
+            | Self::ScaleScoresGrad { dy, dx, .. }
             | Self::LayerNormGrad { dy, dx, .. } => vec![(dx, dy)],
             Self::Add { a, b, y } => vec![(y, a), (y, b)],
             _ => vec![],
@@ -367,14 +413,18 @@ impl Op {
             Self::MaxPool { .. } => "max_pool",
             Self::MaxPoolGrad { .. } => "max_pool_grad",
             Self::Dropout { .. } => "dropout",
-            Self::GlobalAvgPool { .. } => "global_avg_pool",
-            Self::GlobalAvgPoolGrad { .. } => "global_avg_pool_grad",
+            Self::AvgPool { .. } => "avg_pool",
+            Self::AvgPoolGrad { .. } => "avg_pool_grad",
             Self::Scale { .. } => "scale",
             Self::ScaleGrad { .. } => "scale_grad",
             Self::LayerNorm { .. } => "layer_norm",
             Self::LayerNormGrad { .. } => "layer_norm_grad",
             Self::Goodness { .. } => "goodness",
             Self::GoodnessGrad { .. } => "goodness_grad",
+            Self::GramGoodness { .. } => "gram_goodness",
+            Self::GramGoodnessGrad { .. } => "gram_goodness_grad",
+            Self::ScaleScores { .. } => "scale_scores",
+            Self::ScaleScoresGrad { .. } => "scale_scores_grad",
             Self::CrossEntropy { .. } => "cross_entropy",
             Self::Accumulate { .. } => "accumulate",
             Self::AdamW { .. } => "adamw",

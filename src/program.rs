@@ -2,6 +2,7 @@
 
 mod build;
 mod emit;
+mod head;
 mod recompute;
 
 pub use build::{Built, Feed, Routine, Setup, build};

@@ -191,12 +191,12 @@ impl<'a> Reference<'a> {
                 let out = dropout::drop(self.get(x), self.get(key), layer, rate);
                 self.set(y, out);
             }
-            Op::GlobalAvgPool { x, y } => {
-                let out = window::mean_of_maps(self.get(x), self.shape(x));
+            Op::AvgPool { x, y } => {
+                let out = window::avg_pool(self.get(x), self.shape(x), self.shape(y));
                 self.set(y, out);
             }
-            Op::GlobalAvgPoolGrad { dy, dx } => {
-                let out = window::spread_over_maps(self.get(dy), self.shape(dx));
+            Op::AvgPoolGrad { dy, dx } => {
+                let out = window::avg_pool_grad(self.get(dy), self.shape(dx), self.shape(dy));
                 self.set(dx, out);
             }
             Op::Scale { x, s, y } => {
@@ -220,23 +220,32 @@ impl<'a> Reference<'a> {
                 self.set(dx, out);
             }
             Op::Goodness { x, w, scores, window, scale, .. } => {
-                let conv = self.conv(x, w, window);
-                let squares: Vec<f64> =
-                    conv.forward(self.get(x), self.get(w)).iter().map(|a| a * a).collect();
-                let mut out = window::mean_of_maps(&squares, conv.y());
-                out.iter_mut().for_each(|s| *s *= f64::from(scale));
+                let out = goodness(&self.conv(x, w, window), self.get(x), self.get(w), scale);
+                self.set(scores, out);
+            }
+            // By definition, and not by Gram matrices, that those are tested too.
+            Op::GramGoodness { x, w, scores, scale, .. } => {
+                let conv = self.conv(x, w, Window::same(1, 1));
+                let out = goodness(&conv, self.get(x), self.get(w), scale);
                 self.set(scores, out);
             }
             Op::GoodnessGrad { x, w, dscores, dx, dw, window, scale, .. } => {
-                let conv = self.conv(x, w, window);
-                let (x, w) = (self.get(x), self.get(w));
-                let mut da = window::spread_over_maps(self.get(dscores), conv.y());
-                for (da, a) in da.iter_mut().zip(conv.forward(x, w)) {
-                    *da *= f64::from(scale) * 2.0 * a;
-                }
-                let (to_x, to_w) = (conv.dgrad(&da, w), conv.wgrad(x, &da));
+                self.goodness_grad((x, w, dscores), (dx, dw), window, scale);
+            }
+            Op::GramGoodnessGrad { x, w, dscores, dx, dw, scale, .. } => {
+                self.goodness_grad((x, w, dscores), (dx, dw), Window::same(1, 1), scale);
+            }
+            Op::ScaleScores { x, log_scale, y } => {
+                let factor = self.get(log_scale)[0].exp();
+                let out = self.get(x).iter().map(|x| factor * x).collect();
+                self.set(y, out);
+            }
+            Op::ScaleScoresGrad { y, dy, log_scale, dx, dlog_scale, .. } => {
+                let factor = self.get(log_scale)[0].exp();
+                let to_x = self.get(dy).iter().map(|dy| factor * dy).collect();
+                let to_scale = self.zip(y, dy, |y, dy| y * dy).iter().sum();
                 self.set(dx, to_x);
-                self.set(dw, to_w);
+                self.set(dlog_scale, vec![to_scale]);
             }
             Op::CrossEntropy { scores, labels, partners, loss, dscores } => {
                 let partners = partners.map(|partners| self.get(partners));
@@ -275,6 +284,25 @@ impl<'a> Reference<'a> {
                 self.set(out, values);
             }
         }
+    }
+
+    /// Gradients of the goodness with respect to maps and weight.
+    fn goodness_grad(
+        &mut self,
+        (x, w, dscores): (TensorId, TensorId, TensorId),
+        (dx, dw): (TensorId, TensorId),
+        window: Window,
+        scale: f32,
+    ) {
+        let conv = self.conv(x, w, window);
+        let (x, w) = (self.get(x), self.get(w));
+        let mut da = window::spread_over_maps(self.get(dscores), conv.y());
+        for (da, a) in da.iter_mut().zip(conv.forward(x, w)) {
+            *da *= f64::from(scale) * 2.0 * a;
+        }
+        let (to_x, to_w) = (conv.dgrad(&da, w), conv.wgrad(x, &da));
+        self.set(dx, to_x);
+        self.set(dw, to_w);
     }
 
     fn shape(&self, id: TensorId) -> Shape {
@@ -330,4 +358,11 @@ impl<'a> Reference<'a> {
         assert_eq!(members.len(), blocks, "members of {}", self.tensors[root.0].name);
         members.into_iter().map(|(_, id)| self.get(id)).collect()
     }
+}
+
+/// The mean square of each class map, times `scale`.
+fn goodness(conv: &Conv, x: &[f64], w: &[f64], scale: f32) -> Vec<f64> {
+    let squares: Vec<f64> = conv.forward(x, w).iter().map(|a| a * a).collect();
+    let means = window::mean_of_maps(&squares, conv.y()).into_iter();
+    means.map(|mean| f64::from(scale) * mean).collect()
 }

@@ -259,9 +259,10 @@ pub fn train(
     options: &RunOptions,
     observer: &mut dyn Observer,
 ) -> Result<Vec<EpochRecord>> {
+    let dataset = data::load(&config.request())?;
+    let config = &config.settled(dataset.classes.len(), config.image(&dataset).h);
     // What cannot be saved is said now, not after training.
     let text = config.to_toml()?;
-    let dataset = data::load(&config.request())?;
     let network = config.network(dataset.classes.len(), config.image(&dataset).h);
     let state = Folder(&options.folder).state();
     let state = (options.resume && state.exists()).then(|| checkpoint::load(&state)).transpose()?;

@@ -28,6 +28,7 @@ macro_rules! sources {
 sources![
     "activation",
     "adamw",
+    "avg_pool",
     "batch_norm",
     "bias_grad",
     "conv2d",
@@ -42,8 +43,9 @@ sources![
     "depthwise_wgrad",
     "dropout",
     "elementwise",
-    "global_avg_pool",
     "goodness",
+    "gram",
+    "gram_tile",
     "grid",
     "input",
     "lanes",
@@ -52,6 +54,7 @@ sources![
     "metrics",
     "per_image",
     "scale",
+    "scale_scores",
     "sum_rows",
     "welford",
 ];

@@ -3,7 +3,7 @@
 //! The cuts depend on shapes alone, never on the device, so that a program and its memory plan
 //! are the same everywhere.
 
-use crate::shape::{ALIGNMENT, Layout, Shape};
+use crate::shape::{ALIGNMENT, LANES, Layout, Shape};
 
 /// How a sum over all pixels of a batch is cut: groups of whole images, each into parts of pixels.
 /// A part never straddles two groups, so work can be split between groups without changing the
@@ -75,14 +75,50 @@ pub fn goodness_parts(shape: Shape) -> usize {
     (shape.h * shape.w / 16).clamp(1, 16)
 }
 
-/// Images whose class maps exist at the same time in the gradient of the goodness: at most a
-/// quarter of the batch, and as many as take an eighth of the bytes of `x` or a few MiB. Rounded
-/// up so that each slice of `x` starts at an aligned byte, which is seldom more than one image.
+/// Images whose class maps exist at the same time in the gradient of the goodness.
 pub fn goodness_slice(x: Shape, classes: usize) -> usize {
+    slice(x, Layout::Nhwc.bytes(x.with_n(1).with_c(classes)))
+}
+
+/// Images whose Gram matrices exist at the same time.
+pub fn gram_slice(x: Shape) -> usize {
+    slice(x, Layout::Nhwc.bytes(gram(x.with_n(1))))
+}
+
+/// The Gram matrices of each image's pixels; rows are padded as columns are.
+pub fn gram(x: Shape) -> Shape {
+    Shape::new(x.n, x.c.next_multiple_of(LANES), 1, x.c)
+}
+
+/// The bytes that what a head makes of some images may take: an eighth of `x`, or a few MiB.
+fn room(x: Shape) -> usize {
     const FEW: usize = 4 << 20;
+    (Layout::Nhwc.bytes(x) / 8).max(FEW)
+}
+
+/// Images at a time that each take so many bytes: at most a quarter of the batch, and as many as
+/// there is [`room`] for. Rounded up so that each slice of `x` starts at an aligned byte, which is
+/// seldom more than one image.
+fn slice(x: Shape, bytes: usize) -> usize {
     let image = Layout::Nhwc.bytes(x.with_n(1));
     let step = ALIGNMENT >> image.trailing_zeros().min(ALIGNMENT.ilog2());
-    let maps = Layout::Nhwc.bytes(x.with_n(1).with_c(classes));
-    let most = (Layout::Nhwc.bytes(x) / 8).max(FEW) / maps;
-    x.n.div_ceil(4).min(most).max(1).next_multiple_of(step).min(x.n)
+    x.n.div_ceil(4).min(room(x) / bytes).max(1).next_multiple_of(step).min(x.n)
+}
+
+/// The cut of the sum over images for the gradient of a 1×1 head's weight from Gram matrices.
+pub fn gram_parts(slice: usize, weight: Shape) -> usize {
+    const VALUES_PER_INVOCATION: usize = 64;
+    let values = Layout::Hwio.stored(weight).elements();
+    (4096 / values.div_ceil(VALUES_PER_INVOCATION)).clamp(1, slice)
+}
+
+/// Whether a 1×1 head on maps `x` goes by Gram matrices: they cost less arithmetic than class
+/// maps, and no more memory.
+pub fn gram_pays(x: Shape, classes: usize) -> bool {
+    let (size, image) = (x.h * x.w, x.with_n(1));
+    // Multiply-adds of forward and backward: class maps twice, and two gradients from them; Gram
+    // matrices twice, what they make of the weights twice, and the two gradients.
+    let (direct, by_gram) = (4 * size * classes, 3 * (size + classes) * x.c);
+    let [maps, matrix] = [image.with_c(classes), gram(image)].map(|s| Layout::Nhwc.bytes(s));
+    by_gram < direct && matrix <= maps.max(room(x))
 }

@@ -152,7 +152,7 @@ fn dataset() -> Dataset {
 }
 
 fn network() -> Network {
-    let head = Head::Goodness { kernel: 3, scale: 1.0 };
+    let head = Head::goodness(3);
     Network { blocks: models::cnn(&[4, 4], Partition::Block), head, classes: 10 }
 }
 
@@ -160,7 +160,7 @@ fn network() -> Network {
 fn step(gpu: &Gpu, dataset: &Dataset, micro: usize, keep: bool) -> [Vec<u32>; 3] {
     let augment = ALL;
     let options = train::Options { augment, input: Some(24), ..train::Options::default() };
-    let (network, image) = (network(), options.image(&dataset));
+    let (network, image) = (network(), options.image(dataset));
     let demand: Demand = options.demand(&network, image, gpu.limits()).of(dataset);
     let built = demand.build(micro, 12 / micro, keep).unwrap();
     let routine = built.train.unwrap();

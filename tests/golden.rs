@@ -95,6 +95,9 @@ struct Bounds {
 /// evaluation. The learning rate is off by 9e-9 of itself, which a weight of zero shows in full.
 const REFERENCE: Bounds = Bounds { forward: 3e-12, gradient: 1e-11, running: 1e-8, weight: 2e-8 };
 
+/// An eps of 1e-3 is off by 5e-11, and that stands next to the small variances of narrow layers.
+const COARSE_EPS: Bounds = Bounds { forward: 1e-9, gradient: 1e-7, ..REFERENCE };
+
 /// Rounding to float32 at every op: at most 1e-6 forward and 2e-6 in the gradients with Mesa's
 /// llvmpipe. Divisions, roots and exponentials may be rounded more coarsely elsewhere.
 const DEVICE: Bounds = Bounds { forward: 1e-5, gradient: 2e-5, running: 1e-5, weight: 1e-6 };
@@ -148,7 +151,7 @@ fn golden_name(name: &str) -> (usize, String) {
     let (block, rest) = match parts {
         ("aux", rest) => {
             let (block, rest) = rest.split_once('.').expect("aux.block.weight");
-            (block, format!("aux.{rest}"))
+            (block, if rest == "log_scale" { "log_s".into() } else { format!("aux.{rest}") })
         }
         (block, rest) => (&block[1..], rest.to_owned()),
     };
@@ -334,12 +337,22 @@ impl Run<'_> {
             let golden = self.golden(&logits, routine.scores[block]);
             return (logits, golden);
         }
-        self.scaled_goodness(routine, block, "g")
+        self.scaled_goodness(routine, block, ("g", "w0"))
     }
 
-    /// The file has the goodness before it is scaled.
-    fn scaled_goodness(&self, routine: &Routine, block: usize, what: &str) -> (String, Vec<f64>) {
-        let (key, scale) = (format!("b{block}.{what}"), self.case.setting("scale"));
+    /// The file has the goodness before it is scaled; the scale may be a parameter, with the value
+    /// that it had at the time `when`.
+    fn scaled_goodness(
+        &self,
+        routine: &Routine,
+        block: usize,
+        (what, when): (&str, &str),
+    ) -> (String, Vec<f64>) {
+        let (key, log_scale) = (format!("b{block}.{what}"), format!("b{block}.{when}.log_s"));
+        let scale = match self.case.has(&log_scale) {
+            true => self.case.values(&log_scale, Layout::Nhwc)[0].exp(),
+            false => self.case.setting("scale"),
+        };
         let goodness = self.golden(&key, routine.scores[block]);
         (key, goodness.into_iter().map(|g| scale * g).collect())
     }
@@ -470,7 +483,7 @@ impl Run<'_> {
         assert_eq!(scores.len(), blocks);
         let mut golden = Vec::new();
         for (block, got) in scores.iter().enumerate() {
-            let (key, expected) = self.scaled_goodness(routine, block, "g_eval");
+            let (key, expected) = self.scaled_goodness(routine, block, ("g_eval", "w1"));
             self.compare(("evaluation", &key), (got, &expected), bound);
             golden.push(expected);
         }
@@ -519,8 +532,8 @@ fn golden_vectors_match_in_the_reference() {
         };
         let label = format!("golden {} in the reference", case.name);
         let worst = BTreeMap::new();
-        Run { label, case: &case, built: &built, machine: &mut machine, bounds: &REFERENCE, worst }
-            .run();
+        let bounds = if case.eps() > 1e-5 { &COARSE_EPS } else { &REFERENCE };
+        Run { label, case: &case, built: &built, machine: &mut machine, bounds, worst }.run();
     }
 }
 

@@ -7,7 +7,7 @@ use std::collections::BTreeMap;
 
 use common::{Pair, gpu};
 use sff::augment::{Augment, Sample, Sizes};
-use sff::block::{Block, Head, Layer, Network};
+use sff::block::{Block, Goodness, Head, Layer, Network, Scale};
 use sff::kernel::Tiles;
 use sff::ops::{Activation, AdamW, BatchNorm, Normalize, Op};
 use sff::program::{Built, Feed, Recompute, Routine, Setup, build};
@@ -109,13 +109,19 @@ fn network(head: Head) -> Network {
     let stages = stages();
     let names = ["first", "second", "third"];
     let blocks = match head {
-        Head::Goodness { .. } => names.into_iter().zip(stages).map(block).collect(),
+        Head::Goodness(_) => names.into_iter().zip(stages).map(block).collect(),
         Head::Linear | Head::Classifier { .. } => vec![block(("whole", stages.concat()))],
     };
     Network { blocks, head, classes: CLASSES }
 }
 
-const GOODNESS: Head = Head::Goodness { kernel: 3, scale: 0.8 };
+const GOODNESS: Head =
+    Head::Goodness(Goodness { kernel: 3, separable: false, pool: None, scale: Scale::Fixed(0.8) });
+
+/// Everything that a goodness head may have. The second block has few channels, so its goodness
+/// comes from Gram matrices.
+const SEPARABLE: Head =
+    Head::Goodness(Goodness { kernel: 5, separable: true, pool: Some(4), scale: Scale::Learnable });
 const CLASSIFIER: Head = Head::Classifier { hidden: 7, dropout: 0.3 };
 
 fn compile(head: Head, window: usize) -> Built {
@@ -274,6 +280,17 @@ fn a_window_over_all_blocks_is_deep_supervision() {
 }
 
 #[test]
+fn gradients_of_separable_heads_match_central_differences() {
+    let built = compile(SEPARABLE, 0);
+    let count =
+        |wanted: fn(&Op) -> bool| built.program.ops().iter().filter(|op| wanted(op)).count();
+    assert_eq!(count(|op| matches!(op, Op::GramGoodnessGrad { .. })), 1);
+    assert_eq!(count(|op| matches!(op, Op::GoodnessGrad { .. })), 2);
+    check_gradients(SEPARABLE, 0);
+    check_gradients(SEPARABLE, 1);
+}
+
+#[test]
 fn gradients_of_backpropagation_match_central_differences() {
     check_gradients(Head::Linear, 0);
     check_gradients(CLASSIFIER, 0);
@@ -322,6 +339,11 @@ fn check_on_device(head: Head, window: usize) {
 fn every_op_of_a_goodness_program_matches_on_the_device() {
     check_on_device(GOODNESS, 0);
     check_on_device(GOODNESS, 1);
+}
+
+#[test]
+fn every_op_of_a_program_with_separable_heads_matches_on_the_device() {
+    check_on_device(SEPARABLE, 1);
 }
 
 #[test]

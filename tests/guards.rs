@@ -104,7 +104,7 @@ fn session(network: &Network, side: usize, recompute: Recompute) -> (Session, Bu
 
 #[test]
 fn a_step_of_every_network_and_partition_leaves_guards_alone() {
-    let goodness = Head::Goodness { kernel: 3, scale: 1.0 };
+    let goodness = Head::goodness(3);
     for (partition, head, recompute) in [
         (Partition::Layer, goodness, Recompute::Cheap),
         (Partition::Block, goodness, Recompute::Cheap),

@@ -8,7 +8,7 @@ use sff::ops::{Activation, AdamW, BatchNorm, Op, metrics_words};
 use sff::session::{Options, Session};
 use sff::shape::{Layout, Shape, Window};
 use sff::split;
-use sff::tensor::Kind;
+use sff::tensor::{Kind, TensorId};
 
 /// Maps of different size and number of channels, and a number of output channels.
 const MAPS: [(Shape, usize); 7] = [
@@ -127,7 +127,80 @@ fn goodness_and_its_gradients() {
                 window,
                 scale,
             });
+            if kernel == 1 {
+                gram_ops(&mut case, (x, w, dscores), classes);
+            }
             case.check(&gpu, &format!("{shape}, {classes} classes, k {kernel}"));
+        }
+    }
+}
+
+/// The goodness of a 1×1 convolution and its gradients, from Gram matrices.
+fn gram_ops(case: &mut Case, (x, w, dscores): (TensorId, TensorId, TensorId), classes: usize) {
+    let [shape, weight] = [x, w].map(|id| case.program.tensor(id).shape);
+    let scores = case.output(Shape::rows(shape.n, classes));
+    let dx = case.output(shape);
+    let dw = case.temporary("dw", weight, Layout::Hwio, Kind::ParamGradient);
+    let slice = split::gram_slice(shape);
+    let gram = scratch(case, split::gram(shape.with_n(slice)));
+    let parts = split::goodness_parts(case.program.tensor(gram).shape);
+    let partial = scratch(case, Shape::new(slice, parts, 1, classes));
+    let sums = Shape::rows(split::gram_parts(slice, weight), stored(weight));
+    let sums = scratch(case, sums);
+    let scale = 0.7;
+    case.program.push(Op::GramGoodness { x, w, scores, gram, scratch: partial, scale });
+    case.program.push(Op::GramGoodnessGrad { x, w, dscores, dx, dw, gram, scratch: sums, scale });
+}
+
+#[test]
+fn gram_matrices_pay_where_there_are_few_channels() {
+    let x = |side, c| Shape::new(64, side, side, c);
+    assert!(split::gram_pays(x(112, 16), 1000) && split::gram_pays(x(14, 40), 1000));
+    assert!(!split::gram_pays(x(7, 576), 1000) && !split::gram_pays(x(112, 16), 10));
+    // Their memory is bounded as that of class maps is.
+    for (side, c) in [(112, 16), (14, 40), (7, 96), (32, 512)] {
+        let (x, slice) = (x(side, c), split::gram_slice(x(side, c)));
+        let bytes = Layout::Nhwc.bytes(split::gram(x.with_n(slice)));
+        assert!(slice <= 16 && bytes <= (Layout::Nhwc.bytes(x) / 8).max(4 << 20), "{side} px, {c}");
+    }
+}
+
+#[test]
+fn scores_times_a_trained_factor() {
+    let gpu = gpu();
+    for (images, classes) in [(1, 2), (70, 5), (3, 130)] {
+        let mut case = Case::default();
+        let shape = Shape::rows(images, classes);
+        let (x, dy, log_scale) =
+            (case.input(shape), case.input(shape), case.input(Shape::vector(1)));
+        let [y, dx] = [(); 2].map(|()| case.output(shape));
+        let dlog_scale = case.output(Shape::vector(1));
+        let partial = scratch(&mut case, Shape::rows(images, 1));
+        case.program.push(Op::ScaleScores { x, log_scale, y });
+        case.program.push(Op::ScaleScoresGrad {
+            y,
+            dy,
+            log_scale,
+            dx,
+            dlog_scale,
+            scratch: partial,
+        });
+        case.check(&gpu, &format!("{images} images, {classes} classes"));
+    }
+}
+
+#[test]
+fn averages_over_parts_of_maps() {
+    let gpu = gpu();
+    for (shape, _) in MAPS {
+        for (h, w) in [(1, 1), (2, 3), (3, 2), (4, 4)] {
+            let to = Shape::new(shape.n, h.min(shape.h), w.min(shape.w), shape.c);
+            let mut case = Case::default();
+            let (x, dy) = (case.input(shape), case.input(to));
+            let (y, dx) = (case.output(to), case.output(shape));
+            case.program.push(Op::AvgPool { x, y });
+            case.program.push(Op::AvgPoolGrad { dy, dx });
+            case.check(&gpu, &format!("{shape} to {to}"));
         }
     }
 }
@@ -263,8 +336,8 @@ fn pooling_and_elementwise() {
             case.program.push(Op::ActivateGrad { x: wide, dy: b, dx, act });
         }
         case.program.push(Op::Add { a, b, y: sum });
-        case.program.push(Op::GlobalAvgPool { x: a, y: mean });
-        case.program.push(Op::GlobalAvgPoolGrad { dy: dmean, dx: spread });
+        case.program.push(Op::AvgPool { x: a, y: mean });
+        case.program.push(Op::AvgPoolGrad { dy: dmean, dx: spread });
         case.program.push(Op::Scale { x: a, s, y: scaled });
         case.program.push(Op::ScaleGrad { x: a, s, dy: b, dx, ds });
         case.check(&gpu, &shape.to_string());

@@ -5,9 +5,9 @@ mod common;
 
 use common::{difference, gpu, random};
 use sff::augment::{Augment, Sample, Sizes};
-use sff::block::{Block, Head, Layer, Network, Partition};
+use sff::block::{Block, Goodness, Head, Layer, Network, Partition, Scale};
 use sff::models;
-use sff::ops::{Activation, AdamW, BatchNorm, Normalize};
+use sff::ops::{Activation, AdamW, BatchNorm, Normalize, Op};
 use sff::plan::{Limits, Plan, verify};
 use sff::program::{Built, Feed, Recompute, Setup, build};
 use sff::session::{Options, Session};
@@ -30,6 +30,25 @@ const FEW: Images = Images { count: 12, height: 14, width: 13, window: 0 };
 
 fn cnn(partition: Partition, head: Head) -> Network {
     Network { blocks: models::cnn(&[8, 12, 16, 16], partition), head, classes: 5 }
+}
+
+/// A network whose separable heads go by Gram matrices: it has few channels.
+fn many_classes() -> Network {
+    let scale = Scale::Learnable;
+    let head = Goodness { kernel: 3, separable: true, pool: Some(7), scale };
+    let blocks = models::cnn(&[8; 4], Partition::Block);
+    let network = Network { blocks, head: Head::Goodness(head), classes: 60 };
+    let built = built(&network, FEW, Recompute::None, 1);
+    let by_gram = |op: &&Op| matches!(op, Op::GramGoodnessGrad { .. });
+    assert_eq!(built.program.ops().iter().filter(by_gram).count(), 2);
+    network
+}
+
+/// The networks that tests go through.
+fn networks(partition: Partition, head: Head) -> Vec<Network> {
+    let mut networks = vec![cnn(partition, head), inverted(partition, head)];
+    networks.extend((partition == Partition::Block).then(many_classes));
+    networks
 }
 
 /// Inverted residuals with squeeze-and-excitation, in blocks or as one.
@@ -149,7 +168,7 @@ fn train_within(
 
 #[test]
 fn every_mode_gives_the_same_bits_and_needs_less() {
-    let goodness = Head::Goodness { kernel: 3, scale: 1.0 };
+    let goodness = Head::goodness(3);
     for (partition, head, window) in [
         (Partition::Whole, Head::Linear, 0),
         (Partition::Whole, CLASSIFIER, 0),
@@ -157,7 +176,7 @@ fn every_mode_gives_the_same_bits_and_needs_less() {
         (Partition::Block, goodness, 0),
         (Partition::Layer, goodness, 1),
     ] {
-        for network in [cnn(partition, head), inverted(partition, head)] {
+        for network in networks(partition, head) {
             let images = Images { window, ..FEW };
             let train = |mode| train_within(&network, images, mode, 1, Limits::NONE);
             let [none, cheap, block] = MODES.map(train);
@@ -173,7 +192,7 @@ fn every_mode_gives_the_same_bits_and_needs_less() {
 /// whole batch's, but for rounding.
 #[test]
 fn micro_batches_add_up_to_the_whole_batch() {
-    for head in [Head::Linear, Head::Goodness { kernel: 3, scale: 1.0 }] {
+    for head in [Head::Linear, Head::goodness(3)] {
         let mut network = cnn(Partition::Whole, head);
         for layer in &mut network.blocks[0].layers {
             if let Layer::Group(layers) = layer {
@@ -204,9 +223,9 @@ fn slices_give_the_same_bits() {
     for (partition, head) in [
         (Partition::Whole, Head::Linear),
         (Partition::Whole, CLASSIFIER),
-        (Partition::Block, Head::Goodness { kernel: 3, scale: 1.0 }),
+        (Partition::Block, Head::goodness(3)),
     ] {
-        for network in [cnn(partition, head), inverted(partition, head)] {
+        for network in networks(partition, head) {
             let (whole, _) = train_within(&network, images, Recompute::Block, 1, Limits::NONE);
             let largest = |built: Built| built.program.tensors().iter().map(|t| t.bytes()).max();
             let largest = largest(built(&network, images, Recompute::Block, 1)).unwrap();
@@ -219,7 +238,7 @@ fn slices_give_the_same_bits() {
 
 #[test]
 fn several_arenas_give_the_same_bits() {
-    let network = cnn(Partition::Block, Head::Goodness { kernel: 3, scale: 1.0 });
+    let network = cnn(Partition::Block, Head::goodness(3));
     let (one, bytes) = train(&network, Recompute::Cheap, 1);
     let limits = Limits { max_buffer: bytes / 3, max_binding: bytes / 3 };
     let (several, _) = train_within(&network, FEW, Recompute::Cheap, 1, limits);

@@ -4,7 +4,7 @@
 use std::time::{Duration, Instant};
 
 use sff::augment::Augment;
-use sff::block::{Head, Network, Partition};
+use sff::block::{Goodness, Head, Network, Partition, Scale};
 use sff::models::{self, Size, Stem};
 use sff::ops::Normalize;
 use sff::plan::{Limits, Plan, Report, verify};
@@ -12,7 +12,9 @@ use sff::program::{Feed, Recompute, Setup, build};
 use sff::shape::Shape;
 use sff::train::ADAMW;
 
-const GOODNESS: Head = Head::Goodness { kernel: 1, scale: 1.0 };
+const GOODNESS: Head = Head::goodness(1);
+const SEPARABLE: Head =
+    Head::Goodness(Goodness { kernel: 5, separable: true, pool: Some(8), scale: Scale::Learnable });
 
 fn report(
     network: &Network,
@@ -46,6 +48,7 @@ fn every_network_and_partition_is_planned_tightly() {
         (Partition::Layer, GOODNESS, 0),
         (Partition::Layer, GOODNESS, 1),
         (Partition::Block, GOODNESS, 0),
+        (Partition::Block, SEPARABLE, 0),
         (Partition::Whole, GOODNESS, 0),
         (Partition::Whole, Head::Linear, 0),
     ] {
@@ -62,7 +65,9 @@ fn every_network_and_partition_is_planned_tightly() {
                 let report = report(&network, batch, side, (recompute, window));
                 let what =
                     format!("{name}, {side} px, {partition:?}, {window}, {head:?}, {recompute:?}");
-                assert!(report.overhead() <= 0.03, "{what}: {:.4}", report.overhead());
+                // One network leaves a larger gap with these heads: large, cheap, 4.4%.
+                let most = if head == SEPARABLE { 0.05 } else { 0.03 };
+                assert!(report.overhead() <= most, "{what}: {:.4}", report.overhead());
             }
         }
     }
@@ -116,7 +121,9 @@ fn blocks_that_learn_alone_need_a_fraction_of_what_backpropagation_keeps() {
 
 #[test]
 fn a_thousand_classes_cost_little_memory() {
-    for (arch, side, batch) in [("resnet18", 32, 128), ("mobilenet-v3-large", 224, 64)] {
+    for (arch, side, batch) in
+        [("resnet18", 32, 128), ("mobilenet-v3-small", 224, 64), ("mobilenet-v3-large", 224, 64)]
+    {
         for way in [SFF_BLOCK, SFF_LAYER] {
             let [few, many] = [10, 1000].map(|k| activations(arch, side, batch, k, way));
             assert!(many <= 1.1 * few, "{arch}, {way:?}: {few} {many}");

@@ -7,7 +7,7 @@ use std::path::Path;
 use naga::back::{hlsl, msl, spv};
 use naga::valid::{Capabilities, ModuleInfo, ValidationFlags, Validator};
 use sff::augment::Augment;
-use sff::block::{Block, Head, Layer, Network};
+use sff::block::{Block, Goodness, Head, Layer, Network, Scale};
 use sff::kernel::{Dispatch, Kernel, Target, Tiles, lower};
 use sff::ops::{Activation, AdamW, BatchNorm, Normalize, Op};
 use sff::program::{Feed, Program, Recompute, Setup, build};
@@ -48,14 +48,18 @@ variants![
     MaxPool,
     MaxPoolGrad,
     Dropout,
-    GlobalAvgPool,
-    GlobalAvgPoolGrad,
+    AvgPool,
+    AvgPoolGrad,
     Scale,
     ScaleGrad,
     LayerNorm,
     LayerNormGrad,
     Goodness,
     GoodnessGrad,
+    GramGoodness,
+    GramGoodnessGrad,
+    ScaleScores,
+    ScaleScoresGrad,
     CrossEntropy,
     Accumulate,
     AdamW,
@@ -99,11 +103,19 @@ fn layers(prefix: &str, channels: usize) -> Vec<Layer> {
     ]
 }
 
+/// Its 1×1 convolution goes by Gram matrices where there are more classes than channels.
+const SEPARABLE: Head = Head::Goodness(Goodness {
+    kernel: 3,
+    separable: true,
+    pool: Some(15),
+    scale: Scale::Learnable,
+});
+
 /// Programs that together have every op, with widths that clamp the register tiles in every
 /// combination.
 fn catalogue() -> Vec<Program> {
     const WIDTHS: [usize; 6] = [1, 4, 8, 12, 64, 100];
-    const HEADS: [Head; 2] = [Head::Goodness { kernel: 3, scale: 1.0 }, Head::Linear];
+    const HEADS: [Head; 3] = [Head::goodness(3), Head::Linear, SEPARABLE];
     let pairs = |channels| WIDTHS.map(|classes| (channels, classes.max(2)));
     let widths = WIDTHS.into_iter().flat_map(pairs);
     widths
@@ -114,7 +126,7 @@ fn catalogue() -> Vec<Program> {
 fn program(channels: usize, classes: usize, head: Head) -> Program {
     let feed = Some(Feed { batch: 5, resident: 8, stored: [20, 18] });
     let setup = Setup {
-        image: Shape::new(1, 16, 16, channels.min(4)),
+        image: Shape::new(1, 64, 64, channels.min(4)),
         normalize: Normalize { mean: [0.0; 4], std: [1.0; 4] },
         // One head with everything that can be done to images, the other without.
         augment: Augment {

@@ -4,9 +4,10 @@ use std::path::PathBuf;
 
 use clap::Args;
 use serde::Serialize;
-use sff::block::Partition;
+use sff::block::{Head, Partition, Scale};
 use sff::config::{Batch, Config, Method, Recipe, Size};
 use sff::files::write_whole;
+use sff::flops::Flops;
 use sff::memory::Demand;
 use sff::models::Stem;
 use sff::plan::{self, Limits, Plan as Layout, Report};
@@ -54,9 +55,19 @@ pub struct Plan {
     /// Do not train what comes before this block
     #[arg(long, value_name = "BLOCK")]
     freeze_until: Option<String>,
-    /// Side of the goodness heads' convolution, in pixels; odd [default: 5]
+    /// Side of the goodness heads' convolution, in pixels; odd [default: 5, but for networks other
+    /// than the cnn what keeps the heads below a fifth of the arithmetic, with the next two]
     #[arg(long, value_name = "K")]
     aux_kernel: Option<usize>,
+    /// Make it a convolution of each channel by itself and a 1×1 one, true or false
+    #[arg(long, num_args = 0..=1, default_missing_value = "true")]
+    aux_separable: Option<bool>,
+    /// Average larger maps to this many pixels a side before it; 0 leaves them as they are
+    #[arg(long, value_name = "PIXELS")]
+    aux_pool: Option<usize>,
+    /// Factor on the goodness: a number, or learnable [default: 1]
+    #[arg(long, value_name = "S|learnable", allow_negative_numbers = true)]
+    aux_scale: Option<Scale>,
     /// What backward computes again
     #[arg(long, value_enum, default_value_t)]
     recompute: Recompute,
@@ -115,6 +126,11 @@ struct Json<'a> {
     recompute: Recompute,
     batch: usize,
     micro_batch: usize,
+    /// How the goodness heads see maps, if there are any.
+    heads: Option<String>,
+    mflop_per_image: f64,
+    /// The heads' part of it.
+    heads_share: f64,
     #[serde(flatten)]
     report: Report,
 }
@@ -135,6 +151,11 @@ impl Plan {
         let layout = memory::plan(&built.program, limits)?;
         let report = Report::new(&built.program, &layout, &built.blocks);
         let Config { arch, partition, .. } = &config;
+        let flops = Self::flops(&built);
+        let heads = match config.network(self.classes, self.image).head {
+            Head::Goodness(head) => Some(head.to_string()),
+            Head::Linear => None,
+        };
         if let Some(path) = &self.svg {
             let of = if count > 1 { format!(" by {micro_batch}") } else { String::new() };
             let title = format!(
@@ -149,7 +170,18 @@ impl Plan {
         if self.json {
             let (recompute, batch) = (self.recompute, self.batch);
             let partition = *partition;
-            let json = Json { arch, method, partition, recompute, batch, micro_batch, report };
+            let json = Json {
+                arch,
+                method,
+                partition,
+                recompute,
+                batch,
+                micro_batch,
+                heads,
+                mflop_per_image: mflop(&built, flops),
+                heads_share: flops.share(),
+                report,
+            };
             return super::print_json(&json);
         }
         let mut out = String::new();
@@ -157,18 +189,28 @@ impl Plan {
             out = format!("{}\n\n", layout.table(&built.program));
         }
         out.push_str(&format!("{report}\n{:20} {}", "limits", self.shown(limits, &layout)));
+        out.push_str(&format!(
+            "\n{:20} {:9.1} MFLOP per image",
+            "arithmetic",
+            mflop(&built, flops)
+        ));
+        if let Some(heads) = heads {
+            let share = 100.0 * flops.share();
+            out.push_str(&format!(", {share:.1}% of it for heads of {heads}"));
+        }
         if let Some(memory) = self.memory {
             out.push_str(&format!(
                 "\n{:20} {micro_batch} images, {count} to a step, within {memory}",
                 "micro-batches"
             ));
         }
-        out.push_str("\n\nother ways to train it, in MiB");
+        out.push_str("\n\nother ways to train it, in MiB and MFLOP per image");
         if self.window > 0 {
             out.push_str(&format!(", sff with a window of {}", self.window));
         }
         out.push_str(":\n");
         out.push_str(&format!("{:20} {:>9} {:>24}", "", "peak", "activations, workspace"));
+        out.push_str(&format!(" {:>9}", "MFLOP"));
         for (name, method, partition, recompute) in COMPARED {
             let config = self.config(method, Some(partition), recompute)?;
             let built = self
@@ -176,9 +218,16 @@ impl Plan {
             let layout = Layout::new(&built.program, Limits::NONE)?;
             let report = Report::new(&built.program, &layout, &built.blocks);
             let used = mib(report.activations_and_workspace);
-            out.push_str(&format!("\n{name:20} {:9.1} {used:24.1}", mib(report.peak_bytes)));
+            let (peak, mflop) = (mib(report.peak_bytes), mflop(&built, Self::flops(&built)));
+            out.push_str(&format!("\n{name:20} {peak:9.1} {used:24.1} {mflop:9.1}"));
         }
         super::print(&out)
+    }
+
+    /// What a batch of training costs.
+    fn flops(built: &Built) -> Flops {
+        let ops = built.train.as_ref().map_or(0..0, |routine| routine.ops.clone());
+        Flops::count(&built.program, ops)
     }
 
     fn config(
@@ -194,6 +243,9 @@ impl Plan {
             method: Some(method),
             partition,
             aux_kernel: self.aux_kernel,
+            aux_separable: self.aux_separable,
+            aux_pool: self.aux_pool,
+            aux_scale: self.aux_scale,
             batch: Some(Batch::Images(self.batch)),
             memory: self.memory,
             recompute: Some(recompute),
@@ -231,6 +283,12 @@ impl Plan {
             ),
         }
     }
+}
+
+/// Of a batch, per image.
+fn mflop(built: &Built, flops: Flops) -> f64 {
+    let images = built.train.as_ref().map_or(1, |routine| routine.batch);
+    flops.total as f64 / images as f64 / 1e6
 }
 
 fn mib(bytes: usize) -> f64 {

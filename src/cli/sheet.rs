@@ -47,7 +47,7 @@ impl Sheet {
         training.augment.check_for([image.h, image.w])?;
         let count = dataset.train.len().min(self.count as usize);
         // Only the first op of a step is of interest; the network behind it is the smallest.
-        let head = Head::Goodness { kernel: 1, scale: 1.0 };
+        let head = Head::goodness(1);
         let blocks = models::cnn(&[1], Partition::Whole);
         let network = Network { blocks, head, classes: dataset.classes.len() };
         let gpu = self.device.open()?;

@@ -9,6 +9,10 @@ fn a_configuration_reads_back_as_itself() {
         data: Some("some/where".into()),
         memory: Some(Size(1_234_567)),
         recompute: Some(Recompute::Block),
+        aux_kernel: Some(3),
+        aux_separable: Some(true),
+        aux_pool: Some(4),
+        aux_scale: Some(Scale::Learnable),
         flip: Some(true),
         random_resized_crop: Some(0.08),
         jitter: Some(0.4),
@@ -54,6 +58,12 @@ fn mistakes_are_named() {
     let bp =
         Recipe { method: Some(Method::Bp), partition: Some(Partition::Layer), ..Recipe::default() };
     assert!(message(bp).contains("--partition"));
+    let separable = Recipe { aux_kernel: Some(1), aux_separable: Some(true), ..Recipe::default() };
+    assert!(message(separable).contains("--aux-kernel of 3"));
+    for scale in [0.0, -1.0, f32::NAN, f32::INFINITY] {
+        let recipe = Recipe { aux_scale: Some(Scale::Fixed(scale)), ..Recipe::default() };
+        assert!(message(recipe).contains("--aux-scale must be above 0"));
+    }
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("r.toml");
     for line in ["memory = '5 apples'", "batch = 'many'", "recompute = 'all'"] {

@@ -4,7 +4,10 @@ use std::fmt;
 use std::path::PathBuf;
 use std::str::FromStr;
 
-use serde::{Deserialize, Serialize};
+use serde::de::Error;
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
+
+use crate::block::Scale;
 
 /// Images per step: so many, or as many as fit.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
@@ -116,6 +119,44 @@ impl fmt::Display for Size {
     }
 }
 
+impl FromStr for Scale {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        match text {
+            "learnable" => Ok(Self::Learnable),
+            _ => text
+                .parse()
+                .map(Self::Fixed)
+                .map_err(|_| format!("expected a number or `learnable`, not `{text}`")),
+        }
+    }
+}
+
+impl Serialize for Scale {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        match self {
+            Self::Fixed(scale) => serializer.serialize_f32(*scale),
+            Self::Learnable => serializer.serialize_str("learnable"),
+        }
+    }
+}
+
+impl<'de> Deserialize<'de> for Scale {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        #[derive(Deserialize)]
+        #[serde(untagged, expecting = "expected a number or `learnable`")]
+        enum Either {
+            Number(f32),
+            Text(String),
+        }
+        match Either::deserialize(deserializer)? {
+            Either::Number(scale) => Ok(Self::Fixed(scale)),
+            Either::Text(text) => text.parse().map_err(D::Error::custom),
+        }
+    }
+}
+
 /// Either, as files write them.
 #[derive(Serialize, Deserialize)]
 #[serde(untagged, expecting = "expected a number that is not negative, or a text")]
@@ -195,6 +236,22 @@ mod tests {
             let json = serde_json::to_string(&size).unwrap();
             proptest::prop_assert_eq!(serde_json::from_str::<Size>(&json).unwrap(), size);
         }
+    }
+
+    #[test]
+    fn scales_are_numbers_or_learnable() {
+        for (text, json, scale) in [
+            ("learnable", "\"learnable\"", Scale::Learnable),
+            ("0.1", "0.1", Scale::Fixed(0.1)),
+            ("2", "2.0", Scale::Fixed(2.0)),
+        ] {
+            assert_eq!(text.parse(), Ok(scale));
+            assert_eq!(serde_json::to_string(&scale).unwrap(), json);
+            assert_eq!(serde_json::from_str::<Scale>(json).unwrap(), scale);
+        }
+        assert_eq!(serde_json::from_str::<Scale>("3").unwrap(), Scale::Fixed(3.0));
+        assert!("much".parse::<Scale>().unwrap_err().contains("`learnable`"));
+        assert!(serde_json::from_str::<Scale>("\"much\"").is_err());
     }
 
     #[test]

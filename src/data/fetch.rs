@@ -95,8 +95,8 @@ pub fn fetch(
 ) -> Result<PathBuf> {
     let target = to.join(source.folder);
     if target.exists() {
-        progress.note(&format!("{} is there already", target.display()));
         verify::files(source, &target)?;
+        progress.note(&format!("{} is there already", target.display()));
         return Ok(target);
     }
     let partial = to.join(format!("{}.partial", source.folder));

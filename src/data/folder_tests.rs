@@ -268,7 +268,7 @@ fn imagenette_has_names_people_can_read() {
         Request { name: "imagenette-160".into(), image_size: None, ..request(temp.path()) };
     let data = load_any(&request).unwrap();
     assert_eq!(data.classes, ["tench", "English springer", "n09999999"]);
-    assert_eq!((data.train.len(), data.test.len(), data.train.width), (6, 6, 128));
+    assert_eq!((data.train.len(), data.test.len(), data.test.width), (6, 6, 128));
     let missing = Request { name: "imagenette-320".into(), ..request };
     let message = load_any(&missing).unwrap_err().to_string();
     assert!(message.contains("`sff data fetch imagenette-320` gets it"), "{message}");

@@ -2,11 +2,11 @@
 
 mod conv;
 mod depthwise;
+mod goodness;
 mod input;
 mod norm;
 mod slices;
 
-use self::conv::GoodnessGrad;
 use self::slices::Named;
 use super::params::{self, Params};
 use super::{Dispatch, Kernel, Operand, Target, tensor};
@@ -120,6 +120,37 @@ impl Lowering<'_> {
         });
     }
 
+    /// Means over parts of maps of shape `x` to `y`, or their gradient, with an invocation per vec4
+    /// of `over`.
+    fn avg_pool(&mut self, entry: &'static str, (x, y, over): (Shape, Shape, Shape), maps: Named) {
+        self.per_image(("avg_pool", entry, &[]), x.n, maps, &[], |s| {
+            let len = over.with_n(s.count).pixels() * over.c4();
+            let params = params::AvgPool {
+                in_h: u(x.h),
+                in_w: u(x.w),
+                out_h: u(y.h),
+                out_w: u(y.w),
+                c4: u(x.c4()),
+                len: u(len),
+            };
+            (params, len)
+        });
+    }
+
+    /// A kernel on scores, with an invocation per image.
+    fn scale_scores(
+        &mut self,
+        entry: &'static str,
+        scores: Shape,
+        each: Named,
+        log_scale: TensorId,
+    ) {
+        let whole = [("log_scale", log_scale)];
+        self.per_image(("scale_scores", entry, &[]), scores.n, each, &whole, |s| {
+            (params::ScaleScores { images: u(s.count), c4: u(scores.c4()) }, s.count)
+        });
+    }
+
     /// A kernel on maps of shape `x` and tables with one value for each of them, with an
     /// invocation per vec4 of `over`.
     fn map_by_map(
@@ -197,13 +228,13 @@ impl Lowering<'_> {
                     (params, len)
                 });
             }
-            Op::GlobalAvgPool { x, y } => {
-                let operands = [("x", x), ("y", y)];
-                self.map_by_map(("global_avg_pool", "main"), self.shape(x), &operands, y);
+            Op::AvgPool { x, y } => {
+                let (from, to) = (self.shape(x), self.shape(y));
+                self.avg_pool("main", (from, to, to), &[("x", x), ("y", y)]);
             }
-            Op::GlobalAvgPoolGrad { dy, dx } => {
-                let operands = [("x", dy), ("y", dx)];
-                self.map_by_map(("global_avg_pool", "grad"), self.shape(dx), &operands, dx);
+            Op::AvgPoolGrad { dy, dx } => {
+                let (from, to) = (self.shape(dx), self.shape(dy));
+                self.avg_pool("grad", (from, to, from), &[("x", dy), ("y", dx)]);
             }
             Op::Scale { x, s, y } => {
                 let operands = [("x", x), ("s", s), ("y", y)];
@@ -220,12 +251,18 @@ impl Lowering<'_> {
             Op::LayerNormGrad { y, dy, stats, dx, scratch, relu } => {
                 self.layer_norm_grad((y, dy, dx), stats, scratch, relu);
             }
-            Op::Goodness { x, w, scores, scratch, window, scale } => {
-                self.goodness((x, w, scores, scratch), window, scale);
+            Op::Goodness { .. } => self.goodness(op),
+            Op::GoodnessGrad { .. } => self.goodness_grad(op),
+            Op::GramGoodness { .. } => self.gram_goodness(op),
+            Op::GramGoodnessGrad { .. } => self.gram_goodness_grad(op),
+            Op::ScaleScores { x, log_scale, y } => {
+                let each = [("x", x), ("y", y)];
+                self.scale_scores("main", self.shape(x), &each, log_scale);
             }
-            Op::GoodnessGrad { x, w, dscores, dx, dw, maps, scratch, window, scale } => {
-                let op = GoodnessGrad { x, w, dscores, dx, dw, maps, scratch, window, scale };
-                self.goodness_grad(&op);
+            Op::ScaleScoresGrad { y, dy, log_scale, dx, dlog_scale, scratch } => {
+                let each = [("y", y), ("dy", dy), ("dx", dx), ("partial", scratch)];
+                self.scale_scores("grad", self.shape(y), &each, log_scale);
+                self.sum_rows(scratch, dlog_scale);
             }
             Op::CrossEntropy { scores, labels, partners, loss, dscores } => {
                 let shape = self.shape(scores);

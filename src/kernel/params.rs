@@ -25,6 +25,7 @@ macro_rules! params {
 
 params! {
     AdamW { len: u32, beta1: f32, beta2: f32, eps: f32, weight_decay: f32 }
+    AvgPool { in_h: u32, in_w: u32, out_h: u32, out_w: u32, c4: u32, len: u32 }
     BatchNorm {
         pixels: u32, c: u32, c4: u32, parts: u32, group: u32, first: u32, total: u32,
         eps: f32, momentum: f32,
@@ -40,6 +41,9 @@ params! {
         len: u32, c: u32, c4: u32, before: u32, layer: u32, threshold: u32, factor: f32,
     }
     Elementwise { len: u32, c: u32, c4: u32, factor: f32 }
+    Gram {
+        images: u32, rows: u32, depth: u32, width: u32, parts: u32, first: u32, factor: f32,
+    }
     Input {
         mean: [f32; 4], scale: [f32; 4], luma: [f32; 4], stored_h: u32, stored_w: u32,
         h: u32, w: u32, c: u32, first: u32, parts: u32, len: u32,
@@ -54,5 +58,6 @@ params! {
         score_stride: u32, loss_stride: u32, words: u32,
     }
     PerImage { images: u32, size: u32, c4: u32 }
+    ScaleScores { images: u32, c4: u32 }
     SumRows { rows: u32, len: u32 }
 }

@@ -4,10 +4,10 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::ops::Range;
 
 use super::Program;
-use super::emit::{Emitter, Init, Norm, Parameter, Saved};
+use super::emit::{Emitter, Norm, Parameter, Saved};
 use super::recompute::Recompute;
 use crate::augment::{Augment, MAX_SIDE};
-use crate::block::{Head, Layer, Network};
+use crate::block::{Goodness, Head, Layer, Network, Scale};
 use crate::ops::{
     Activation, AdamW, Greys, IMAGE_CHANNELS, Normalize, Op, PARTNER_WORDS, SAMPLE_WORDS,
     STEP_WORDS, metrics_words,
@@ -156,7 +156,9 @@ fn check(network: &Network, setup: &Setup) -> Result<()> {
     let heads: Vec<String> = match network.head {
         Head::Linear => vec!["fc".into()],
         Head::Classifier { .. } => vec!["classifier.0".into(), "classifier.3".into()],
-        Head::Goodness { .. } => (0..network.blocks.len()).map(|b| format!("aux.{b}")).collect(),
+        Head::Goodness(_) => (0..network.blocks.len())
+            .flat_map(|b| [format!("aux.{b}"), format!("aux.{b}.depthwise")])
+            .collect(),
     };
     let mut names = BTreeSet::from_iter(heads);
     let layers = network.blocks.iter().flat_map(|b| &b.layers);
@@ -174,13 +176,20 @@ fn check(network: &Network, setup: &Setup) -> Result<()> {
         Head::Classifier { dropout, .. } if !(0.0..1.0).contains(&dropout) => fail(format!(
             "the classifier's dropout must be 0 or more and less than 1, not {dropout}"
         )),
-        Head::Goodness { kernel, .. } if kernel % 2 == 0 => {
-            fail(format!("the goodness head needs an odd kernel, not {kernel}"))
-        }
-        Head::Goodness { scale, .. } if scale.is_nan() || scale <= 0.0 => {
-            fail(format!("the goodness head needs a positive scale, not {scale}"))
-        }
-        _ => Ok(()),
+        Head::Linear | Head::Classifier { .. } => Ok(()),
+        Head::Goodness(Goodness { kernel, separable, pool, scale }) => match scale {
+            _ if kernel % 2 == 0 => {
+                fail(format!("the goodness head needs an odd kernel, not {kernel}"))
+            }
+            _ if separable && kernel == 1 => {
+                fail("a separable goodness head needs a kernel of 3 or more, not 1".into())
+            }
+            _ if pool == Some(0) => fail("the goodness head needs maps of at least 1 pixel".into()),
+            Scale::Fixed(scale) if !(scale > 0.0 && scale.is_finite()) => {
+                fail(format!("the goodness head needs a positive scale, not {scale}"))
+            }
+            _ => Ok(()),
+        },
     }
 }
 
@@ -292,9 +301,7 @@ impl RoutineBuilder<'_> {
             };
             let (h, tape) = e.forward(&block.layers, input)?;
             let (output, learning) = match network.head {
-                Head::Goodness { kernel, scale } => {
-                    self.goodness(e, index, (h, tape), (kernel, scale), results)
-                }
+                Head::Goodness(head) => self.goodness(e, index, (h, tape), head, results),
                 Head::Linear | Head::Classifier { .. } => self.linear(e, (h, tape), results)?,
             };
             waiting.extend(learning);
@@ -381,20 +388,14 @@ impl RoutineBuilder<'_> {
         e: &mut Emitter,
         index: usize,
         (h, mut tape): (TensorId, Vec<Saved>),
-        (kernel, scale): (usize, f32),
+        head: Goodness,
         results: Results,
     ) -> (TensorId, Option<Waiting>) {
         let norm = e.layer_norm(h, &mut tape);
         let n = norm.y;
-        let window = Window::same(kernel, 1);
-        let shape = Shape::weight(kernel, e.shape(n).c, self.network.classes);
-        let name = format!("aux.{index}.weight");
-        let deviation = (2.0 / (kernel * kernel * e.shape(n).c) as f32).sqrt();
-        let w = e.parameter(&name, shape, Layout::Hwio, Init::Normal(deviation));
-        e.goodness(n, w, results.scores, window, scale);
+        let kept = e.goodness(&format!("aux.{index}"), head, n, results.scores);
         let waiting = self.loss(e, results).map(|dscores| {
-            let dw = e.parameters[&name].grad;
-            let dy = e.goodness_backward(n, (w, dw), dscores, window, scale);
+            let dy = e.goodness_backward(&kept, dscores);
             Waiting { block: index, tape, norm: Some(norm), dy }
         });
         (n, waiting)
@@ -470,15 +471,27 @@ mod tests {
             };
             build(&Network { blocks, head, classes }, &setup).unwrap_err().to_string()
         };
-        let goodness = Head::Goodness { kernel: 3, scale: 1.0 };
-        let even = Head::Goodness { kernel: 2, scale: 1.0 };
+        let [goodness, even] = [3, 2].map(Head::goodness);
+        let head = |change: fn(&mut Goodness)| {
+            let scale = Scale::Learnable;
+            let mut head = Goodness { kernel: 3, separable: false, pool: None, scale };
+            change(&mut head);
+            Head::Goodness(head)
+        };
+        let separable = head(|head| (head.kernel, head.separable) = (1, true));
+        let no_pixels = head(|head| head.pool = Some(0));
+        let no_scale = head(|head| head.scale = Scale::Fixed(0.0));
         for (layers, head, classes, expected) in [
             (vec![vec![conv("a", 3), conv("a", 3)]], goodness, 3, "two layers are called a"),
             (vec![vec![conv("aux.0", 3)]], goodness, 3, "two layers are called aux.0"),
             (vec![vec![conv("a", 3)], vec![conv("a", 3)]], goodness, 3, "two layers are called a"),
             (vec![vec![conv("a", 7)]], goodness, 3, "7×7 window does not fit maps of 5×5"),
             (vec![vec![conv("a", 3)]], goodness, 1, "at least 2 classes"),
+            (vec![vec![conv("aux.0.depthwise", 3)]], goodness, 3, "two layers are called aux.0.d"),
             (vec![vec![conv("a", 3)]], even, 3, "odd kernel"),
+            (vec![vec![conv("a", 3)]], separable, 3, "a kernel of 3 or more"),
+            (vec![vec![conv("a", 3)]], no_pixels, 3, "at least 1 pixel"),
+            (vec![vec![conv("a", 3)]], no_scale, 3, "a positive scale, not 0"),
             (vec![vec![conv("a", 3)], vec![conv("b", 3)]], Head::Linear, 3, "as one block"),
             (vec![vec![]], goodness, 3, "each block a layer"),
             (vec![], goodness, 3, "at least one block"),

@@ -67,7 +67,7 @@ pub enum Saved {
     Activation { x: TensorId, act: Activation },
     Dropout { layer: u32, rate: f32 },
     MaxPool { x: Shape, argmax: TensorId, window: Window },
-    GlobalAvgPool { x: Shape },
+    AvgPool { x: Shape },
     LayerNorm(Norm),
     SqueezeExcite { x: TensorId, s: TensorId, gate: Vec<Saved> },
     Residual { body: Vec<Saved>, shortcut: Vec<Saved> },
@@ -188,7 +188,7 @@ impl Emitter {
         self.temporary(what, shape, Layout::Nhwc, Kind::Activation)
     }
 
-    fn scratch(&mut self, shape: Shape) -> TensorId {
+    pub fn scratch(&mut self, shape: Shape) -> TensorId {
         self.temporary("scratch", shape, Layout::Nhwc, Kind::Workspace)
     }
 
@@ -241,7 +241,7 @@ impl Emitter {
         self.parameters.insert(name.to_owned(), parameter);
     }
 
-    fn grad(&self, name: &str) -> TensorId {
+    pub fn grad(&self, name: &str) -> TensorId {
         self.parameters[name].grad
     }
 
@@ -354,11 +354,7 @@ impl Emitter {
                 self.program.push(Op::MaxPool { x, y, argmax, window: *window });
                 (y, Saved::MaxPool { x: shape, argmax, window: *window })
             }
-            Layer::GlobalAvgPool => {
-                let y = self.maps("mean", Shape::rows(shape.n, shape.c));
-                self.program.push(Op::GlobalAvgPool { x, y });
-                (y, Saved::GlobalAvgPool { x: shape })
-            }
+            Layer::GlobalAvgPool => self.avg_pool(x, Shape::rows(shape.n, shape.c)),
             Layer::SqueezeExcite { name, hidden } => {
                 let fc = |part: &str, out| {
                     let (name, window) = (format!("{name}.{part}"), Window::same(1, 1));
@@ -435,7 +431,15 @@ impl Emitter {
         Saved::Conv2d { x, w, bias: b, y: to, window }
     }
 
-    fn depthwise(&mut self, name: &str, x: TensorId, y: TensorId, window: Window) -> Saved {
+    /// Means over parts of maps, for maps of shape `to`.
+    pub fn avg_pool(&mut self, x: TensorId, to: Shape) -> (TensorId, Saved) {
+        let y = self.maps("mean", to);
+        self.program.push(Op::AvgPool { x, y });
+        (y, Saved::AvgPool { x: self.shape(x) })
+    }
+
+    /// A convolution of each channel by itself into an existing tensor.
+    pub fn depthwise(&mut self, name: &str, x: TensorId, y: TensorId, window: Window) -> Saved {
         let (k, to) = (window.kernel, self.shape(y));
         let name = format!("{name}.weight");
         let shape = Shape::weight(k, 1, to.c);
@@ -570,9 +574,9 @@ impl Emitter {
                 self.program.push(Op::MaxPoolGrad { dy, argmax: *argmax, dx, window: *window });
                 dx
             }),
-            Saved::GlobalAvgPool { x } => need_dx.then(|| {
+            Saved::AvgPool { x } => need_dx.then(|| {
                 let dx = self.maps("dx", *x);
-                self.program.push(Op::GlobalAvgPoolGrad { dy, dx });
+                self.program.push(Op::AvgPoolGrad { dy, dx });
                 dx
             }),
             Saved::LayerNorm(norm) => need_dx.then(|| self.layer_norm_grad(*norm, dy)),
@@ -632,40 +636,6 @@ impl Emitter {
         let dx = self.maps("dh", self.shape(y));
         let scratch = self.layer_norm_scratch(self.shape(y));
         self.program.push(Op::LayerNormGrad { y, dy, stats, dx, scratch, relu });
-        dx
-    }
-
-    /// Goodness of every class; writes `scores`.
-    pub fn goodness(
-        &mut self,
-        x: TensorId,
-        w: TensorId,
-        scores: TensorId,
-        window: Window,
-        scale: f32,
-    ) {
-        let shape = self.shape(x);
-        let parts = split::goodness_parts(shape);
-        let scratch = self.scratch(Shape::new(shape.n, parts, 1, self.shape(scores).c));
-        self.program.push(Op::Goodness { x, w, scores, scratch, window, scale });
-    }
-
-    pub fn goodness_backward(
-        &mut self,
-        x: TensorId,
-        (w, dw): (TensorId, TensorId),
-        dscores: TensorId,
-        window: Window,
-        scale: f32,
-    ) -> TensorId {
-        let (shape, weight) = (self.shape(x), self.shape(w));
-        let dx = self.maps("dn", shape);
-        let slice = split::goodness_slice(shape, weight.c);
-        let maps_shape = shape.with_n(slice).with_c(weight.c);
-        let maps = self.temporary("class_maps", maps_shape, Layout::Nhwc, Kind::Workspace);
-        let parts = split::wgrad(maps_shape, weight).count(slice);
-        let scratch = self.scratch(Shape::rows(parts, Layout::Hwio.stored(weight).elements()));
-        self.program.push(Op::GoodnessGrad { x, w, dscores, dx, dw, maps, scratch, window, scale });
         dx
     }
 }

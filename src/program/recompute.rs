@@ -138,10 +138,10 @@ impl Emitter {
                 self.program.push(Op::MaxPool { x, y, argmax, window: *window });
                 (y, Saved::MaxPool { x: *shape, argmax, window: *window })
             }
-            Saved::GlobalAvgPool { x: shape } => {
+            Saved::AvgPool { x: shape } => {
                 let mean = Shape::rows(shape.n, shape.c);
-                let y = emit(self, mean, &|y| Op::GlobalAvgPool { x, y });
-                (y, Saved::GlobalAvgPool { x: *shape })
+                let y = emit(self, mean, &|y| Op::AvgPool { x, y });
+                (y, Saved::AvgPool { x: *shape })
             }
             Saved::Residual { body, shortcut } => {
                 let (a, body) = self.replay(body, x, need_y);

@@ -267,16 +267,16 @@ fn max_pool() {
 }
 
 #[test]
-fn global_avg_pool() {
-    for n in [1, 3] {
+fn avg_pool() {
+    for (n, (h, w)) in [(1, (1, 1)), (3, (1, 1)), (2, (2, 3)), (1, (3, 4))] {
         let mut t = Table::default();
         let [x, dx] = [(); 2].map(|()| t.maps(n, 3, 5, 6));
-        let [y, dy] = [(); 2].map(|()| t.maps(n, 1, 1, 6));
+        let [y, dy] = [(); 2].map(|()| t.maps(n, h, w, 6));
         let check = Check {
-            forward: Op::GlobalAvgPool { x, y },
+            forward: Op::AvgPool { x, y },
             y,
             dy: Some(dy),
-            backward: vec![Op::GlobalAvgPoolGrad { dy, dx }],
+            backward: vec![Op::AvgPoolGrad { dy, dx }],
             gradients: vec![(x, dx)],
             fixed: vec![],
         };
@@ -336,6 +336,22 @@ fn goodness() {
         };
         check.run(&t);
     }
+}
+
+#[test]
+fn scale_scores() {
+    let mut t = Table::default();
+    let [x, dx, y, dy] = [(); 4].map(|()| t.maps(3, 1, 1, 5));
+    let [log_scale, dlog_scale, scratch] = [(); 3].map(|()| t.vector(1));
+    let check = Check {
+        forward: Op::ScaleScores { x, log_scale, y },
+        y,
+        dy: Some(dy),
+        backward: vec![Op::ScaleScoresGrad { y, dy, log_scale, dx, dlog_scale, scratch }],
+        gradients: vec![(x, dx), (log_scale, dlog_scale)],
+        fixed: vec![],
+    };
+    check.run(&t);
 }
 
 #[test]

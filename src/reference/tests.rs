@@ -97,6 +97,17 @@ fn weights_are_input_by_output_channels() {
 }
 
 #[test]
+fn averages_overlap_where_sizes_do_not_divide() {
+    let mut t = Table::default();
+    let (x, y, dx) = (t.maps(1, 1, 5, 1), t.maps(1, 1, 3, 1), t.maps(1, 1, 5, 1));
+    // Columns 0-1, 1-3 and 3-4, as PyTorch's adaptive average pool has them.
+    let mut r = t.run(&Op::AvgPool { x, y }, &[(x, &[1.0, 3.0, 6.0, 9.0, 11.0])]);
+    assert_close(r.get(y), &[2.0, 6.0, 10.0]);
+    r.run(&Op::AvgPoolGrad { dy: y, dx });
+    assert_close(r.get(dx), &[1.0, 3.0, 2.0, 7.0, 5.0]);
+}
+
+#[test]
 fn max_pool_takes_the_first_of_equals_and_a_byte_per_channel() {
     let mut t = Table::default();
     let (x, y, dx) = (t.maps(1, 2, 2, 5), t.maps(1, 1, 1, 5), t.maps(1, 2, 2, 5));

@@ -201,3 +201,31 @@ pub fn spread_over_maps(dy: &[f64], shape: Shape) -> Vec<f64> {
     let pixels = (shape.h * shape.w) as f64;
     (0..shape.elements()).map(|i| dy[map_of(i, shape)] / pixels).collect()
 }
+
+/// Calls `f` with the offsets of an input value, of an output value that is a mean over parts of
+/// the maps, and the input's share of it.
+fn for_each_share(x: Shape, y: Shape, mut f: impl FnMut(usize, usize, f64)) {
+    let part = |i: usize, from: usize, to: usize| i * from / to..((i + 1) * from).div_ceil(to);
+    for pixel in 0..y.pixels() {
+        let (image, row, column) = (pixel / (y.h * y.w), pixel / y.w % y.h, pixel % y.w);
+        let (rows, columns) = (part(row, x.h, y.h), part(column, x.w, y.w));
+        let share = 1.0 / (rows.len() * columns.len()) as f64;
+        for (row, column) in rows.flat_map(|row| columns.clone().map(move |column| (row, column))) {
+            let from = (image * x.h + row) * x.w + column;
+            (0..x.c).for_each(|ch| f(from * x.c + ch, pixel * x.c + ch, share));
+        }
+    }
+}
+
+/// Means over the part of the maps of shape `from` that each value of those of shape `to` covers.
+pub fn avg_pool(x: &[f64], from: Shape, to: Shape) -> Vec<f64> {
+    let mut y = vec![0.0; to.elements()];
+    for_each_share(from, to, |x_at, y_at, share| y[y_at] += share * x[x_at]);
+    y
+}
+
+pub fn avg_pool_grad(dy: &[f64], from: Shape, to: Shape) -> Vec<f64> {
+    let mut dx = vec![0.0; from.elements()];
+    for_each_share(from, to, |x_at, y_at, share| dx[x_at] += share * dy[y_at]);
+    dx
+}

@@ -91,6 +91,61 @@ fn a_run_leaves_five_files_plain_lines_and_a_table() {
     }
 }
 
+/// Heads of every kind train, are saved, and are what evaluation and a resumed run find.
+#[test]
+fn heads_are_part_of_a_run() {
+    let sandbox = Sandbox::new();
+    let heads = "--aux-kernel 3 --aux-separable --aux-pool 5 --aux-scale learnable";
+    sandbox.ok(&format!("{SMALL} {heads} --out run"));
+    let model = fs::read(sandbox.path("run/model.safetensors")).unwrap();
+    let arrays = safetensors::SafeTensors::deserialize(&model).unwrap();
+    for (name, shape) in [
+        ("aux.0.depthwise.weight", &[4, 1, 3, 3][..]),
+        ("aux.1.weight", &[10, 4, 1, 1]),
+        ("aux.2.log_scale", &[1]),
+    ] {
+        assert_eq!(arrays.tensor(name).unwrap().shape(), shape, "{name}");
+    }
+    let trained = arrays.tensor("aux.2.log_scale").unwrap().data().to_vec();
+    assert_ne!(f32::from_le_bytes(trained.try_into().unwrap()), 0.0);
+    let report = sandbox.json("eval --run run --json");
+    assert_eq!(report["accuracy"], last_record(&sandbox, "run")["test"]["accuracy"]);
+    sandbox.ok("train --recipe run/config.toml --out again");
+    assert_same(&sandbox.results("run"), &sandbox.results("again"));
+    sandbox.ok(&format!("train --resume --out run {heads}"));
+    sandbox.refuses("train --resume --out run --aux-pool 0", &["another --aux-pool:"]);
+}
+
+/// Where heads are left open, what was chosen is saved.
+#[test]
+fn chosen_heads_are_settled_in_the_run() {
+    let sandbox = Sandbox::new();
+    let line = "--arch mobilenet-v3-small --dataset shapes --train-limit 8 --batch 8 --epochs 1";
+    sandbox.ok(&format!("train {line} --out run"));
+    let config = fs::read_to_string(sandbox.path("run/config.toml")).unwrap();
+    for line in ["aux-kernel = ", "aux-separable = ", "aux-pool = ", "aux-scale = 1.0\n"] {
+        assert!(config.contains(line), "{config}");
+    }
+    sandbox.ok("eval --run run");
+}
+
+#[test]
+fn plans_count_arithmetic() {
+    let sandbox = Sandbox::new();
+    let line = "plan --arch resnet18 --image 32 --batch 4";
+    let json = sandbox.json(&format!("{line} --aux-kernel 1 --json"));
+    assert_eq!(json["heads"], "1×1");
+    let mflop = json["mflop_per_image"].as_f64().unwrap();
+    assert!((2850.0..2851.0).contains(&mflop), "{mflop}");
+    assert!(json["heads_share"].as_f64().unwrap() < 0.01);
+    let heads = "--aux-kernel 3 --aux-separable --aux-pool 4 --aux-scale learnable";
+    let text = sandbox.ok(&format!("{line} {heads}"));
+    let said = "heads of separable 3×3 on at most 4×4 pixels, learnable scale\n";
+    assert!(text.contains(" MFLOP per image, ") && text.contains(said), "{text}");
+    let json = sandbox.json(&format!("{line} --method bp --json"));
+    assert_eq!((&json["heads"], json["heads_share"].as_f64()), (&Value::Null, Some(0.0)));
+}
+
 #[test]
 fn predictions_of_all_test_images_are_those_of_eval() {
     let sandbox = Sandbox::new();

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 
 use safetensors::{Dtype, SafeTensors};
 use serde_json::Value;
-use sff::block::{Block, Head, Layer, Network};
+use sff::block::{Block, Goodness, Head, Layer, Network, Scale};
 use sff::ops::{Activation, AdamW, BatchNorm};
 use sff::shape::{Layout, Window};
 
@@ -94,6 +94,8 @@ impl Case {
         let (dims, order) = match (layout, shape[..].len()) {
             (Layout::Hwio, 4) => (shape.clone(), [2, 3, 1, 0]),
             (Layout::Hwio, 2) => (vec![shape[0], shape[1], 1, 1], [2, 3, 1, 0]),
+            // The weight of a depthwise convolution.
+            (Layout::Nhwc, 4) if key.contains(".weight") => (shape.clone(), [2, 3, 1, 0]),
             (Layout::Nhwc, 4) => (shape.clone(), [0, 2, 3, 1]),
             (_, 0..=2) => return values.clone(),
             _ => panic!("{key} has shape {shape:?}"),
@@ -127,6 +129,15 @@ impl Case {
         }
     }
 
+    /// The largest eps of a batch norm.
+    pub fn eps(&self) -> f64 {
+        fn largest(module: &Module) -> f64 {
+            let own = module.arguments.get("eps").map_or(0.0, |eps| eps.parse().unwrap());
+            module.children.iter().map(|(_, child)| largest(child)).fold(own, f64::max)
+        }
+        self.blocks.iter().map(largest).fold(0.0, f64::max)
+    }
+
     /// Keys that nobody has asked for.
     pub fn unused(&self) -> Vec<&str> {
         let used = self.used.borrow();
@@ -136,10 +147,10 @@ impl Case {
     /// The network, or why it cannot be built yet.
     pub fn network(&self) -> Result<Network, String> {
         let plain = serde_json::json!({
-            "norm": "chw", "aux_in": "post", "aux_pool": 0, "aux_bias": false,
-            "aux_act": "none", "learn_scale": false, "margin": 0.0, "smooth": 0.0,
+            "norm": "chw", "aux_in": "post", "aux_bias": false,
+            "aux_act": "none", "margin": 0.0, "smooth": 0.0,
         });
-        let known = ["aux_k", "scale", "lr", "wd", "betas", "eps"];
+        let known = ["aux_k", "aux_pool", "scale", "learn_scale", "lr", "wd", "betas", "eps"];
         for (key, value) in self.settings.as_object().ok_or("cfg is no object")? {
             let fine = match plain.get(key) {
                 Some(plain) => value == plain,
@@ -152,7 +163,8 @@ impl Case {
         let linear = self.has("b0.w0.fc.weight");
         let blocks = self.blocks.iter().enumerate().map(|(index, module)| {
             let mut units = Vec::new();
-            conv_units(module, &format!("b{index}.body"), &mut units)?;
+            let activation = self.activation(index);
+            layers(module, &format!("b{index}.body"), activation, &mut units)?;
             let pools = self.pools(index, &units)?;
             let layers = units.into_iter().enumerate().flat_map(|(at, unit)| {
                 let pool = (at < pools).then_some(Layer::MaxPool(POOL));
@@ -164,16 +176,40 @@ impl Case {
         let head = if linear {
             Head::Linear
         } else {
-            let kernel = self.setting("aux_k") as usize;
-            Head::Goodness { kernel, scale: self.setting("scale") as f32 }
+            let pool = self.setting("aux_pool") as usize;
+            Head::Goodness(Goodness {
+                kernel: self.setting("aux_k") as usize,
+                separable: false,
+                pool: (pool > 0).then_some(pool),
+                scale: match self.settings["learn_scale"].as_bool() {
+                    Some(true) => Scale::Learnable,
+                    _ => Scale::Fixed(self.setting("scale") as f32),
+                },
+            })
         };
         Ok(Network { blocks, head, classes: self.classes })
+    }
+
+    /// What follows the batch norms of a block. Functions do not show in the metadata; in the
+    /// family with inverted residuals all but the first of those use hard-swish.
+    fn activation(&self, block: usize) -> Activation {
+        let is_inverted = |module: &Module| module.has("InvertedResidual");
+        let first = self.blocks.iter().position(is_inverted);
+        if first.is_some_and(|first| first != block) {
+            Activation::HardSwish
+        } else {
+            Activation::Relu
+        }
     }
 
     /// How many of a block's first units are followed by a pool: as many as lead from the size
     /// of the block's input to that of its output. The output of a network trained by
     /// backpropagation is not in the file; the first two convolutions of this family are pooled.
     fn pools(&self, block: usize, units: &[Vec<Layer>]) -> Result<usize, String> {
+        let plain = |layer: &Layer| matches!(layer, Layer::Conv2d { .. } | Layer::BatchNorm { .. });
+        if !units.iter().flatten().all(plain) {
+            return Ok(0);
+        }
         let side =
             |key: &str| Some(self.tensors.get(&format!("b{block}.{key}"))?.shape[2..].to_vec());
         let (Some(from), Some(to)) = (side("in"), side("h")) else { return Ok(2.min(units.len())) };
@@ -212,28 +248,76 @@ fn permute(values: &[f64], dims: &[usize], order: [usize; 4]) -> Vec<f64> {
     out
 }
 
-/// The layers of each `ConvUnit` (convolution, batch norm, ReLU) in nested `Sequential`s.
-fn conv_units(module: &Module, name: &str, units: &mut Vec<Vec<Layer>>) -> Result<(), String> {
+/// The layers of each unit in nested `Sequential`s: `ConvUnit`s (convolution, batch norm,
+/// activation), basic blocks, inverted residuals and what is in them.
+fn layers(
+    module: &Module,
+    name: &str,
+    act: Activation,
+    units: &mut Vec<Vec<Layer>>,
+) -> Result<(), String> {
     let children: Vec<&str> = module.children.iter().map(|(_, m)| m.kind.as_str()).collect();
+    let inside = |index: usize| {
+        let (child, module) = &module.children[index];
+        (module, format!("{name}.{child}"))
+    };
+    // The layers of one child, whose last batch norm is followed by `act`.
+    let child = |index: usize, act: Activation| -> Result<Vec<Layer>, String> {
+        let ((module, name), mut units) = (inside(index), Vec::new());
+        layers(module, &name, act, &mut units)?;
+        Ok(units.concat())
+    };
     match (module.kind.as_str(), &children[..]) {
         ("Sequential", _) => {
             for (child, module) in &module.children {
-                conv_units(module, &format!("{name}.{child}"), units)?;
+                layers(module, &format!("{name}.{child}"), act, units)?;
             }
-            Ok(())
+            return Ok(());
         }
         ("ConvUnit", ["Conv2d", "BatchNorm2d"]) => {
-            let [(conv_name, conv), (norm_name, norm)] = &module.children[..] else {
-                unreachable!("two children were matched")
-            };
-            units.push(vec![
-                conv2d(conv, format!("{name}.{conv_name}"))?,
-                batch_norm(norm, format!("{name}.{norm_name}"))?,
-            ]);
-            Ok(())
+            let ((conv, conv_name), (norm, norm_name)) = (inside(0), inside(1));
+            units.push(vec![conv2d(conv, conv_name)?, batch_norm(norm, norm_name, act)?]);
         }
-        (kind, _) => Err(format!("{name} is {kind} of {children:?}")),
+        ("SqueezeExcite", ["Conv2d", "Conv2d"]) => {
+            let (fc1, name1) = inside(0);
+            let Layer::Conv2d { out: hidden, .. } = conv2d(fc1, name1)? else {
+                return Err(format!("{name} is no squeeze-and-excitation"));
+            };
+            units.push(vec![Layer::SqueezeExcite { name: name.to_owned(), hidden }]);
+        }
+        ("BasicBlock", ["ConvUnit", "ConvUnit", rest @ ..]) => {
+            let body = [child(0, Activation::Relu)?, child(1, Activation::None)?].concat();
+            let shortcut = match rest {
+                [] => vec![],
+                _ => child(2, Activation::None)?,
+            };
+            let sum = Layer::Residual { body, shortcut };
+            units.push(vec![sum, Layer::Activation(Activation::Relu)]);
+        }
+        ("InvertedResidual", ["Sequential"]) => {
+            let mut body = child(0, act)?;
+            // The last convolution projects: nothing follows its batch norm.
+            if let Some(Layer::BatchNorm { norm, .. }) = body.last_mut() {
+                norm.act = Activation::None;
+            }
+            units.push(match keeps_shape(&module.children[0].1) {
+                true => vec![Layer::Residual { body, shortcut: vec![] }],
+                false => body,
+            });
+        }
+        (kind, _) => return Err(format!("{name} is {kind} of {children:?}")),
     }
+    Ok(())
+}
+
+/// Whether what comes out of the convolutions in `module` could be added to what goes in.
+fn keeps_shape(module: &Module) -> bool {
+    let units = module.children.iter().filter(|(_, unit)| unit.kind == "ConvUnit");
+    let convs: Vec<&Module> = units.map(|(_, unit)| &unit.children[0].1).collect();
+    let argument = |conv: &Module, key: &str| conv.arguments.get(key).cloned();
+    let channels = |conv: Option<&&Module>, key| conv.and_then(|conv| argument(conv, key));
+    channels(convs.first(), "0") == channels(convs.last(), "1")
+        && convs.iter().all(|conv| argument(conv, "stride").as_deref() == Some("(1, 1)"))
 }
 
 fn conv2d(module: &Module, name: String) -> Result<Layer, String> {
@@ -245,27 +329,30 @@ fn conv2d(module: &Module, name: String) -> Result<Layer, String> {
     };
     let mut take =
         |key: &str, otherwise: &str| arguments.remove(key).unwrap_or_else(|| otherwise.to_owned());
-    take("0", "");
-    let out = take("1", "").parse().map_err(|_| format!("{name}: no output channels"))?;
+    let (from, to, groups) = (take("0", ""), take("1", ""), take("groups", "1"));
+    let out = to.parse().map_err(|_| format!("{name}: no output channels"))?;
     let window = Window {
         kernel: square(&take("kernel_size", ""))?,
         stride: square(&take("stride", "(1, 1)"))?,
         pad: square(&take("padding", "(0, 0)"))?,
     };
     let bias = take("bias", "True") == "True";
-    match arguments.into_iter().next() {
-        None => Ok(Layer::Conv2d { name, out, window, bias }),
-        Some((key, value)) => Err(format!("{name} has {key}={value}")),
+    if let Some((key, value)) = arguments.into_iter().next() {
+        return Err(format!("{name} has {key}={value}"));
+    }
+    match groups.as_str() {
+        "1" => Ok(Layer::Conv2d { name, out, window, bias }),
+        _ if groups == from && groups == to && !bias => Ok(Layer::DepthwiseConv2d { name, window }),
+        _ => Err(format!("{name} has groups={groups}")),
     }
 }
 
-fn batch_norm(module: &Module, name: String) -> Result<Layer, String> {
+fn batch_norm(module: &Module, name: String, act: Activation) -> Result<Layer, String> {
     let argument = |key: &str| module.arguments.get(key).map(String::as_str);
     let number = |key: &str| {
         argument(key).and_then(|v| v.parse().ok()).ok_or_else(|| format!("{name} has no {key}"))
     };
-    let norm =
-        BatchNorm { eps: number("eps")?, momentum: number("momentum")?, act: Activation::Relu };
+    let norm = BatchNorm { eps: number("eps")?, momentum: number("momentum")?, act };
     if (argument("affine"), argument("track_running_stats")) != (Some("True"), Some("True")) {
         return Err(format!("{name} is {:?}", module.arguments));
     }
@@ -276,17 +363,18 @@ fn batch_norm(module: &Module, name: String) -> Result<Layer, String> {
 fn golden_layers_without_kernels_are_told_from_the_metadata() {
     let reason = |unit: &str| {
         let text = format!("Sequential(\n  (0): {unit}\n)");
-        conv_units(&Module::parse(&text), "b0", &mut Vec::new()).err()
+        layers(&Module::parse(&text), "b0", Activation::Relu, &mut Vec::new()).err()
     };
     let unit = |conv: &str, more: &str| {
         format!(
-            "ConvUnit(\n(conv): Conv2d(8, 8, kernel_size=(3, 3){conv})\n(bn): BatchNorm2d(8, \
-             eps=1e-05, momentum=0.1, affine=True, track_running_stats=True)\n{more})"
+            "ConvUnit(\n(conv): Conv2d(8, 8, kernel_size=(3, 3){conv}, bias=False)\n(bn): \
+             BatchNorm2d(8, eps=1e-05, momentum=0.1, affine=True, track_running_stats=True)\n{more})"
         )
     };
     assert_eq!(reason(&unit("", "")), None);
-    assert_eq!(reason(&unit(", groups=8", "")).unwrap(), "b0.0.conv has groups=8");
+    assert_eq!(reason(&unit(", groups=8", "")), None);
+    assert_eq!(reason(&unit(", groups=4", "")).unwrap(), "b0.0.conv has groups=4");
     assert!(reason(&unit(", stride=(1, 2)", "")).unwrap().contains("(1, 2)"));
     assert!(reason(&unit("", "(act): Hardswish()\n")).unwrap().contains("Hardswish"));
-    assert!(reason("SqueezeExcite(\n)").unwrap().contains("SqueezeExcite"));
+    assert!(reason("Bottleneck(\n)").unwrap().contains("Bottleneck"));
 }

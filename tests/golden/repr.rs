@@ -14,6 +14,11 @@ pub struct Module {
 }
 
 impl Module {
+    /// Whether the module or one inside it is of class `kind`.
+    pub fn has(&self, kind: &str) -> bool {
+        self.kind == kind || self.children.iter().any(|(_, child)| child.has(kind))
+    }
+
     /// Reads what `repr(module)` gives.
     pub fn parse(text: &str) -> Self {
         let mut lines = text.lines().map(str::trim);

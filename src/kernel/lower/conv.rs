@@ -1,8 +1,8 @@
-//! Convolutions, and the goodness, which is one.
+//! Convolutions.
 
 use super::slices::{Named, Slice};
 use super::{Lowering, u};
-use crate::kernel::{Operand, params};
+use crate::kernel::params;
 use crate::shape::{Shape, Window};
 use crate::split::{self, Cut};
 use crate::tensor::TensorId;
@@ -28,22 +28,13 @@ pub fn conv(x: Shape, y: Shape, window: Window) -> params::Conv2d {
     }
 }
 
-/// The operands of [`Lowering::goodness_grad`].
-pub struct GoodnessGrad {
-    pub x: TensorId,
-    pub w: TensorId,
-    pub dscores: TensorId,
-    pub dx: TensorId,
-    pub dw: TensorId,
-    pub maps: TensorId,
-    pub scratch: TensorId,
-    pub window: Window,
-    pub scale: f32,
-}
-
 impl Lowering<'_> {
     /// Tile sizes as definitions, and tiles of `columns` side by side.
-    fn tile(&self, out_c4: u32, flag: Option<&'static str>) -> (Vec<(&'static str, u32)>, usize) {
+    pub fn tile(
+        &self,
+        out_c4: u32,
+        flag: Option<&'static str>,
+    ) -> (Vec<(&'static str, u32)>, usize) {
         let columns = self.target.tiles.columns.min(out_c4);
         let mut definitions = vec![("PIXELS", self.target.tiles.pixels), ("COLUMNS", columns)];
         definitions.extend(flag.map(|flag| (flag, 1)));
@@ -51,7 +42,7 @@ impl Lowering<'_> {
     }
 
     /// Threads of a kernel with one register tile of pixels for each.
-    fn tile_threads(&self, pixels: u32, across: usize) -> usize {
+    pub fn tile_threads(&self, pixels: u32, across: usize) -> usize {
         pixels.div_ceil(self.target.tiles.pixels) as usize * across
     }
 
@@ -74,7 +65,7 @@ impl Lowering<'_> {
         self.per_image(("conv2d", "main", &definitions), from.n, &each, weights, make);
     }
 
-    fn wgrad_tile(&self, params: &params::Conv2d) -> (Vec<(&'static str, u32)>, usize) {
+    pub fn wgrad_tile(&self, params: &params::Conv2d) -> (Vec<(&'static str, u32)>, usize) {
         let depth = params.kernel * params.kernel * params.in_c4;
         let rows = self.target.tiles.rows.min(depth);
         let columns = self.target.tiles.wgrad_columns.min(params.out_c4);
@@ -97,70 +88,6 @@ impl Lowering<'_> {
         let permutation = ("conv2d_wgrad", "main", &definitions[..]);
         let each = [("x", x), ("dy", dy)];
         self.per_group(permutation, (from.n, cut.images), &each, &[("partial", scratch)], make);
-        self.sum_rows(scratch, dw);
-    }
-
-    pub fn goodness(
-        &mut self,
-        (x, w, scores, scratch): (TensorId, TensorId, TensorId, TensorId),
-        window: Window,
-        scale: f32,
-    ) {
-        let from = self.shape(x);
-        let maps = from.with_c(self.shape(scores).c);
-        let parts = self.shape(scratch).h;
-        let (definitions, across) = self.tile(u(maps.c4()), None);
-        let make = |s: Slice, per_image: usize| {
-            let mut params = conv(from.with_n(s.count), maps.with_n(s.count), window);
-            params.parts = u(parts);
-            params.factor = scale / (maps.h * maps.w) as f32;
-            (params, s.count * per_image)
-        };
-        let each = [("x", x), ("partial", scratch)];
-        let permutation = ("goodness", "squares", &definitions[..]);
-        self.per_image(permutation, from.n, &each, &[("w", w)], |s| make(s, parts * across));
-        let each = [("partial", scratch), ("scores", scores)];
-        let permutation = ("goodness", "sum", &definitions[..]);
-        self.per_image(permutation, from.n, &each, &[], |s| make(s, maps.c4()));
-    }
-
-    /// Slice after slice of the batch: class maps again, times the gradient of the scores, and
-    /// from them the gradients of input and weight.
-    pub fn goodness_grad(&mut self, op: &GoodnessGrad) {
-        let &GoodnessGrad { x, w, dscores, dx, dw, maps, scratch, window, scale } = op;
-        let (from, slice) = (self.shape(x), self.shape(maps).n);
-        let n = from.n;
-        let cut = split::wgrad(self.shape(maps), self.shape(w));
-        for first in (0..n).step_by(slice) {
-            let s = Slice { first, count: slice.min(n - first) };
-            let (x_shape, map_shape) = (from.with_n(s.count), self.shape(maps).with_n(s.count));
-            let (input, output) = (self.part(x, n, s), self.part(dx, n, s));
-            let part = self.part(maps, slice, Slice { first: 0, count: s.count });
-            let weight = ("w", self.whole(w));
-            let mut params = conv(x_shape, map_shape, window);
-            params.factor = 2.0 * scale / (map_shape.h * map_shape.w) as f32;
-
-            let (definitions, across) = self.tile(params.out_c4, None);
-            let scores = ("scores", self.whole(dscores));
-            let operands = [("x", input), weight, scores, ("maps", part)];
-            let threads = self.tile_threads(params.pixels, across);
-            let slopes = params::Conv2d { first: u(first), ..params };
-            self.push(("goodness", "map_grad", &definitions), &operands, slopes, threads);
-
-            let back = conv(map_shape, x_shape, window);
-            let (definitions, across) = self.tile(back.out_c4, Some("DGRAD"));
-            let operands = [("x", part), weight, ("y", output)];
-            let threads = self.tile_threads(back.pixels, across);
-            self.push(("conv2d", "main", &definitions), &operands, back, threads);
-
-            // All slices but the first add to its partial sums.
-            let (mut definitions, tiles) = self.wgrad_tile(&params);
-            definitions.extend((first > 0).then_some(("ADD", 1)));
-            let operands: [(&'static str, Operand); 3] =
-                [("x", input), ("dy", part), ("partial", self.whole(scratch))];
-            let (params, parts) = (cut_params(params, cut, 0), cut.count(s.count));
-            self.push(("conv2d_wgrad", "main", &definitions), &operands, params, tiles * parts);
-        }
         self.sum_rows(scratch, dw);
     }
 }
