@@ -12,7 +12,7 @@ use safetensors::SafeTensors;
 use safetensors::tensor::{Dtype, TensorView};
 
 use crate::augment::Augment;
-use crate::block::Partition;
+use crate::block::{Partition, Scale};
 use crate::checkpoint::{self, Array, Arrays};
 use crate::config::{Config, Method, Recipe};
 use crate::data::Normalization;
@@ -135,13 +135,18 @@ pub struct About {
 pub fn describe(arrays: &Arrays, about: &About, path: &Path) -> Result<ModelInfo> {
     let shape = |name: &str| arrays.get(name).map(|array| &array.shape[..]);
     let goodness = shape("aux.0.weight");
+    let depthwise = shape("aux.0.depthwise.weight");
     let mut recipe = about.recipe.clone();
     recipe.method = recipe.method.or(Some(match goodness {
         Some(_) => Method::Sff,
         None => Method::Bp,
     }));
     if recipe.method == Some(Method::Sff) {
-        recipe.aux_kernel = recipe.aux_kernel.or(goodness.and_then(|s| s.get(2)).copied());
+        let kernel = depthwise.or(goodness).and_then(|shape| shape.last()).copied();
+        recipe.aux_kernel = recipe.aux_kernel.or(kernel);
+        recipe.aux_separable = recipe.aux_separable.or(Some(depthwise.is_some()));
+        let learnable = arrays.contains_key("aux.0.log_scale").then_some(Scale::Learnable);
+        recipe.aux_scale = recipe.aux_scale.or(learnable);
     }
     if recipe.arch.as_deref() != Some("cnn") {
         recipe.stem = recipe.stem.or(Some(Stem::Imagenet));
@@ -164,7 +169,7 @@ pub fn describe(arrays: &Arrays, about: &About, path: &Path) -> Result<ModelInfo
     let channels = first.and_then(|s| s.get(1)).copied().filter(|c| [1, 3].contains(c));
     let image = [about.side, about.side, channels.unwrap_or(3)];
     let normalization = about.normalization.clone();
-    let config = run::portable(&config);
+    let config = run::portable(&config.settled(count, about.side));
     let info = ModelInfo { format: run::FORMAT, config, image, classes, normalization };
     info.sane(path)?;
     checkpoint::check(&evaluation(&info)?, false, arrays, path)?;

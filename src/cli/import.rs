@@ -36,6 +36,9 @@ pub struct Import {
     /// The first block that was trained, for weights of such a run
     #[arg(long, value_name = "BLOCK")]
     freeze_until: Option<String>,
+    /// Side that goodness heads pool maps to; it does not show in the weights [default: 0, none]
+    #[arg(long, value_name = "PIXELS")]
+    aux_pool: Option<usize>,
     /// Side of the images, in pixels
     #[arg(long, value_name = "PIXELS", default_value_t = 224)]
     image_size: usize,
@@ -66,6 +69,7 @@ impl Import {
             method: self.method,
             partition: self.partition,
             freeze_until: self.freeze_until,
+            aux_pool: self.aux_pool,
             ..Recipe::default()
         };
         let (side, classes) = (self.image_size, self.names.read()?);

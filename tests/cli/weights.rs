@@ -253,6 +253,11 @@ fn what_is_imported_comes_out_again() {
         ("--partition layer --aux-kernel 3", "--partition layer", ""),
         ("--method bp", "", ""),
         ("--partition whole", "--partition whole", ""),
+        (
+            "--partition whole --aux-kernel 3 --aux-separable --aux-pool 4 --aux-scale learnable",
+            "--partition whole --aux-pool 4",
+            "",
+        ),
     ] {
         let train = "train --dataset shapes32 --train-limit 32 --widths 4,4 --epochs 1";
         let folder = format!("run{}", options.len());
