@@ -110,6 +110,12 @@ pub struct Recipe {
     /// Use only the first N training images [default: all]
     #[arg(long, value_name = "N")]
     pub train_limit: Option<usize>,
+    /// Test with only the first N images [default: all]
+    #[arg(long, value_name = "N")]
+    pub test_limit: Option<usize>,
+    /// Test after every so many epochs, and after the last [default: 1]
+    #[arg(long, value_name = "EPOCHS")]
+    pub test_every: Option<u32>,
     /// Mirror half of the training images, true or false [default: false]
     #[arg(long, num_args = 0..=1, default_missing_value = "true")]
     pub flip: Option<bool>,
@@ -180,6 +186,8 @@ macro_rules! for_all_options {
             schedule,
             seed,
             train_limit,
+            test_limit,
+            test_every,
             flip,
             crop,
             random_resized_crop,
@@ -215,6 +223,16 @@ impl Recipe {
             ($($field:ident),*) => { Self { $($field: self.$field.or(base.$field)),* } };
         }
         for_all_options!(pick)
+    }
+
+    /// The same for a trial of two steps.
+    pub fn shortened(self) -> Self {
+        let few = 2 * match self.batch {
+            Some(Batch::Images(images)) => images,
+            _ => 64,
+        };
+        let train_limit = Some(self.train_limit.map_or(few, |limit| limit.min(few)));
+        Self { epochs: Some(1), train_limit, test_limit: Some(64), ..self }
     }
 
     /// The options without those that are of this machine only and change no result.
@@ -297,6 +315,11 @@ pub struct Config {
     /// Use only the first so many training images.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub train_limit: Option<usize>,
+    /// Test with only the first so many images.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub test_limit: Option<usize>,
+    /// Epochs between tests.
+    pub test_every: u32,
     /// How training images are changed.
     #[serde(flatten)]
     pub augment: Augment,
@@ -382,6 +405,9 @@ impl Config {
             Some(Batch::Images(images)) => Some(images),
             Some(Batch::Auto) | None => None,
         };
+        if recipe.test_every == Some(0) {
+            return Err(Error::Usage("--test-every must be at least 1".into()));
+        }
         let small = recipe.train_limit.is_some_and(|n| n <= SMALL_SET);
         // Backpropagation has one loss, so it trains the network as one block.
         let partition = match method {
@@ -417,6 +443,8 @@ impl Config {
             schedule: recipe.schedule.unwrap_or(Schedule::Cosine),
             seed: recipe.seed.unwrap_or(0),
             train_limit: recipe.train_limit,
+            test_limit: recipe.test_limit,
+            test_every: recipe.test_every.unwrap_or(1),
             augment,
             memory: recipe.memory,
             recompute: recipe.recompute.unwrap_or_default(),
@@ -463,6 +491,8 @@ impl Config {
             schedule: Some(c.schedule),
             seed: Some(c.seed),
             train_limit: c.train_limit,
+            test_limit: c.test_limit,
+            test_every: Some(c.test_every),
             flip: Some(c.augment.flip),
             crop: Some(c.augment.crop),
             random_resized_crop: Some(c.augment.random_resized_crop),
@@ -492,6 +522,7 @@ impl Config {
             name: self.dataset.clone(),
             folder: self.data.clone(),
             train_limit: self.train_limit,
+            test_limit: self.test_limit,
             seed: self.seed,
             classes: self.classes.clone(),
             image_size: self.image_size,

@@ -89,6 +89,8 @@ pub struct Request {
     /// Keep only the first so many training images (of photos, as many of each class as its size
     /// suggests); more than there are means all.
     pub train_limit: Option<usize>,
+    /// Keep only the first so many test images (of photos as above).
+    pub test_limit: Option<usize>,
     /// Seed of the drawn data sets, and of which photos are set apart to test with.
     pub seed: u64,
     /// The classes to use, see [`Classes::new`]; all by default.
@@ -116,8 +118,8 @@ pub struct Request {
 pub fn load(request: &Request) -> Result<Dataset> {
     let name = request.name.as_str();
     let entry = catalog::entry(name).ok_or_else(|| unknown(name))?;
-    if request.train_limit == Some(0) {
-        return Err(Error::Usage("a limit of 0 leaves no images to train on".into()));
+    if request.train_limit == Some(0) || request.test_limit == Some(0) {
+        return Err(Error::Usage("a limit of 0 leaves no images".into()));
     }
     let given = request.folder.as_deref();
     if entry.photos() {
@@ -149,6 +151,7 @@ pub fn load(request: &Request) -> Result<Dataset> {
         data.classes = chosen.into_names();
     }
     data.train = data.train.truncated(limit);
+    data.test = data.test.truncated(request.test_limit.unwrap_or(usize::MAX));
     for (images, purpose) in [(&data.train, "train on"), (&data.test, "test with")] {
         if images.is_empty() {
             return Err(Error::Usage(format!(

@@ -85,6 +85,7 @@
 pub mod augment;
 pub mod block;
 pub mod checkpoint;
+pub mod compare;
 pub mod config;
 pub mod data;
 pub mod error;

@@ -22,7 +22,7 @@ use serde::{Deserialize, Serialize};
 use crate::checkpoint::{self, Arrays, Taken};
 use crate::config::{Batch, Config, LARGEST_INPUT, Recipe, Start};
 use crate::data::{self, Dataset, Normalization};
-use crate::files::write_whole;
+use crate::files::{read_text, write_whole};
 use crate::gpu::Gpu;
 use crate::metrics::Scores;
 use crate::train::{Progress, Reached, StepReport, Trainer};
@@ -108,8 +108,9 @@ pub struct EpochRecord {
     pub steps: u64,
     /// Means over the epoch's training steps.
     pub train: Scores,
-    /// Scores on the test images after it.
-    pub test: Scores,
+    /// Scores on the test images after it, if they were taken.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub test: Option<Scores>,
 }
 
 /// A line of `timing.jsonl`.
@@ -188,6 +189,22 @@ pub fn model_path(folder: &Path) -> PathBuf {
 /// [`Error::Io`] or [`Error::Corrupt`].
 pub fn read_config(folder: &Path) -> Result<Config> {
     Config::read(&Folder(folder).config())
+}
+
+/// The records of a run that is finished, if the one in `folder` is, and is of `config`.
+///
+/// # Errors
+/// [`Error::Io`] or [`Error::Corrupt`].
+pub fn finished(folder: &Path, config: &Config) -> Result<Option<Vec<EpochRecord>>> {
+    let folder = Folder(folder);
+    if !folder.model().exists() || !folder.metrics().exists() {
+        return Ok(None);
+    }
+    let path = folder.metrics();
+    let text = read_text(&path)?;
+    let records = text.lines().map(serde_json::from_str).collect::<Result<Vec<EpochRecord>, _>>();
+    let records = records.map_err(|e| Error::corrupt(&path, e.to_string()))?;
+    Ok((records.len() == config.epochs as usize).then_some(records))
 }
 
 /// The configuration to run with: the folder's own if there is one to resume, else that of
@@ -334,7 +351,8 @@ impl Run<'_> {
             let train_seconds = start.elapsed().as_secs_f64();
             let images = (self.trainer.steps_per_epoch() - first) * self.config.batch;
             let start = Instant::now();
-            let test = self.trainer.evaluate()?;
+            let wanted = epoch.is_multiple_of(self.config.test_every) || self.trainer.finished();
+            let test = if wanted { Some(self.trainer.evaluate()?) } else { None };
             let timing = Timing {
                 epoch,
                 train_seconds,

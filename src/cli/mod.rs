@@ -1,5 +1,6 @@
 //! Command line: one file per command, and what they share.
 
+mod compare;
 mod data;
 mod devices;
 mod eval;
@@ -38,6 +39,8 @@ enum Command {
     Devices(devices::Devices),
     /// Train a network
     Train(Box<train::Train>),
+    /// Do an experiment: several ways to train, several seeds, tables and a chart
+    Compare(compare::Compare),
     /// Measure a trained network on its test images
     Eval(eval::Eval),
     /// Classify pictures with a trained network
@@ -106,6 +109,7 @@ pub fn run() -> Result<()> {
     match parse()?.command {
         Command::Devices(command) => command.run(),
         Command::Train(command) => command.run(),
+        Command::Compare(command) => command.run(),
         Command::Eval(command) => command.run(),
         Command::Predict(command) => command.run(),
         Command::Import(command) => command.run(),

@@ -174,17 +174,18 @@ impl Observer for Progress {
     }
 
     fn epoch(&mut self, record: &EpochRecord, timing: &Timing) {
-        let test = &record.test;
-        let blocks: Vec<_> = test.blocks.iter().map(|b| percent(*b)).collect();
+        let test = record.test.as_ref().map_or(String::new(), |test| {
+            let blocks: Vec<_> = test.blocks.iter().map(|b| percent(*b)).collect();
+            let [all, late, last] =
+                [test.accuracy.all, test.accuracy.late, test.accuracy.last].map(percent);
+            let blocks = blocks.join(" ");
+            format!("test: all {all}  late {late}  last {last}  blocks {blocks}  ")
+        });
         self.say(&format!(
-            "epoch {}/{}  loss {:.4}  test: all {}  late {}  last {}  blocks {}  ({:.0} images/s, {:.0} s + {:.0} s, data wait {:.1} s)",
+            "epoch {}/{}  loss {:.4}  {test}({:.0} images/s, {:.0} s + {:.0} s, data wait {:.1} s)",
             record.epoch,
             self.epochs,
             record.train.loss,
-            percent(test.accuracy.all),
-            percent(test.accuracy.late),
-            percent(test.accuracy.last),
-            blocks.join(" "),
             timing.images_per_second,
             timing.train_seconds,
             timing.test_seconds,

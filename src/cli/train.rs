@@ -54,8 +54,9 @@ impl Train {
         let result = run::train(&gpu, &config, &options, &mut progress);
         progress.end();
         let records = result?;
-        let last = records.last().ok_or_else(|| Error::Usage("this run has no epochs".into()))?;
-        super::print(&super::progress::table(&last.test, progress.blocks()))?;
+        let last = records.last().and_then(|record| record.test.as_ref());
+        let last = last.ok_or_else(|| Error::Usage("this run has no epochs".into()))?;
+        super::print(&super::progress::table(last, progress.blocks()))?;
         super::print(&format!("saved to {}", options.folder.display()))
     }
 }

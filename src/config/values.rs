@@ -52,11 +52,17 @@ impl From<RawStart> for Start {
     }
 }
 
+impl From<PathBuf> for Start {
+    fn from(path: PathBuf) -> Self {
+        Self { path, checksum: None }
+    }
+}
+
 impl FromStr for Start {
     type Err = std::convert::Infallible;
 
     fn from_str(path: &str) -> Result<Self, Self::Err> {
-        Ok(Self { path: path.into(), checksum: None })
+        Ok(PathBuf::from(path).into())
     }
 }
 

@@ -52,7 +52,7 @@ pub(super) fn load(
     let chosen = Classes::new(&names, request.classes.as_deref())?;
     let train = limited(&chosen.pick(&train), request.train_limit.unwrap_or(usize::MAX));
     let train = if request.test_only { Vec::new() } else { train };
-    let test = limited(&chosen.pick(&test), usize::MAX);
+    let test = limited(&chosen.pick(&test), request.test_limit.unwrap_or(usize::MAX));
 
     let side = side as u32;
     let classes = chosen.names();
