@@ -68,7 +68,7 @@ fn network(work: Work, way: Way) -> Result<Network> {
 fn options(work: Work, way: Way) -> Options {
     Options {
         batch: work.batch,
-        recompute: way.recompute,
+        recompute: Some(way.recompute),
         window: way.window,
         ..Options::default()
     }

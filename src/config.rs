@@ -142,7 +142,7 @@ pub struct Recipe {
     #[arg(long, value_name = "SIZE")]
     pub memory: Option<Size>,
     /// What backward computes again instead of keeping it; the results are the same
-    /// [default: cheap]
+    /// [default: none, or cheap where that needs less; whatever fits --memory]
     #[arg(long)]
     pub recompute: Option<Recompute>,
     /// How many blocks before a block its loss reaches; 0 is the paper's algorithm, as many as
@@ -327,7 +327,8 @@ pub struct Config {
     #[serde(skip_serializing_if = "Option::is_none")]
     pub memory: Option<Size>,
     /// What backward computes again.
-    pub recompute: Recompute,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub recompute: Option<Recompute>,
     /// How many blocks before a block its loss reaches.
     pub window: usize,
     /// The first block that is trained.
@@ -447,7 +448,7 @@ impl Config {
             test_every: recipe.test_every.unwrap_or(1),
             augment,
             memory: recipe.memory,
-            recompute: recipe.recompute.unwrap_or_default(),
+            recompute: recipe.recompute,
             window: recipe.window.unwrap_or(0),
             freeze_until: recipe.freeze_until,
             init: recipe.init,
@@ -500,7 +501,7 @@ impl Config {
             cutout: Some(c.augment.cutout),
             mixup: Some(c.augment.mixup),
             memory: c.memory,
-            recompute: Some(c.recompute),
+            recompute: c.recompute,
             window: Some(c.window),
             init: c.init,
             freeze_until: c.freeze_until,

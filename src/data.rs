@@ -118,8 +118,10 @@ pub struct Request {
 pub fn load(request: &Request) -> Result<Dataset> {
     let name = request.name.as_str();
     let entry = catalog::entry(name).ok_or_else(|| unknown(name))?;
-    if request.train_limit == Some(0) || request.test_limit == Some(0) {
-        return Err(Error::Usage("a limit of 0 leaves no images".into()));
+    for (limit, purpose) in [(request.train_limit, "train on"), (request.test_limit, "test with")] {
+        if limit == Some(0) {
+            return Err(Error::Usage(format!("a limit of 0 leaves no images to {purpose}")));
+        }
     }
     let given = request.folder.as_deref();
     if entry.photos() {

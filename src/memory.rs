@@ -6,12 +6,15 @@ use crate::data::Dataset;
 use crate::feed::{plan_feed, stored_shape};
 use crate::kernel::{Target, Tiles, check_bindings, lower};
 use crate::plan::{Limits, Plan};
-use crate::program::{self, Built, Program, Setup};
+use crate::program::{self, Built, Program, Recompute, Setup};
 use crate::shape::Shape;
 use crate::{Error, Result};
 
 /// Largest batch that is chosen without being asked for; a larger one has too few steps to learn.
 const LARGEST_BATCH: usize = 1024;
+
+/// What backward may compute again to fit a budget, the quickest first.
+const RECOMPUTE: [Recompute; 3] = [Recompute::None, Recompute::Cheap, Recompute::Block];
 
 /// What is to be trained, and what it must fit. All answers are functions of it alone, so that a
 /// resumed run gets the same.
@@ -19,8 +22,10 @@ const LARGEST_BATCH: usize = 1024;
 pub struct Demand<'a> {
     /// The network.
     pub network: &'a Network,
-    /// How it is trained, but for feeds and micro-batches.
+    /// How it is trained, but for feeds, micro-batches and what is computed again.
     pub setup: Setup,
+    /// What backward computes again, if that is not for the plan to choose.
+    pub recompute: Option<Recompute>,
     /// The images to train on, as they are stored.
     pub train: Shape,
     /// The images to evaluate, if any are to be.
@@ -48,18 +53,22 @@ impl Demand<'_> {
         let Some(budget) = self.budget else { return self.build(batch, 1, true) };
         let mut least: Option<usize> = None;
         for micro in (1..=batch).rev().filter(|micro| batch.is_multiple_of(*micro)) {
-            let streamed = self.build(micro, batch / micro, false)?;
-            let Ok(bytes) = self.bytes(&streamed.program) else { continue };
-            if bytes <= budget {
-                let kept = self.build(micro, batch / micro, true)?;
-                let fits = self.bytes(&kept.program).is_ok_and(|bytes| bytes <= budget);
-                return Ok(if fits { kept } else { streamed });
+            // More time for larger micro-batches: batch norm sees more, and there are fewer.
+            let wanted = |way: &Recompute| self.recompute.is_none_or(|only| only == *way);
+            for way in RECOMPUTE.into_iter().filter(wanted) {
+                let streamed = self.build_by(way, micro, batch / micro, false)?;
+                let Ok(bytes) = self.bytes(&streamed.program) else { continue };
+                if bytes <= budget {
+                    let kept = self.build_by(way, micro, batch / micro, true)?;
+                    let fits = self.bytes(&kept.program).is_ok_and(|bytes| bytes <= budget);
+                    return Ok(if fits { kept } else { streamed });
+                }
+                least = Some(least.map_or(bytes, |least| least.min(bytes)));
             }
-            least = Some(least.map_or(bytes, |least| least.min(bytes)));
         }
         let Some(least) = least else { return self.build(1, batch, false) };
         Err(Error::Usage(format!(
-            "--memory {} is too little: this training needs at least {least} bytes ({:.1} MiB); use --memory {least} or more, or fewer --widths",
+            "--memory {} is too little: this training needs at least {least} bytes ({:.1} MiB); use --memory {least} or more, or a smaller network",
             Size(budget),
             least as f64 / (1 << 20) as f64,
         )))
@@ -85,17 +94,35 @@ impl Demand<'_> {
     }
 
     /// The program for steps of `count` micro-batches of `micro` images. With `keep`, sets of
-    /// images that are small stay on the device.
+    /// images that are small stay on the device. Cheap values are computed again only where that
+    /// makes the whole smaller: there is a moment that needs most, and elsewhere it gains nothing.
     ///
     /// # Errors
     /// Those of [`program::build`].
     pub fn build(&self, micro: usize, count: usize, keep: bool) -> Result<Built> {
+        if let Some(way) = self.recompute {
+            return self.build_by(way, micro, count, keep);
+        }
+        let quick = self.build_by(Recompute::None, micro, count, keep)?;
+        let small = self.build_by(Recompute::Cheap, micro, count, keep)?;
+        let bytes = |built: &Built| self.bytes(&built.program).unwrap_or(usize::MAX);
+        Ok(if bytes(&small) < bytes(&quick) { small } else { quick })
+    }
+
+    fn build_by(
+        &self,
+        recompute: Recompute,
+        micro: usize,
+        count: usize,
+        keep: bool,
+    ) -> Result<Built> {
         let room = if keep { resident_room(self.limits, self.budget) } else { 0 };
         let partners = self.setup.augment.partners();
         let setup = Setup {
             train: Some(plan_feed(self.train, micro, partners, room)),
             eval: self.test.map(|test| plan_feed(test, micro, 0, room)),
             micro_batches: count,
+            recompute,
             ..self.setup.clone()
         };
         program::build(self.network, &setup)
@@ -155,7 +182,7 @@ mod tests {
         };
         let images = |n| Shape::new(n, 8, 8, 3);
         let (train, test) = (images(200), Some(images(50)));
-        Demand { network, setup, train, test, limits: Limits::NONE, budget }
+        Demand { network, setup, recompute: None, train, test, limits: Limits::NONE, budget }
     }
 
     /// Images per micro-batch, their number, images kept on the device, bytes.

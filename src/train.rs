@@ -54,7 +54,7 @@ pub struct Options {
     /// Most bytes to take of the device: batches that need more are done in micro-batches.
     pub memory: Option<usize>,
     /// What backward computes again.
-    pub recompute: Recompute,
+    pub recompute: Option<Recompute>,
     /// How many blocks before a block its loss reaches, see [`Setup::window`].
     pub window: usize,
 }
@@ -71,7 +71,7 @@ impl Default for Options {
             augment: Augment::default(),
             input: None,
             memory: None,
-            recompute: Recompute::default(),
+            recompute: None,
             window: 0,
         }
     }
@@ -97,11 +97,13 @@ impl Options {
             eval: None,
             micro_batches: 1,
             adamw: AdamW { weight_decay: self.weight_decay, ..ADAMW },
-            recompute: self.recompute,
+            recompute: Recompute::default(),
             window: self.window,
         };
         let none = image.with_n(0);
-        Demand { network, setup, train: none, test: Some(none), limits, budget: self.memory }
+        let (train, test) = (none, Some(none));
+        let (recompute, budget) = (self.recompute, self.memory);
+        Demand { network, setup, recompute, train, test, limits, budget }
     }
 }
 

@@ -65,7 +65,7 @@ fn what_is_computed_again_and_micro_batches() {
     let (network, data) = (network(0.4), dataset());
     let whole = trained(&network, options(), &data);
     for recompute in [Recompute::None, Recompute::Block] {
-        let again = trained(&network, Options { recompute, ..options() }, &data);
+        let again = trained(&network, Options { recompute: Some(recompute), ..options() }, &data);
         assert!(again == whole, "{recompute:?}");
     }
     // Training in parts has a key for each part, evaluation none.

@@ -68,9 +68,10 @@ pub struct Plan {
     /// Factor on the goodness: a number, or learnable [default: 1]
     #[arg(long, value_name = "S|learnable", allow_negative_numbers = true)]
     aux_scale: Option<Scale>,
-    /// What backward computes again
-    #[arg(long, value_enum, default_value_t)]
-    recompute: Recompute,
+    /// What backward computes again [default: none, or cheap where that needs less; whatever fits
+    /// --memory]
+    #[arg(long, value_enum)]
+    recompute: Option<Recompute>,
     /// How many blocks before a block its loss reaches
     #[arg(long, value_name = "BLOCKS", default_value_t = 0)]
     window: usize,
@@ -168,7 +169,7 @@ impl Plan {
             write_whole(path, |file| file.write_all(svg.as_bytes()))?;
         }
         if self.json {
-            let (recompute, batch) = (self.recompute, self.batch);
+            let (recompute, batch) = (built.recompute, self.batch);
             let partition = *partition;
             let json = Json {
                 arch,
@@ -198,6 +199,7 @@ impl Plan {
             let share = 100.0 * flops.share();
             out.push_str(&format!(", {share:.1}% of it for heads of {heads}"));
         }
+        out.push_str(&format!("\n{:20} {}", "computed again", again(built.recompute)));
         if let Some(memory) = self.memory {
             out.push_str(&format!(
                 "\n{:20} {micro_batch} images, {count} to a step, within {memory}",
@@ -212,7 +214,7 @@ impl Plan {
         out.push_str(&format!("{:20} {:>9} {:>24}", "", "peak", "activations, workspace"));
         out.push_str(&format!(" {:>9}", "MFLOP"));
         for (name, method, partition, recompute) in COMPARED {
-            let config = self.config(method, Some(partition), recompute)?;
+            let config = self.config(method, Some(partition), Some(recompute))?;
             let built = self
                 .build(&config, Limits::NONE, |demand| demand.build(micro_batch, count, false))?;
             let layout = Layout::new(&built.program, Limits::NONE)?;
@@ -234,7 +236,7 @@ impl Plan {
         &self,
         method: Method,
         partition: Option<Partition>,
-        recompute: Recompute,
+        recompute: Option<Recompute>,
     ) -> Result<Config> {
         Config::resolve(Recipe {
             arch: self.arch.clone(),
@@ -248,7 +250,7 @@ impl Plan {
             aux_scale: self.aux_scale,
             batch: Some(Batch::Images(self.batch)),
             memory: self.memory,
-            recompute: Some(recompute),
+            recompute,
             window: Some(self.window),
             ..Recipe::default()
         })
@@ -289,6 +291,15 @@ impl Plan {
 fn mflop(built: &Built, flops: Flops) -> f64 {
     let images = built.train.as_ref().map_or(1, |routine| routine.batch);
     flops.total as f64 / images as f64 / 1e6
+}
+
+/// What is computed again, in words.
+fn again(recompute: Recompute) -> &'static str {
+    match recompute {
+        Recompute::None => "nothing",
+        Recompute::Cheap => "what follows from batch norm's input",
+        Recompute::Block => "all inside of blocks",
+    }
 }
 
 fn mib(bytes: usize) -> f64 {

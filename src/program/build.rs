@@ -110,6 +110,8 @@ pub struct Built {
     pub running: BTreeMap<String, TensorId>,
     /// Names of the blocks.
     pub blocks: Vec<String>,
+    /// What backward computes again.
+    pub recompute: Recompute,
 }
 
 /// Builds the program. Blocks go in order: forward, loss, backward; a block is updated as soon as
@@ -138,7 +140,8 @@ pub fn build(network: &Network, setup: &Setup) -> Result<Built> {
     let Emitter { program, parameters, running, .. } = emitter;
     program.validate()?;
     let blocks = network.blocks.iter().map(|b| b.name.clone()).collect();
-    Ok(Built { program, train, update, eval, parameters, running, blocks })
+    let recompute = setup.recompute;
+    Ok(Built { program, train, update, eval, parameters, running, blocks, recompute })
 }
 
 fn check(network: &Network, setup: &Setup) -> Result<()> {

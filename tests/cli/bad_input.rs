@@ -52,6 +52,8 @@ fn options_that_cannot_work() {
         ("--epochs 0", &["--epochs", "at least 1"]),
         ("--save-steps 0", &["--save-steps must be at least 1"]),
         ("--train-limit 0", &["no images to train on"]),
+        ("--test-limit 0", &["no images to test with"]),
+        ("--test-every 0", &["--test-every must be at least 1"]),
         ("--lr 0", &["--lr must be a positive number, not 0"]),
         ("--lr -0.5", &["--lr must be a positive number, not -0.5"]),
         ("--lr NaN", &["--lr must be a positive number, not NaN"]),

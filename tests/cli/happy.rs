@@ -390,3 +390,15 @@ fn nobody_needs_to_listen() {
     assert_eq!(status.code(), Some(0));
     assert_eq!(sandbox.files("quiet").len(), 5);
 }
+
+#[test]
+fn tests_may_be_few_and_far_between() {
+    let sandbox = Sandbox::new();
+    let line = "train --dataset shapes --widths 4 --batch 8 --train-limit 16 --epochs 5 --out r";
+    let text = sandbox.ok(&format!("{line} --test-every 2 --test-limit 30"));
+    assert!(text.contains("late"), "{text}");
+    let metrics = std::fs::read_to_string(sandbox.path("r/metrics.jsonl")).unwrap();
+    let tested: Vec<bool> = metrics.lines().map(|line| line.contains("\"test\":")).collect();
+    assert_eq!(tested, [false, true, false, true, true]);
+    assert!(metrics.contains("\"images\":30"), "{metrics}");
+}
