@@ -126,6 +126,8 @@ pub struct Timing {
     pub data_wait_seconds: f64,
     /// Wall-clock seconds of evaluation.
     pub test_seconds: f64,
+    /// Bytes of the device that the run takes.
+    pub allocated_bytes: u64,
 }
 
 /// Hears how a run goes on.
@@ -359,6 +361,7 @@ impl Run<'_> {
                 data_wait_seconds: (self.trainer.data_wait() - waited).as_secs_f64(),
                 images_per_second: images as f64 / train_seconds.max(1e-9),
                 test_seconds: start.elapsed().as_secs_f64(),
+                allocated_bytes: self.trainer.session().allocated(),
             };
             let steps = self.trainer.total_steps();
             self.records.push(EpochRecord { epoch, steps, train, test });

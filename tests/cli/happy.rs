@@ -396,7 +396,7 @@ fn tests_may_be_few_and_far_between() {
     let sandbox = Sandbox::new();
     let line = "train --dataset shapes --widths 4 --batch 8 --train-limit 16 --epochs 5 --out r";
     let text = sandbox.ok(&format!("{line} --test-every 2 --test-limit 30"));
-    assert!(text.contains("late"), "{text}");
+    assert!(text.contains("on 30 test images"), "{text}");
     let metrics = std::fs::read_to_string(sandbox.path("r/metrics.jsonl")).unwrap();
     let tested: Vec<bool> = metrics.lines().map(|line| line.contains("\"test\":")).collect();
     assert_eq!(tested, [false, true, false, true, true]);
