@@ -100,6 +100,19 @@ pub struct Block {
     pub layers: Vec<Layer>,
 }
 
+/// Joins blocks: one begins at the first block and at each of those at `starts`, and is called what
+/// that one was. No layer norm is left inside it.
+pub fn join(blocks: Vec<Block>, starts: &[usize]) -> Vec<Block> {
+    let mut joined: Vec<Block> = Vec::new();
+    for (index, block) in blocks.into_iter().enumerate() {
+        match joined.last_mut() {
+            Some(last) if !starts.contains(&index) => last.layers.extend(block.layers),
+            _ => joined.push(block),
+        }
+    }
+    joined
+}
+
 /// Freezes the first `count` blocks: they become the beginning of the block after them, with the
 /// layer norms that lie between. Of a single block, its first `count` layers are frozen.
 pub fn freeze(mut blocks: Vec<Block>, count: usize) -> Vec<Block> {
@@ -205,4 +218,34 @@ pub struct Network {
     pub head: Head,
     /// Number of classes.
     pub classes: usize,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn joined_blocks_have_all_layers_and_the_first_name() {
+        let unit = |name: &str| Block {
+            name: name.to_owned(),
+            layers: vec![Layer::Group(vec![Layer::GlobalAvgPool]), Layer::Dropout(0.5)],
+        };
+        let units: Vec<Block> = ["a", "b", "c", "d"].map(unit).into();
+        let shape = |starts: &[usize]| -> Vec<(String, usize)> {
+            let blocks = join(units.clone(), starts).into_iter();
+            blocks.map(|block| (block.name, block.layers.len())).collect()
+        };
+        let named = |name: &str, layers| (name.to_owned(), layers);
+        assert_eq!(shape(&[1, 3]), [named("a", 2), named("b", 4), named("d", 2)]);
+        assert_eq!(shape(&[]), [named("a", 8)]);
+        assert_eq!(join(units.clone(), &[0, 1, 2, 3]), units);
+        assert_eq!(join(vec![], &[1]), vec![]);
+        // What is joined can be frozen, as any block.
+        let trained = freeze(join(units.clone(), &[1, 3]), 2);
+        let frozen = [&units[0].layers, &[Layer::LayerNorm][..]].concat();
+        let frozen = [frozen, units[1].layers.clone(), units[2].layers.clone()].concat();
+        let frozen = Layer::Frozen([frozen, vec![Layer::LayerNorm]].concat());
+        let layers = [vec![frozen], units[3].layers.clone()].concat();
+        assert_eq!(trained, [Block { name: "d".into(), layers }]);
+    }
 }

@@ -1,6 +1,7 @@
 //! What a run is: options as the command line and recipes give them, and the effective
 //! configuration that they resolve to.
 
+mod blocks;
 mod head;
 mod values;
 
@@ -12,7 +13,7 @@ use std::path::{Path, PathBuf};
 use serde::{Deserialize, Serialize};
 
 use crate::augment::Augment;
-use crate::block::{self, Block, Goodness, Head, Network, Partition, Scale};
+use crate::block::{self, Goodness, Head, Network, Partition, Scale};
 use crate::data::{self, Dataset};
 use crate::files::read_text;
 use crate::models::{self, Stem};
@@ -75,6 +76,9 @@ pub struct Recipe {
     /// What learns together [default: block]
     #[arg(long)]
     pub partition: Option<Partition>,
+    /// Join the blocks of the partition to larger ones: a new one begins at each of these
+    #[arg(long, value_delimiter = ',', value_name = "BLOCK,…")]
+    pub cuts: Option<Vec<String>>,
     /// Side of the goodness heads' convolution, in pixels; odd [default: 5, but for networks other
     /// than the cnn what keeps the heads below a fifth of the arithmetic, with the next two]
     #[arg(long, value_name = "K")]
@@ -175,6 +179,7 @@ macro_rules! for_all_options {
             stem,
             method,
             partition,
+            cuts,
             aux_kernel,
             aux_separable,
             aux_pool,
@@ -288,6 +293,9 @@ pub struct Config {
     pub method: Method,
     /// What learns together.
     pub partition: Partition,
+    /// Where the blocks begin that the partition's are joined to, but the first.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub cuts: Option<Vec<String>>,
     /// Side of the goodness heads' convolution. It and the next two depend on the images unless
     /// they are given: see [`Config::settled`].
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -433,6 +441,7 @@ impl Config {
             stem: recipe.stem,
             method,
             partition,
+            cuts: recipe.cuts,
             aux_kernel: (!open).then_some(kernel),
             aux_separable: (!open).then_some(separable),
             aux_pool: (!open).then_some(aux_pool.unwrap_or(0)),
@@ -453,6 +462,7 @@ impl Config {
             freeze_until: recipe.freeze_until,
             init: recipe.init,
         };
+        config.starts()?;
         config.frozen()?;
         Ok(config)
     }
@@ -481,6 +491,7 @@ impl Config {
             stem: c.stem,
             method: Some(c.method),
             partition: Some(c.partition),
+            cuts: c.cuts,
             aux_kernel: c.aux_kernel,
             aux_separable: c.aux_separable,
             aux_pool: c.aux_pool,
@@ -587,35 +598,6 @@ impl Config {
             aux_separable: Some(head.separable),
             aux_pool: Some(head.pool.unwrap_or(0)),
             ..self.clone()
-        }
-    }
-
-    fn blocks(&self, stem: Stem, partition: Partition) -> Vec<Block> {
-        let blocks = models::named(&self.arch, &self.widths, stem, partition);
-        blocks.expect("`resolve` refuses other names")
-    }
-
-    /// How many blocks are not trained; of a network of one block, how many of its layers, which
-    /// are the architecture's blocks.
-    fn frozen(&self) -> Result<usize> {
-        let Some(until) = &self.freeze_until else { return Ok(0) };
-        let units = match self.partition {
-            Partition::Whole => Partition::Block,
-            partition => partition,
-        };
-        let blocks = self.blocks(Stem::Imagenet, units).into_iter().map(|block| block.name);
-        let head = (self.method == Method::Bp).then(|| "head".to_owned());
-        let names: Vec<String> = blocks.chain(head).collect();
-        match names.iter().position(|name| name == until) {
-            Some(0) => {
-                let message = format!("--freeze-until {until}: there is nothing before {until}");
-                Err(Error::Usage(message))
-            }
-            Some(count) => Ok(count),
-            None => Err(Error::Usage(format!(
-                "--freeze-until: there is no block `{until}`; there are: {}",
-                names.join(", ")
-            ))),
         }
     }
 }

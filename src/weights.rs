@@ -219,6 +219,7 @@ pub fn export(model: &Path, out: &Path) -> Result<Option<Differences>> {
     let config = Recipe {
         method: Some(Method::Bp),
         partition: Some(Partition::Whole),
+        cuts: None,
         freeze_until: None,
         ..info.config.clone()
     };

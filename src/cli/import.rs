@@ -33,6 +33,9 @@ pub struct Import {
     /// What learnt together, for sff [default: block]
     #[arg(long)]
     partition: Option<Partition>,
+    /// Where the blocks began that the partition's were joined to, for weights of such a run
+    #[arg(long, value_delimiter = ',', value_name = "BLOCK,…")]
+    cuts: Option<Vec<String>>,
     /// The first block that was trained, for weights of such a run
     #[arg(long, value_name = "BLOCK")]
     freeze_until: Option<String>,
@@ -68,6 +71,7 @@ impl Import {
             stem: self.stem,
             method: self.method,
             partition: self.partition,
+            cuts: self.cuts,
             freeze_until: self.freeze_until,
             aux_pool: self.aux_pool,
             ..Recipe::default()

@@ -52,6 +52,9 @@ pub struct Plan {
     /// What learns together [default: block]
     #[arg(long)]
     partition: Option<Partition>,
+    /// Join the blocks of the partition to larger ones: a new one begins at each of these
+    #[arg(long, value_delimiter = ',', value_name = "BLOCK,…")]
+    cuts: Option<Vec<String>>,
     /// Do not train what comes before this block
     #[arg(long, value_name = "BLOCK")]
     freeze_until: Option<String>,
@@ -144,8 +147,9 @@ impl Plan {
         let limits = self.limits.limits()?;
         let method = self.method.unwrap_or(Method::Sff);
         let config = self.config(method, self.partition, self.recompute)?;
-        let freeze_until = self.freeze_until.clone();
-        let config = Config::resolve(Recipe { freeze_until, ..config.recipe() })?;
+        // The comparison below has blocks of its own.
+        let (cuts, freeze_until) = (self.cuts.clone(), self.freeze_until.clone());
+        let config = Config::resolve(Recipe { cuts, freeze_until, ..config.recipe() })?;
         let built = self.build(&config, limits, |demand| demand.program(self.batch))?;
         let micro_batch = built.train.as_ref().map_or(self.batch, |routine| routine.batch);
         let count = self.batch / micro_batch;

@@ -43,13 +43,17 @@ impl Progress {
             }
             _ => ProgressBar::hidden(),
         };
+        let mut parts = format!("partition {:?}", config.partition).to_lowercase();
+        if let Some(cuts) = &config.cuts {
+            parts.push_str(&format!(", cut at {}", cuts.join(", ")));
+        }
         Self {
             intro: format!(
                 "{} on {} by {:?}, {} on {} ({}), into {}",
                 config.arch,
                 config.dataset,
                 config.method,
-                format!("partition {:?}", config.partition).to_lowercase(),
+                parts,
                 device.name,
                 device.backend,
                 folder.display()

@@ -21,6 +21,7 @@ fn a_configuration_reads_back_as_itself() {
         image_size: Some(24),
         stem: Some(Stem::Cifar),
         init: Some(Start { path: "a \"b\".safetensors".into(), checksum: Some("0f".into()) }),
+        cuts: Some(vec!["block2".into()]),
         freeze_until: Some("block2".into()),
         ..Recipe::default()
     };
