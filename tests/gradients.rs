@@ -5,17 +5,15 @@ mod common;
 
 use std::collections::BTreeMap;
 
-use common::{Pair, gpu};
-use sff::augment::{Augment, Sample, Sizes};
+use common::{Inputs, Pair, gpu};
+use sff::augment::Augment;
 use sff::block::{Block, Goodness, Head, Layer, Network, Scale};
 use sff::kernel::Tiles;
 use sff::ops::{Activation, AdamW, BatchNorm, Normalize, Op};
-use sff::program::{Built, Feed, Recompute, Routine, Setup, build};
-use sff::reference::Reference;
+use sff::program::{Built, Feed, Recompute, Setup, build};
 use sff::rng::{Rng, Stream};
 use sff::session::{Options, Session};
 use sff::shape::{Shape, Window};
-use sff::tensor::TensorId;
 
 const BATCH: usize = 3;
 const CLASSES: usize = 5;
@@ -140,85 +138,6 @@ fn compile(head: Head, window: usize) -> Built {
     build(&network(head), &setup).unwrap()
 }
 
-/// Values of everything that the host writes: floats, and words.
-struct Inputs {
-    floats: BTreeMap<TensorId, Vec<f32>>,
-    words: BTreeMap<TensorId, Vec<u32>>,
-}
-
-impl Inputs {
-    fn new(built: &Built) -> Self {
-        let mut inputs = Self { floats: BTreeMap::new(), words: BTreeMap::new() };
-        let mut rng = Rng::new(1, Stream::Init, 0, 0);
-        for routine in [&built.train, &built.eval].into_iter().flatten() {
-            let mut words = |id: TensorId, value: &mut dyn FnMut(usize) -> u32| {
-                let count = built.program.tensor(id).shape.elements();
-                inputs.words.insert(id, (0..count).map(value).collect());
-            };
-            words(routine.pixels, &mut |_| rng.next_u64() as u32);
-            words(routine.all_labels, &mut |i| (i * 3 % CLASSES) as u32);
-            let sizes = Sizes { stored: STORED, input: [IMAGE.h, IMAGE.w] };
-            let samples: Vec<Sample> = (0..=BATCH as u64)
-                .map(|key| {
-                    let mut rng = Rng::new(4, Stream::Augment, 0, key);
-                    AUGMENT.draw(2 * key as u32 % RESIDENT as u32, sizes, &mut rng)
-                })
-                .collect();
-            let samples: &[u32] = bytemuck::cast_slice(&samples);
-            words(routine.samples, &mut |i| samples[i]);
-            let step = [3e-3, 0.3, 0.02, BATCH as f32 - 1.0].map(f32::to_bits);
-            words(routine.step, &mut |i| step[i]);
-            if let Some(key) = routine.dropout_key {
-                words(key, &mut |i| [11, 4_000_000_000][i]);
-            }
-        }
-        let floats = &mut inputs.floats;
-        // No exact zeros: a batch norm's gamma and beta of zero would put whole maps on the kink
-        // of the ReLU.
-        let mut values = |id: TensorId| -> Vec<f32> {
-            let count = built.program.tensor(id).shape.elements();
-            (0..count).map(|_| rng.normal() as f32 * 0.5).collect()
-        };
-        for p in built.parameters.values() {
-            floats.insert(p.value, values(p.value));
-            // Moments as of a step in the middle: at the first one, a weight moves by the sign
-            // of its gradient, however small.
-            floats.insert(p.m, values(p.m));
-            floats.insert(p.v, values(p.v).iter().map(|v| v * v + 0.01).collect());
-        }
-        for id in built.running.values() {
-            floats.insert(*id, values(*id).iter().map(|v| v.abs() + 0.1).collect());
-        }
-        inputs
-    }
-
-    /// All ops of a routine in the reference, with `nudge` added to one value of a parameter.
-    fn run<'a>(
-        &self,
-        built: &'a Built,
-        routine: &Routine,
-        nudge: Option<(TensorId, usize, f64)>,
-    ) -> Reference<'a> {
-        let mut reference = Reference::new(built.program.tensors());
-        for (id, values) in &self.floats {
-            let mut values: Vec<f64> = values.iter().map(|v| f64::from(*v)).collect();
-            if let Some((_, at, by)) = nudge.filter(|(nudged, ..)| nudged == id) {
-                values[at] += by;
-            }
-            reference.set(*id, values);
-        }
-        for (id, words) in &self.words {
-            let float = |word: &u32| f64::from(f32::from_bits(*word));
-            let integer = |word: &u32| f64::from(*word);
-            let is_step = *id == routine.step;
-            let values = words.iter().map(|w| if is_step { float(w) } else { integer(w) });
-            reference.set(*id, values.collect());
-        }
-        built.program.ops()[routine.ops.clone()].iter().for_each(|op| reference.run(op));
-        reference
-    }
-}
-
 fn mean(values: &[f64]) -> f64 {
     values.iter().sum::<f64>() / values.len() as f64
 }
@@ -230,7 +149,7 @@ fn check_gradients(head: Head, window: usize) {
     /// Of a loss of about 1, divided by the nudge.
     const ROUNDING: f64 = 1e-9;
     let built = compile(head, window);
-    let inputs = Inputs::new(&built);
+    let inputs = Inputs::new(&built, AUGMENT);
     let train = built.train.as_ref().unwrap();
     let gradients = inputs.run(&built, train, None);
     let mut rng = Rng::new(2, Stream::Init, 0, 0);
@@ -268,7 +187,7 @@ fn a_window_over_all_blocks_is_deep_supervision() {
     let gradients = |window| {
         let built = compile(GOODNESS, window);
         let train = built.train.as_ref().unwrap();
-        let reference = Inputs::new(&built).run(&built, train, None);
+        let reference = Inputs::new(&built, AUGMENT).run(&built, train, None);
         let parameters = built.parameters.iter();
         let gradients = parameters.map(|(name, p)| (name.clone(), reference.get(p.grad).to_vec()));
         (gradients.collect::<BTreeMap<_, _>>(), built.program.ops().len())
@@ -299,7 +218,7 @@ fn gradients_of_backpropagation_match_central_differences() {
 #[test]
 fn no_gradient_crosses_the_wall_between_blocks() {
     let built = compile(GOODNESS, 0);
-    let inputs = Inputs::new(&built);
+    let inputs = Inputs::new(&built, AUGMENT);
     let train = built.train.as_ref().unwrap();
     let nudged = |name: &str| {
         let id = built.parameters[name].value;
@@ -320,7 +239,7 @@ fn no_gradient_crosses_the_wall_between_blocks() {
 fn check_on_device(head: Head, window: usize) {
     let gpu = gpu();
     let built = compile(head, window);
-    let inputs = Inputs::new(&built);
+    let inputs = Inputs::new(&built, AUGMENT);
     for tiles in [Tiles::CPU, Tiles::GPU] {
         let options = Options { tiles: Some(tiles), checked: true, ..Options::default() };
         let mut pair = Pair::new(Session::new(&gpu, built.program.clone(), options).unwrap());

@@ -1,0 +1,180 @@
+//! A full training step of every built-in network, in every partition and by backpropagation: as
+//! it is, and as a narrow twin whose every op is checked against the f64 reference.
+
+mod common;
+
+use common::{Inputs, Pair, gpu};
+use sff::augment::Augment;
+use sff::block::{Head, Layer, Network, Partition};
+use sff::config::{Config, Method, Recipe};
+use sff::data::Dataset;
+use sff::data::shapes::{self, Split};
+use sff::models;
+use sff::ops::{Normalize, Op};
+use sff::program::{Feed, Recompute, Setup, build};
+use sff::session::{Options, Session};
+use sff::shape::Shape;
+use sff::train::{self, ADAMW, Reached, Trainer};
+
+const BATCH: usize = 2;
+const CLASSES: usize = 10;
+/// Largest distance allowed between a block's gradient after a whole step and the reference's,
+/// relative to its length.
+const GRADIENT: f64 = 1e-2;
+
+/// What learns together; last, all of it from the network's own classifier.
+const WAYS: [(Method, Partition); 4] = [
+    (Method::Sff, Partition::Layer),
+    (Method::Sff, Partition::Block),
+    (Method::Sff, Partition::Whole),
+    (Method::Bp, Partition::Whole),
+];
+
+/// The network that `sff train` makes of these options, with its heads and its stem.
+fn network(arch: &str, (method, partition): (Method, Partition), side: usize) -> Network {
+    let recipe = Recipe {
+        arch: Some(arch.into()),
+        method: Some(method),
+        partition: Some(partition),
+        ..Recipe::default()
+    };
+    Config::resolve(recipe).unwrap().network(CLASSES, side)
+}
+
+#[test]
+fn a_step_of_every_network_trains_every_parameter() {
+    const SIDE: usize = 96;
+    let images = |split| shapes::images(SIDE, 3, BATCH, 1, split);
+    let dataset = Dataset {
+        name: "shapes".into(),
+        classes: (0..CLASSES).map(|class| class.to_string()).collect(),
+        train: images(Split::Train),
+        test: images(Split::Test),
+        skipped: vec![],
+    };
+    let gpu = gpu();
+    // Without decay only gradients move a weight.
+    let options =
+        train::Options { epochs: 2, batch: BATCH, weight_decay: 0.0, ..train::Options::default() };
+    for arch in models::NAMES {
+        for way in WAYS {
+            let network = network(arch, way, SIDE);
+            let mut trainer = Trainer::new(&gpu, &network, &dataset, options).unwrap();
+            let before = trainer.arrays(false).unwrap();
+            let Reached::EpochEnd(scores) = trainer.steps(1, |_| {}).unwrap() else {
+                panic!("two images make one step");
+            };
+            assert_eq!(scores.losses.len(), network.blocks.len());
+            for loss in scores.losses {
+                assert!(loss.is_finite() && loss > 0.0, "{arch}, {way:?}: a loss of {loss}");
+            }
+            for (name, array) in trainer.arrays(false).unwrap() {
+                assert_ne!(array.values, before[&name].values, "{arch}, {way:?}: {name}");
+            }
+        }
+    }
+}
+
+/// An eighth as wide: gradients go the same ways through fewer channels.
+fn narrow(layer: &mut Layer) {
+    let less = |width: &mut usize| *width = (*width / 8).max(4);
+    match layer {
+        Layer::Conv2d { out: width, .. } | Layer::SqueezeExcite { hidden: width, .. } => {
+            less(width);
+        }
+        Layer::Group(layers) | Layer::Frozen(layers) => layers.iter_mut().for_each(narrow),
+        Layer::Residual { body, shortcut } => body.iter_mut().chain(shortcut).for_each(narrow),
+        Layer::DepthwiseConv2d { .. }
+        | Layer::BatchNorm { .. }
+        | Layer::Activation(_)
+        | Layer::Dropout(_)
+        | Layer::MaxPool(_)
+        | Layer::GlobalAvgPool
+        | Layer::LayerNorm => {}
+    }
+}
+
+fn twin(arch: &str, way: (Method, Partition), side: usize) -> Network {
+    let mut twin = network(arch, way, side);
+    twin.blocks.iter_mut().flat_map(|block| &mut block.layers).for_each(narrow);
+    if let Head::Classifier { hidden, .. } = &mut twin.head {
+        *hidden /= 8;
+    }
+    twin
+}
+
+/// Every op of a training step by itself, as [`Pair::step`] compares them; and each block's
+/// gradient as the device has it in the end, with the one that all of the step in the reference
+/// gives. There a value on the other side of a kink shows, but moves a gradient little.
+fn check_twins(arch: &str) {
+    let gpu = gpu();
+    for side in [32, 96] {
+        for way in WAYS {
+            let start = std::time::Instant::now();
+            let setup = Setup {
+                image: Shape::new(1, side, side, 3),
+                normalize: Normalize { mean: [0.5; 4], std: [0.25; 4] },
+                augment: Augment::default(),
+                train: Some(Feed { batch: BATCH, resident: BATCH, stored: [side; 2] }),
+                eval: None,
+                micro_batches: 1,
+                adamw: ADAMW,
+                recompute: Recompute::default(),
+                window: 0,
+            };
+            let built = build(&twin(arch, way, side), &setup).unwrap();
+            let options = Options { checked: true, ..Options::default() };
+            let mut pair = Pair::new(Session::new(&gpu, built.program.clone(), options).unwrap());
+            pair.follow = true;
+            let inputs = Inputs::new(&built, setup.augment);
+            inputs.floats.iter().for_each(|(id, values)| pair.set(*id, values));
+            inputs.words.iter().for_each(|(id, values)| pair.set_words(*id, values));
+            let train = built.train.as_ref().unwrap();
+            let reference = inputs.run(&built, train, None);
+            let mut updates = 0;
+            for (index, op) in built.program.ops().iter().enumerate() {
+                let label = format!("{arch}, {side} px, {way:?}, op {index}");
+                if let Op::AdamW { grads, .. } = op {
+                    let (mut off, mut length) = (0.0, 0.0);
+                    for id in built.program.members(*grads) {
+                        for (a, b) in pair.values[&id].iter().zip(reference.get(id)) {
+                            off += (a - b) * (a - b);
+                            length += b * b;
+                        }
+                    }
+                    let off = f64::sqrt(off / length);
+                    eprintln!("{label}: {off:.1e} of {length:.1e}");
+                    assert!(off <= GRADIENT, "{label}: the gradient is off by {off:.1e}");
+                    updates += 1;
+                }
+                pair.step(index, &label);
+            }
+            assert_eq!(updates, built.blocks.len());
+            eprintln!(
+                "{arch} {side} {way:?} {} ops {:?}",
+                built.program.ops().len(),
+                start.elapsed()
+            );
+        }
+    }
+}
+
+#[test]
+fn every_op_of_a_narrow_cnn_matches_on_the_device() {
+    check_twins("cnn");
+}
+
+#[test]
+fn every_op_of_a_narrow_resnet_matches_on_the_device() {
+    check_twins("resnet18");
+}
+
+#[test]
+fn every_op_of_narrow_small_mobilenets_matches_on_the_device() {
+    check_twins("mobilenet-v3-small");
+}
+
+#[test]
+fn every_op_of_narrow_large_mobilenets_matches_on_the_device() {
+    check_twins("mobilenet-v3-large");
+}
