@@ -52,7 +52,7 @@ fn an_experiment_goes_on_where_it_stopped() {
     assert_eq!((&first, &csv), (&again, &read("results.csv")));
     assert_eq!(kept, fs::metadata(&model).unwrap().modified().unwrap());
     // Other options are of another experiment.
-    sandbox.put("few.toml", &EXPERIMENT.replace("epochs = 1", "epochs = 2"));
+    sandbox.put("few.toml", EXPERIMENT.replace("epochs = 1", "epochs = 2"));
     sandbox.refuses("compare --recipe few.toml", &["runs/few", "another --epochs"]);
 }
 
@@ -83,7 +83,7 @@ fn mistakes_in_an_experiment_are_named() {
         ("epochs = 1", "epoch = 1", "epoch"),
         ("seeds", "seds", "seds"),
     ] {
-        sandbox.put("few.toml", &EXPERIMENT.replace(from, to));
+        sandbox.put("few.toml", EXPERIMENT.replace(from, to));
         sandbox.refuses("compare --recipe few.toml --out e", &[expected]);
     }
     sandbox.refuses("compare --recipe none.toml", &["none.toml"]);
