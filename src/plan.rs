@@ -215,22 +215,31 @@ fn cells(
 
 /// The lowest layout that was found. Each places cells one by one at the lowest address that is
 /// free during the cell's whole life; they differ in the order. Several orders are tried, and the
-/// best is improved by placing a cell at the top earlier or by swapping two, until it reaches `bound` or a fixed
-/// number of tries. All choices are the same at every call.
+/// best is improved by placing a cell at the top earlier, or by swapping two that live while it does,
+/// until it reaches `bound` or a fixed number of tries. All choices are the same at every call.
 fn best_layout(cells: &[Cell], bound: usize, fit: &Fit) -> Vec<usize> {
-    type Order = fn(&Cell) -> (usize, usize);
-    const ORDERS: [Order; 4] = [
-        |c| (usize::MAX - c.bytes, c.life.start),
-        |c| (usize::MAX - c.bytes.saturating_mul(c.life.len()), c.life.start),
-        |c| (usize::MAX - c.life.len(), usize::MAX - c.bytes),
-        |c| (c.life.start, usize::MAX - c.bytes),
+    /// By bytes and by how crowded it gets while the cell lives, largest first or not.
+    type Order = fn(&Cell, usize) -> (usize, usize);
+    const ORDERS: [Order; 5] = [
+        |c, _| (usize::MAX - c.bytes, c.life.start),
+        |c, _| (usize::MAX - c.bytes.saturating_mul(c.life.len()), c.life.start),
+        |c, _| (usize::MAX - c.life.len(), usize::MAX - c.bytes),
+        |c, _| (c.life.start, usize::MAX - c.bytes),
+        |c, crowd| (usize::MAX - crowd, usize::MAX - c.bytes),
     ];
     /// Comparisons of two cells that the search may make: a fraction of a second.
-    const EFFORT: usize = 20_000_000;
+    const EFFORT: usize = 250_000_000;
 
+    let ops = cells.iter().map(|cell| cell.life.end).max().unwrap_or(0);
+    let mut live = vec![0; ops];
+    for cell in cells {
+        live[cell.life.clone()].iter_mut().for_each(|bytes| *bytes += cell.bytes);
+    }
+    let crowd = |cell: &Cell| live[cell.life.clone()].iter().copied().max().unwrap_or(0);
+    let crowds: Vec<usize> = cells.iter().map(crowd).collect();
     let sorted = ORDERS.map(|order| {
         let mut indices: Vec<usize> = (0..cells.len()).collect();
-        indices.sort_by_key(|i| order(&cells[*i]));
+        indices.sort_by_key(|i| order(&cells[*i], crowds[*i]));
         indices
     });
     let lay = |order: Vec<usize>| {
@@ -247,16 +256,18 @@ fn best_layout(cells: &[Cell], bound: usize, fit: &Fit) -> Vec<usize> {
             break;
         }
         let mut order = order.clone();
-        let [to, with] = [1, 2].map(|key| hash([attempt as u64, key, 0, 0]) as usize % order.len());
-        if attempt % 2 == 0 {
-            // A cell at the top, earlier.
-            let at_top = |i: &usize| places[*i] + cells[*i].bytes == *top;
-            let Some(from) = order.iter().position(at_top).filter(|from| *from > 0) else {
-                continue;
-            };
-            order[to % from..=from].rotate_right(1);
+        let random = |key, below| hash([attempt as u64, key, 0, 0]) as usize % below;
+        let at_top = |i: &usize| places[*i] + cells[*i].bytes == *top;
+        let Some(from) = order.iter().position(at_top) else { break };
+        if attempt % 3 == 0 {
+            order[random(1, from + 1)..=from].rotate_right(1);
         } else {
-            order.swap(to, with);
+            // Small cells leave no large gaps.
+            let (high, gap) = (&cells[order[from]], *top - bound);
+            let large = |i: &usize| cells[*i].meets(high) && 4 * cells[*i].bytes >= gap;
+            let large: Vec<_> = (0..order.len()).filter(|at| large(&order[*at])).collect();
+            let Some(last) = large.len().checked_sub(1).filter(|last| *last > 0) else { continue };
+            order.swap(large[random(1, last + 1)], large[random(2, last + 1)]);
         }
         let next = lay(order);
         if next.0 <= best.0 {
