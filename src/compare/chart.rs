@@ -3,6 +3,7 @@
 use std::fmt::Write;
 
 use super::{Experiment, Outcome, Summary};
+use crate::plan::escape;
 
 const WIDTH: f64 = 720.0;
 const HEIGHT: f64 = 360.0;
@@ -84,8 +85,4 @@ fn mark(way: usize, x: f64, y: f64, colour: &str) -> String {
         _ => format!("M{:.1} {y:.1}a4 4 0 1 0 8 0a4 4 0 1 0-8 0z", x - 4.0),
     };
     format!("<path d=\"{path}\" fill=\"{colour}\"/>\n")
-}
-
-fn escape(text: &str) -> String {
-    text.replace('&', "&amp;").replace('<', "&lt;").replace('>', "&gt;")
 }

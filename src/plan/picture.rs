@@ -67,6 +67,7 @@ pub fn svg(program: &Program, plan: &Plan, title: &str) -> String {
     out
 }
 
-fn escape(text: &str) -> String {
+/// Text as it may stand in an SVG document.
+pub(crate) fn escape(text: &str) -> String {
     text.replace('&', "&amp;").replace('<', "&lt;").replace('>', "&gt;")
 }
