@@ -40,6 +40,23 @@ impl Adapter {
             max_binding: bytes(self.max_binding_size),
         }
     }
+
+    /// Notes what is offered, or what of it was asked for.
+    fn take(&mut self, limits: &wgpu::Limits, features: wgpu::Features) {
+        let known = [
+            (wgpu::Features::SHADER_F16, "f16"),
+            (wgpu::Features::SUBGROUP, "subgroups"),
+            (wgpu::Features::TIMESTAMP_QUERY, "timestamps"),
+            (wgpu::Features::PIPELINE_CACHE, "pipeline cache"),
+            (wgpu::Features::EXPERIMENTAL_COOPERATIVE_MATRIX, "cooperative matrix"),
+        ];
+        self.max_buffer_size = limits.max_buffer_size;
+        self.max_binding_size = limits.max_storage_buffer_binding_size;
+        self.workgroup_memory = limits.max_compute_workgroup_storage_size;
+        self.max_invocations = limits.max_compute_invocations_per_workgroup;
+        self.features =
+            known.iter().filter(|(f, _)| features.contains(*f)).map(|(_, n)| *n).collect();
+    }
 }
 
 impl fmt::Display for Adapter {
@@ -79,26 +96,21 @@ fn enumerate() -> Vec<wgpu::Adapter> {
 }
 
 fn describe(index: usize, adapter: &wgpu::Adapter) -> Adapter {
-    let (info, limits, features) = (adapter.get_info(), adapter.limits(), adapter.features());
-    let known = [
-        (wgpu::Features::SHADER_F16, "f16"),
-        (wgpu::Features::SUBGROUP, "subgroups"),
-        (wgpu::Features::TIMESTAMP_QUERY, "timestamps"),
-        (wgpu::Features::PIPELINE_CACHE, "pipeline cache"),
-        (wgpu::Features::EXPERIMENTAL_COOPERATIVE_MATRIX, "cooperative matrix"),
-    ];
-    Adapter {
+    let info = adapter.get_info();
+    let mut described = Adapter {
         index,
         name: info.name,
         backend: info.backend.to_str().to_owned(),
         kind: KINDS.iter().find(|(k, _)| *k == info.device_type).map_or("other", |(_, n)| n),
         driver: format!("{} {}", info.driver, info.driver_info).trim().to_owned(),
-        max_buffer_size: limits.max_buffer_size,
-        max_binding_size: limits.max_storage_buffer_binding_size,
-        workgroup_memory: limits.max_compute_workgroup_storage_size,
-        max_invocations: limits.max_compute_invocations_per_workgroup,
-        features: known.iter().filter(|(f, _)| features.contains(*f)).map(|(_, n)| *n).collect(),
-    }
+        max_buffer_size: 0,
+        max_binding_size: 0,
+        workgroup_memory: 0,
+        max_invocations: 0,
+        features: Vec::new(),
+    };
+    described.take(&adapter.limits(), adapter.features());
+    described
 }
 
 /// All adapters, in the order of their indices.
@@ -147,25 +159,71 @@ pub struct Gpu {
     fault: Arc<Mutex<Option<String>>>,
 }
 
+/// How much of an adapter to ask for.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub enum Access {
+    /// Its own limits, and the optional features that kernels know how to use.
+    #[default]
+    Full,
+    /// What every WebGPU device has: default limits, no optional feature.
+    Portable,
+}
+
+/// Optional features that kernels or the profiler know how to use.
+const OPTIONAL: wgpu::Features = wgpu::Features::SHADER_F16
+    .union(wgpu::Features::SUBGROUP)
+    .union(wgpu::Features::TIMESTAMP_QUERY)
+    .union(wgpu::Features::TIMESTAMP_QUERY_INSIDE_PASSES)
+    .union(wgpu::Features::PIPELINE_CACHE)
+    .union(wgpu::Features::EXPERIMENTAL_COOPERATIVE_MATRIX);
+
 impl Gpu {
-    /// Opens the adapter that `selector` names (see [`choose`]).
+    /// Opens the adapter that `selector` names (see [`choose`]), with all that it offers.
     ///
     /// # Errors
     /// [`Error::Adapter`] if there is none or it cannot be opened.
     pub fn open(selector: Option<&str>) -> Result<Self> {
+        Self::open_with(selector, Access::Full)
+    }
+
+    /// The same with a choice of what to ask for.
+    ///
+    /// # Errors
+    /// As [`Gpu::open`].
+    pub fn open_with(selector: Option<&str>, access: Access) -> Result<Self> {
         let adapters = enumerate();
-        let described: Vec<_> = adapters.iter().enumerate().map(|(i, a)| describe(i, a)).collect();
+        let mut described: Vec<_> =
+            adapters.iter().enumerate().map(|(i, a)| describe(i, a)).collect();
         let index = choose(&described, selector)?;
         let offered = adapters[index].limits();
+        let (required_features, required_limits) = match access {
+            Access::Portable => (wgpu::Features::empty(), wgpu::Limits::default()),
+            Access::Full => (
+                adapters[index].features() & OPTIONAL,
+                wgpu::Limits {
+                    max_buffer_size: offered.max_buffer_size,
+                    max_storage_buffer_binding_size: offered.max_storage_buffer_binding_size,
+                    max_compute_workgroup_storage_size: offered.max_compute_workgroup_storage_size,
+                    max_compute_invocations_per_workgroup: offered
+                        .max_compute_invocations_per_workgroup,
+                    max_compute_workgroup_size_x: offered.max_compute_workgroup_size_x,
+                    ..wgpu::Limits::default()
+                },
+            ),
+        };
+        let experimental = wgpu::Features::EXPERIMENTAL_COOPERATIVE_MATRIX;
         let descriptor = wgpu::DeviceDescriptor {
             label: Some("sff"),
-            required_features: wgpu::Features::empty(),
-            required_limits: wgpu::Limits {
-                max_buffer_size: offered.max_buffer_size,
-                max_storage_buffer_binding_size: offered.max_storage_buffer_binding_size,
-                ..wgpu::Limits::default()
-            },
+            required_features,
+            required_limits,
             memory_hints: wgpu::MemoryHints::Performance,
+            experimental_features: if required_features.contains(experimental) {
+                // SAFETY: only kernels that the project ships use it, and tests hold them
+                // against the reference on a device that has it.
+                unsafe { wgpu::ExperimentalFeatures::enabled() }
+            } else {
+                wgpu::ExperimentalFeatures::disabled()
+            },
             ..Default::default()
         };
         let (device, queue) = pollster::block_on(adapters[index].request_device(&descriptor))
@@ -187,7 +245,8 @@ impl Gpu {
                 on_loss(format!("the device was lost: {message}"));
             }
         });
-        let adapter = described[index].clone();
+        let mut adapter = described.swap_remove(index);
+        adapter.take(&device.limits(), device.features());
         Ok(Self { device, queue, adapter, fault })
     }
 

@@ -8,12 +8,15 @@
 //!
 //! `${name}` is replaced by the value of a loop variable or a definition. Register tiles are
 //! unrolled this way because drivers keep arrays indexed by a loop in slow scratch memory.
+//!
+//! The definitions `F16` and `COOPERATIVE` switch on the language extensions of that kind: half
+//! precision, and cooperative matrices.
 
 mod preprocess;
 mod reflect;
 
 pub use preprocess::Definitions;
-pub use reflect::{Binding, Reflection};
+pub use reflect::{Binding, Reflection, validate};
 
 use crate::{Error, Result};
 
@@ -72,5 +75,11 @@ pub fn compose(name: &str, definitions: &Definitions) -> Result<String> {
         name: name.to_owned(),
         problem: "there is no such file in shaders/".to_owned(),
     })?;
-    preprocess::expand(name, text, definitions, &source)
+    let extensions =
+        [("F16", "enable f16;\n"), ("COOPERATIVE", "enable wgpu_cooperative_matrix;\n")];
+    let on = |flag| definitions.get(flag).is_some_and(|value| *value != 0);
+    let mut wgsl: String =
+        extensions.iter().filter(|(flag, _)| on(*flag)).map(|(_, line)| *line).collect();
+    wgsl += &preprocess::expand(name, text, definitions, &source)?;
+    Ok(wgsl)
 }

@@ -5,13 +5,13 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 
 use naga::back::{hlsl, msl, spv};
-use naga::valid::{Capabilities, ModuleInfo, ValidationFlags, Validator};
+use naga::valid::ModuleInfo;
 use sff::augment::Augment;
 use sff::block::{Block, Goodness, Head, Layer, Network, Scale};
 use sff::kernel::{Dispatch, Kernel, Target, Tiles, lower};
 use sff::ops::{Activation, AdamW, BatchNorm, Normalize, Op};
 use sff::program::{Feed, Program, Recompute, Setup, build};
-use sff::shaders::{Reflection, compose};
+use sff::shaders::{Reflection, compose, validate};
 use sff::shape::{Shape, Window};
 
 /// Storage buffers that WebGPU guarantees to a shader stage.
@@ -212,11 +212,7 @@ fn every_kernel_translates_to_every_backend() {
     for kernel in &kernels {
         let label = label(kernel);
         let wgsl = compose(kernel.file, &kernel.definitions).unwrap();
-        let module = naga::front::wgsl::parse_str(&wgsl)
-            .unwrap_or_else(|e| panic!("{label}: {}", e.emit_to_string(&wgsl)));
-        let info = Validator::new(ValidationFlags::all(), Capabilities::empty())
-            .validate(&module)
-            .unwrap_or_else(|e| panic!("{label}: {}", e.emit_to_string(&wgsl)));
+        let (module, info) = validate(&label, &wgsl).unwrap_or_else(|e| panic!("{e}"));
         translate(&label, kernel.entry, &module, &info);
     }
     println!("{} kernels", kernels.len());

@@ -32,6 +32,11 @@ pub struct Reflection {
     pub params_size: u32,
 }
 
+/// Extensions of the language that some kernels use, where a device has them.
+const CAPABILITIES: Capabilities = Capabilities::SHADER_FLOAT16
+    .union(Capabilities::SUBGROUP)
+    .union(Capabilities::COOPERATIVE_MATRIX);
+
 /// Parses and validates `wgsl`.
 ///
 /// # Errors
@@ -39,7 +44,7 @@ pub struct Reflection {
 pub fn validate(name: &str, wgsl: &str) -> Result<(naga::Module, naga::valid::ModuleInfo)> {
     let fail = |problem: String| Error::Shader { name: name.to_owned(), problem };
     let module = naga::front::wgsl::parse_str(wgsl).map_err(|e| fail(e.emit_to_string(wgsl)))?;
-    let info = Validator::new(ValidationFlags::all(), Capabilities::empty())
+    let info = Validator::new(ValidationFlags::all(), CAPABILITIES)
         .validate(&module)
         .map_err(|e| fail(e.emit_to_string(wgsl)))?;
     Ok((module, info))
