@@ -14,6 +14,7 @@ pub use chart::svg;
 use crate::config::{Config, Recipe, Start};
 use crate::files::read_text;
 use crate::gpu::Gpu;
+use crate::interrupt::Interrupt;
 use crate::metrics::Votes;
 use crate::run::{self, Observer, RunOptions};
 use crate::{Error, Result};
@@ -239,14 +240,15 @@ pub fn execute(
     gpu: &Gpu,
     root: &Path,
     cell: &Cell,
+    interrupt: &Interrupt,
     observer: &mut dyn Observer,
 ) -> Result<Outcome> {
     if let Some((folder, recipe)) = &cell.before {
-        finish(gpu, root.join(folder), recipe.clone(), observer)?;
+        finish(gpu, root.join(folder), recipe.clone(), interrupt, observer)?;
     }
     let init = cell.recipe.init.as_ref().map(|model| Start::from(root.join(&model.path)));
     let recipe = Recipe { init, ..cell.recipe.clone() };
-    let votes = finish(gpu, root.join(&cell.folder), recipe, observer)?;
+    let votes = finish(gpu, root.join(&cell.folder), recipe, interrupt, observer)?;
     let Cell { way, column, seed, .. } = *cell;
     Ok(Outcome { way, column, seed, votes })
 }
@@ -256,9 +258,10 @@ fn finish(
     gpu: &Gpu,
     folder: PathBuf,
     recipe: Recipe,
+    interrupt: &Interrupt,
     observer: &mut dyn Observer,
 ) -> Result<Votes> {
-    let options = RunOptions { folder, resume: true, save_steps: 1000 };
+    let options = RunOptions { interrupt: interrupt.clone(), ..RunOptions::new(folder, true) };
     let config = run::configure(recipe, &options, gpu)?;
     let records = match run::finished(&options.folder, &config)? {
         Some(records) => records,

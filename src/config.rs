@@ -559,6 +559,8 @@ impl Config {
             memory: self.memory.map(|size| size.0),
             recompute: self.recompute,
             window: self.window,
+            debug: false,
+            drill: None,
         }
     }
 

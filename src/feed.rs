@@ -2,6 +2,7 @@
 
 use crate::augment::{Sample, Sizes};
 use crate::data::{Images, Normalization, Reader};
+use crate::interrupt::Interrupt;
 use crate::metrics::{Scores, Tally};
 use crate::ops::{IMAGE_CHANNELS, Normalize, SAMPLE_WORDS};
 use crate::program::{Built, Feed, Routine};
@@ -203,12 +204,13 @@ impl Runner {
 /// finite is for the caller to look at.
 ///
 /// # Errors
-/// [`Error::Gpu`], and those of reading photos.
+/// [`Error::Interrupted`], [`Error::Gpu`] and the like, and those of reading photos.
 pub fn evaluate(
     session: &mut Session,
     built: &Built,
     routine: &Routine,
     feeder: &Feeder,
+    interrupt: &Interrupt,
 ) -> Result<Scores> {
     let mut tally = Tally::new(built.blocks.len());
     let mut runner = Runner::new(routine);
@@ -218,6 +220,7 @@ pub fn evaluate(
     };
     feeder.expect((0..feeder.images.len() as u32).collect());
     for samples in feeder.plain().chunks(routine.batch) {
+        interrupt.check()?;
         feeder.bring(session, samples, StepValues::default())?;
         runner.run(session, samples.len(), &mut add)?;
     }

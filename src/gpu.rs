@@ -156,7 +156,17 @@ pub struct Gpu {
     pub(crate) queue: wgpu::Queue,
     /// What was opened.
     pub adapter: Adapter,
-    fault: Arc<Mutex<Option<String>>>,
+    access: Access,
+    reported: Arc<Mutex<Reported>>,
+}
+
+/// What the device said since it was opened.
+#[derive(Default)]
+struct Reported {
+    /// Why it is gone.
+    lost: Option<String>,
+    /// The first error, which is the cause of later ones.
+    error: Option<wgpu::Error>,
 }
 
 /// How much of an adapter to ask for.
@@ -228,37 +238,62 @@ impl Gpu {
         };
         let (device, queue) = pollster::block_on(adapters[index].request_device(&descriptor))
             .map_err(|e| Error::Adapter(format!("cannot open {}: {e}", described[index].name)))?;
-        let fault = Arc::new(Mutex::new(None));
-        let report = |fault: &Arc<Mutex<Option<String>>>| {
-            let fault = Arc::clone(fault);
-            move |message: String| {
-                if let Ok(mut slot) = fault.lock() {
-                    // The first error is the cause, later ones are its consequences.
-                    slot.get_or_insert(message.lines().collect::<Vec<_>>().join(" "));
-                }
+        let reported = Arc::new(Mutex::new(Reported::default()));
+        let slot = Arc::clone(&reported);
+        device.on_uncaptured_error(Arc::new(move |error| {
+            if let Ok(mut reported) = slot.lock() {
+                reported.error.get_or_insert(error);
             }
-        };
-        let (on_error, on_loss) = (report(&fault), report(&fault));
-        device.on_uncaptured_error(Arc::new(move |e: wgpu::Error| on_error(e.to_string())));
+        }));
+        let slot = Arc::clone(&reported);
         device.set_device_lost_callback(move |reason, message| {
-            if reason != wgpu::DeviceLostReason::Destroyed {
-                on_loss(format!("the device was lost: {message}"));
+            if let Ok(mut reported) = slot.lock() {
+                let destroyed = reason == wgpu::DeviceLostReason::Destroyed;
+                let said = if destroyed { "it was destroyed".into() } else { one_line(&message) };
+                reported.lost.get_or_insert(said);
             }
         });
         let mut adapter = described.swap_remove(index);
         adapter.take(&device.limits(), device.features());
-        Ok(Self { device, queue, adapter, fault })
+        Ok(Self { device, queue, adapter, access, reported })
+    }
+
+    /// Opens the same device again, after it was lost.
+    ///
+    /// # Errors
+    /// As [`Gpu::open`].
+    pub fn reopen(&self) -> Result<Self> {
+        Self::open_with(Some(&self.adapter.index.to_string()), self.access)
     }
 
     /// The first error that the device reported since it was opened, if any.
     ///
     /// # Errors
-    /// [`Error::Gpu`].
+    /// [`Error::Lost`], [`Error::OutOfMemory`], [`Error::Gpu`].
     pub fn check(&self) -> Result<()> {
-        match self.fault.lock().ok().and_then(|fault| fault.clone()) {
-            Some(message) => Err(Error::Gpu(message)),
-            None => Ok(()),
+        let Ok(reported) = self.reported.lock() else { return Ok(()) };
+        match &*reported {
+            // A driver that has no memory for a submit takes the device away.
+            Reported { lost: Some(why), .. } if why.to_lowercase().contains("memory") => {
+                Err(Error::OutOfMemory("a step".into()))
+            }
+            Reported { lost: Some(why), .. } => Err(Error::Lost(why.clone())),
+            Reported { error: Some(wgpu::Error::OutOfMemory { .. }), .. } => {
+                Err(Error::OutOfMemory("a step".into()))
+            }
+            Reported { error: Some(error), .. } => Err(Error::Gpu(one_line(&error.to_string()))),
+            Reported { lost: None, error: None } => Ok(()),
         }
+    }
+
+    /// Whether the device is gone.
+    pub fn is_lost(&self) -> bool {
+        self.reported.lock().is_ok_and(|reported| reported.lost.is_some())
+    }
+
+    /// Destroys the device: what is left of it fails as if it had been pulled out.
+    pub fn destroy(&self) {
+        self.device.destroy();
     }
 
     /// What a plan for this device must respect.
@@ -270,6 +305,10 @@ impl Gpu {
     pub fn is_cpu(&self) -> bool {
         self.adapter.kind == "cpu"
     }
+}
+
+fn one_line(text: &str) -> String {
+    text.lines().collect::<Vec<_>>().join(" ")
 }
 
 #[cfg(test)]

@@ -10,6 +10,7 @@ use crate::config::Config;
 use crate::data::Images;
 use crate::feed::{self, Feeder, Runner, StepValues};
 use crate::gpu::Gpu;
+use crate::interrupt::Interrupt;
 use crate::memory::resident_room;
 use crate::metrics::{Scores, Vote, vote};
 use crate::ops::AdamW;
@@ -126,7 +127,7 @@ impl<'a> Inference<'a> {
     /// [`Error::Gpu`], or [`Error::Model`] if a loss is not a number.
     pub fn evaluate(&mut self) -> Result<Scores> {
         let Self { session, built, routine, feeder, .. } = self;
-        let scores = feed::evaluate(session, built, routine, feeder)?;
+        let scores = feed::evaluate(session, built, routine, feeder, &Interrupt::default())?;
         match scores.not_finite() {
             Some((block, loss)) => Err(Error::Model(format!(
                 "the loss of {} is {loss}; these weights are of no use",

@@ -15,7 +15,7 @@ fn main() -> ExitCode {
     match cli::run() {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
-            let message = error.to_string();
+            let (message, code) = (error.to_string(), error.exit_code());
             let line = match error {
                 sff::Error::Weights { .. } => message,
                 // One line, whatever a library put into it.
@@ -23,7 +23,7 @@ fn main() -> ExitCode {
             };
             // The exit code tells as much if nobody can read this.
             let _ = writeln!(std::io::stderr(), "error: {line}");
-            ExitCode::from(2)
+            ExitCode::from(code)
         }
     }
 }

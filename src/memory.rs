@@ -74,6 +74,17 @@ impl Demand<'_> {
         )))
     }
 
+    /// A budget under which there is a program for steps of `batch` images that takes clearly less
+    /// than [`Demand::program`] does: for a device that turned out to have less room.
+    ///
+    /// # Errors
+    /// As [`Demand::program`], if there is none.
+    pub fn smaller(&self, batch: usize) -> Result<usize> {
+        let budget = self.bytes(&self.program(batch)?.program)? / 4 * 3;
+        Demand { budget: Some(budget), ..self.clone() }.program(batch)?;
+        Ok(budget)
+    }
+
     /// The largest batch, a power of two, that needs no micro-batches and one buffer only; 1 if
     /// there is none.
     ///

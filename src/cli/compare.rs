@@ -6,6 +6,7 @@ use clap::Args;
 use sff::Result;
 use sff::compare::{self, Experiment, Outcome};
 use sff::files::write_whole;
+use sff::interrupt::Interrupt;
 use sff::run::{EpochRecord, Observer, Timing};
 use sff::train::{StepReport, Trainer};
 
@@ -72,9 +73,10 @@ impl Compare {
             out.as_mut_os_string().push("-quick");
         }
         let gpu = self.device.open()?;
+        let interrupt = Interrupt::on_signals()?;
         let mut outcomes: Vec<Outcome> = Vec::new();
         for (index, cell) in cells.iter().enumerate() {
-            let outcome = compare::execute(&gpu, &out, cell, &mut Quiet)?;
+            let outcome = compare::execute(&gpu, &out, cell, &interrupt, &mut Quiet)?;
             outcomes.push(outcome);
             save(&out, &experiment, &outcomes)?;
             super::print(&format!(

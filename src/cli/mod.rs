@@ -26,7 +26,12 @@ use sff::{Error, Result};
 #[command(
     version,
     arg_required_else_help = false,
-    after_help = "Example: sff train --dataset fashion-mnist --out runs/first\n\nExit codes: 0 success, 2 an error (one line on standard error)"
+    after_help = "Example: sff train --dataset fashion-mnist --out runs/first\n\nExit codes, with one line on standard error:
+  0    success
+  2    bad options, bad files, and everything else
+  3    the device was lost, has no memory left, or does not answer
+  4    a number is not finite, or not what the reference computes
+  130  interrupted by SIGINT (Ctrl-C); 143 by SIGTERM: a run saves first, unless asked again"
 )]
 struct Cli {
     #[command(subcommand)]

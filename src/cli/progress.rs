@@ -5,6 +5,7 @@ use std::path::Path;
 use std::time::{Duration, Instant};
 
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
+use sff::Error;
 use sff::checkpoint::Taken;
 use sff::config::{Config, Size, Start};
 use sff::data::catalog;
@@ -105,6 +106,13 @@ impl Observer for Progress {
         }
     }
 
+    fn shrinks(&mut self, error: &Error, bytes: usize) {
+        let size = Size(bytes);
+        self.bar.finish_and_clear();
+        self.say(&format!("{error}; going on within {size} of the device"));
+        self.memory = Some(size);
+    }
+
     fn started(&mut self, trainer: &Trainer, resumed: bool) {
         let (session, built) = (trainer.session(), trainer.built());
         self.blocks.clone_from(&built.blocks);
@@ -138,6 +146,13 @@ impl Observer for Progress {
             };
             let images = if trainer.resident() { "stay there" } else { "are brought step by step" };
             self.say(&format!("within {memory} of the device: {steps}; images {images}"));
+        }
+        if let Some(numerics) = trainer.numerics() {
+            self.say(if numerics.compare {
+                "every op of every step is compared with the reference"
+            } else {
+                "every tensor of every step is looked at; there is too much arithmetic to compare"
+            });
         }
         let total = u64::from(self.epochs) * trainer.steps_per_epoch() as u64;
         (self.first, self.done) = (trainer.total_steps(), trainer.total_steps());

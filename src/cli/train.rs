@@ -4,7 +4,9 @@ use std::path::PathBuf;
 
 use clap::Args;
 use sff::config::{Config, Method, Recipe};
-use sff::run::{self, RunOptions};
+use sff::drill::Drill;
+use sff::interrupt::Interrupt;
+use sff::run::{self, OnOom, RunOptions};
 use sff::{Error, Result};
 
 use super::progress::Progress;
@@ -30,6 +32,17 @@ pub struct Train {
     /// Steps between checkpoints within an epoch; there is always one after an epoch
     #[arg(long, value_name = "N", default_value_t = 1000)]
     save_steps: usize,
+    /// What to do when the device has no memory left: stop, or go on from the last checkpoint with
+    /// smaller micro-batches, of which batch norm sees each alone
+    #[arg(long, value_name = "stop|shrink", default_value = "stop", hide_possible_values = true)]
+    on_oom: OnOom,
+    /// Look at every tensor of every step for numbers that are not finite and, for small networks,
+    /// compare every op with a float64 reference; slow
+    #[arg(long)]
+    debug_numerics: bool,
+    /// Have a fault happen before a step: lost, memory or stall, such as lost@5
+    #[arg(long, hide = true, value_name = "FAULT@STEP")]
+    drill: Option<Drill>,
     #[command(flatten)]
     device: super::DeviceArg,
 }
@@ -47,9 +60,16 @@ impl Train {
             Some(folder) => folder,
             None => default_folder(&Config::resolve(run::inherit(recipe.clone())?)?),
         };
-        let options = RunOptions { folder, resume: self.resume, save_steps: self.save_steps };
         let gpu = self.device.open()?;
+        let mut options = RunOptions {
+            save_steps: self.save_steps,
+            on_oom: self.on_oom,
+            debug: self.debug_numerics,
+            drill: self.drill,
+            ..RunOptions::new(folder, self.resume)
+        };
         let config = run::configure(recipe, &options, &gpu)?;
+        options.interrupt = Interrupt::on_signals()?;
         let mut progress = Progress::new(&gpu, &config, &options.folder);
         let result = run::train(&gpu, &config, &options, &mut progress);
         progress.end();

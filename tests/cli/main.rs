@@ -3,6 +3,7 @@
 mod bad_input;
 mod compare;
 mod data;
+mod faults;
 mod happy;
 mod interrupted;
 mod memory;

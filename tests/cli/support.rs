@@ -130,7 +130,12 @@ impl Ran {
 
     /// The error line of a command that failed after some progress.
     pub fn last_error(self) -> String {
-        assert_eq!(self.code, Some(2), "{}{}", self.out, self.err);
+        self.last_error_of(2)
+    }
+
+    /// The same with another exit code.
+    pub fn last_error_of(self, code: i32) -> String {
+        assert_eq!(self.code, Some(code), "{}{}", self.out, self.err);
         assert!(!self.err.contains("panicked"), "{}", self.err);
         let (_, message) =
             self.err.rsplit_once("error: ").unwrap_or_else(|| panic!("{}", self.err));
