@@ -1,7 +1,9 @@
 //! Finding and opening a GPU.
 
 use std::fmt;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::{Arc, Mutex};
+use std::time::Duration;
 
 use crate::plan::Limits;
 use crate::{Error, Result};
@@ -149,6 +151,9 @@ pub fn choose(adapters: &[Adapter], selector: Option<&str>) -> Result<usize> {
         })
 }
 
+/// How long to wait for what may be the reason for an error.
+const ENOUGH: Duration = Duration::from_secs(10);
+
 /// An open GPU.
 #[derive(Clone)]
 pub struct Gpu {
@@ -271,6 +276,11 @@ impl Gpu {
     /// # Errors
     /// [`Error::Lost`], [`Error::OutOfMemory`], [`Error::Gpu`].
     pub fn check(&self) -> Result<()> {
+        let odd = self.reported.lock().is_ok_and(|r| r.error.is_some() && r.lost.is_none());
+        if odd {
+            // It may be a consequence of a loss, which is told once nothing is under way.
+            let _ = self.wait(None, ENOUGH);
+        }
         let Ok(reported) = self.reported.lock() else { return Ok(()) };
         match &*reported {
             // A driver that has no memory for a submit takes the device away.
@@ -283,6 +293,20 @@ impl Gpu {
             }
             Reported { error: Some(error), .. } => Err(Error::Gpu(one_line(&error.to_string()))),
             Reported { lost: None, error: None } => Ok(()),
+        }
+    }
+
+    /// Waits for a submission, or for all of them; `None` is wgpu's panic over a device that is
+    /// lost meanwhile.
+    pub(crate) fn wait(
+        &self,
+        submission_index: Option<wgpu::SubmissionIndex>,
+        timeout: Duration,
+    ) -> Result<(), Option<wgpu::PollError>> {
+        let wait = wgpu::PollType::Wait { submission_index, timeout: Some(timeout) };
+        match catch_unwind(AssertUnwindSafe(|| self.device.poll(wait))) {
+            Ok(polled) => polled.map(drop).map_err(Some),
+            Err(_) => Err(None),
         }
     }
 

@@ -12,6 +12,14 @@ fn main() -> ExitCode {
         // SAFETY: no other thread runs yet.
         unsafe { std::env::set_var("NODEVICE_SELECT", "1") };
     }
+    let panicked = std::panic::take_hook();
+    std::panic::set_hook(Box::new(move |info| {
+        // wgpu's answer to a device that is lost while somebody waits for it; a session catches it.
+        let wgpu = info.payload_as_str().is_some_and(|said| said.contains("Device::poll"));
+        if !wgpu {
+            panicked(info);
+        }
+    }));
     match cli::run() {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {

@@ -247,6 +247,19 @@ mod tests {
     }
 
     #[test]
+    fn less_and_less_memory_ends_with_micro_batches_of_one_image() {
+        let network = network();
+        let (mut budget, mut seen) = (None, Vec::new());
+        while let Ok(less) = demand(&network, budget).smaller(60) {
+            let (micro, _, _, bytes) = chosen(&demand(&network, Some(less)), 60);
+            assert!(bytes <= less && budget.is_none_or(|budget| less < budget));
+            seen.push(micro);
+            budget = Some(less);
+        }
+        assert!(seen.is_sorted_by(|a, b| a >= b) && seen[seen.len() - 1] <= 2, "{seen:?}");
+    }
+
+    #[test]
     fn the_largest_batch_is_a_power_of_two_that_fits() {
         let network = network();
         let free = demand(&network, None);

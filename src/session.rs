@@ -331,25 +331,22 @@ impl Session {
 
     fn wait(&self, fetch: &Fetch) -> Result<Vec<u8>> {
         let gpu_error = |e: &dyn std::fmt::Display| {
-            // The loss of the device is told when it is asked.
-            let _ = self.gpu.device.poll(wgpu::PollType::Poll);
+            // The loss of the device is told once nothing is under way.
+            let _ = self.gpu.wait(None, self.patience);
             match self.gpu.check() {
                 Err(cause) => cause,
                 Ok(()) => Error::Gpu(e.to_string()),
             }
         };
-        let wait = wgpu::PollType::Wait {
-            submission_index: Some(fetch.submission.clone()),
-            timeout: Some(self.patience),
-        };
-        match self.gpu.device.poll(wait) {
-            Ok(_) => {}
-            Err(wgpu::PollError::Timeout) => {
+        match self.gpu.wait(Some(fetch.submission.clone()), self.patience) {
+            Ok(()) => {}
+            Err(Some(wgpu::PollError::Timeout)) => {
                 // Whoever drops the device waits for it, which may be forever: it is not dropped.
                 std::mem::forget(self.gpu.clone());
                 return Err(Error::TimedOut(self.patience));
             }
-            Err(e) => return Err(gpu_error(&e)),
+            Err(Some(e)) => return Err(gpu_error(&e)),
+            Err(None) => return Err(gpu_error(&"the device cannot be waited for")),
         }
         match fetch.mapped.recv() {
             Ok(Ok(())) => {}

@@ -260,6 +260,11 @@ impl<'a> Trainer<'a> {
         &self.session
     }
 
+    /// The same, to run ops of its program.
+    pub fn session_mut(&mut self) -> &mut Session {
+        &mut self.session
+    }
+
     /// The program and its parts.
     pub fn built(&self) -> &Built {
         &self.built

@@ -3,7 +3,7 @@
 mod common;
 
 use common::{Pair, gpu};
-use sff::block::{Goodness, Head, Network, Partition};
+use sff::block::{Head, Network, Partition};
 use sff::data::{Dataset, shapes};
 use sff::models;
 use sff::ops::Op;
@@ -65,13 +65,13 @@ fn weights_and_moments_are_watched_every_step() {
     // ever shows it.
     let v = |p: &sff::program::Parameter| p.v;
     let conv = found(plain, &dataset, "conv2.weight", v, f32::INFINITY);
-    assert_eq!(conv, ("a value of conv2.weight.v (block2)".into(), 4));
+    assert_eq!(conv, ("a value of conv2.weight.v (conv2)".into(), 4));
     let aux = found(plain, &dataset, "aux.0.weight", v, f32::NAN);
-    assert_eq!(aux, ("a value of aux.0.weight (block1)".into(), 4));
+    assert_eq!(aux, ("a value of aux.0.weight (conv1)".into(), 4));
     // With micro-batches, weights are looked at before they change.
     let quarter = Options { memory: Some(smallest(&dataset)), ..plain };
     let conv = found(quarter, &dataset, "conv2.weight", v, f32::INFINITY);
-    assert_eq!(conv, ("a value of conv2.weight.v (block2)".into(), 3));
+    assert_eq!(conv, ("a value of conv2.weight.v (conv2)".into(), 3));
 }
 
 /// The smallest budget that training takes, in bytes.
@@ -89,16 +89,15 @@ fn a_goodness_that_is_not_finite_is_a_loss_that_is_not() {
     let value = |p: &sff::program::Parameter| p.value;
     for large in [1e30, f32::INFINITY] {
         let found = found(Options::default(), &dataset, "aux.1.weight", value, large);
-        assert_eq!(found, ("the loss of block2".into(), 4));
+        assert_eq!(found, ("the loss of conv2".into(), 4));
     }
 }
 
 #[test]
 fn the_first_op_that_differs_is_named_with_its_tensors() {
     let mut program = Program::default();
-    let mut maps = |name: &str, c| {
-        program.add(name, Shape::new(2, 5, 4, c), Layout::Nhwc, Kind::Io)
-    };
+    let mut maps =
+        |name: &str, c| program.add(name, Shape::new(2, 5, 4, c), Layout::Nhwc, Kind::Io);
     let (x, y, z) = (maps("x", 3), maps("y", 6), maps("z", 6));
     let w = program.add("w", Shape::weight(3, 3, 6), Layout::Hwio, Kind::Io);
     program.push(Op::Conv2d { x, w, bias: None, y, window: Window::same(3, 1) });
@@ -119,7 +118,9 @@ fn the_first_op_that_differs_is_named_with_its_tensors() {
     pair.session.write(y, &changed);
     let found = pair.numerics.op(&mut pair.session, 1).unwrap().unwrap();
     assert_eq!((found.op, found.tensor), (1, z));
-    for part in ["add (op 1) writes z 2×5×4×6 from y 2×5×4×6", " in value 17, not ", "off by 1.0e-3"] {
+    for part in
+        ["add (op 1) writes z 2×5×4×6 from y 2×5×4×6", " in value 17, not ", "off by 1.0e-3"]
+    {
         assert!(found.problem.contains(part), "{found}");
     }
     // A number that is not finite is one, whether the reference has it too or does not compute.

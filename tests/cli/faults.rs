@@ -71,7 +71,7 @@ fn a_run_shrinks_to_the_memory_that_there_is() {
         assert!(ran.err.contains(part), "{}", ran.err);
     }
     let within = |err: &str| err.lines().find(|l| l.starts_with("within ")).unwrap().to_owned();
-    assert!(within(&ran.err).contains("batch norm sees each alone"), "{}", ran.err);
+    assert!(within(&ran.err).contains(" of the device: "), "{}", ran.err);
     ran.ok();
     assert_eq!(progress(&sandbox, "late"), (2, 0));
     sandbox.ok("eval --run late");
@@ -85,7 +85,7 @@ fn a_run_shrinks_to_the_memory_that_there_is() {
     fs::remove_dir(obstacle).unwrap();
     assert_eq!(shrunk("part"), shrunk("whole"));
     let ran = sandbox.run("train --resume --out part");
-    assert!(within(&ran.err).contains("micro-batches of "), "{}", ran.err);
+    assert!(within(&ran.err).contains(&shrunk("whole").to_string()), "{}", ran.err);
     ran.ok();
     assert_same(&sandbox.results("whole"), &sandbox.results("part"));
     // What was asked for is still what a new run of it would ask for.
@@ -172,7 +172,8 @@ fn fifty_kills_at_random_moments_leave_a_complete_checkpoint() {
     let sandbox = Sandbox::new();
     let line = format!("{LONG} --resume --out run");
     let folder = sandbox.path("run");
-    let (state, partial) = (folder.join("state.safetensors"), folder.join("state.safetensors.partial"));
+    let (state, partial) =
+        (folder.join("state.safetensors"), folder.join("state.safetensors.partial"));
     let written = || fs::metadata(&state).and_then(|m| m.modified()).ok();
     let mut rng = Rng::new(3, Stream::Shuffle, 0, 0);
     let (mut reached, mut saving) = ((0, 0), 0);
@@ -226,7 +227,9 @@ fn a_disk_that_is_full_when_a_run_saves_leaves_the_last_checkpoint() {
     ] {
         assert!(message.contains(part), "{message}");
     }
-    assert_same(&before, &sandbox.files("run"));
+    let after = sandbox.files("run");
+    assert!(after["state.safetensors"] == before["state.safetensors"]);
+    assert!(after.keys().all(|name| !name.ends_with(".partial")));
     sandbox.ok("train --resume --out run");
     assert_same(&sandbox.results("whole"), &sandbox.results("run"));
 }
@@ -273,10 +276,9 @@ fn the_dates_of_files_mean_nothing() {
     let sandbox = Sandbox::new();
     sandbox.ok(&format!("{SMALL} --out whole"));
     let day = Duration::from_secs(24 * 3600);
-    for (folder, date) in [
-        ("past", SystemTime::UNIX_EPOCH + day),
-        ("future", SystemTime::now() + 10_000 * day),
-    ] {
+    for (folder, date) in
+        [("past", SystemTime::UNIX_EPOCH + day), ("future", SystemTime::now() + 10_000 * day)]
+    {
         let line = format!("{SMALL} --save-steps 5 --drill lost@18 --out {folder}");
         sandbox.run(&line).last_error_of(3);
         for name in sandbox.files(folder).keys() {
@@ -299,8 +301,11 @@ fn a_run_with_every_op_compared_is_the_same_run() {
     assert_same(&sandbox.results("plain"), &sandbox.results("compared"));
     // Numbers that are not finite are found by the op that makes them.
     let line = "train --dataset shapes --train-limit 64 --widths 4 --lr 1e30";
-    let parts = ["error: step 2 (epoch 1): ", "writes train.", " of the largest"];
-    let message = sandbox.run(&format!("{line} --debug-numerics --out bad")).last_error_of(4);
-    let message = format!("error: {message}");
-    assert!(message.contains(parts[0]) && message.contains(parts[1]), "{message}");
+    let line = format!("{line} --debug-numerics --out bad");
+    fails(
+        &sandbox,
+        &line,
+        4,
+        &["step 2 (epoch 1): ", " writes bn1.running ", " of block 1 ", "inf "],
+    );
 }
