@@ -101,9 +101,11 @@ impl Case {
         self.program.add(&name, shape, layout, kind)
     }
 
-    /// Runs the program's ops on both sides, with both sets of tiles, and compares.
+    /// Runs the program's ops on both sides, with all sets of tiles that the device can use, and
+    /// compares.
     pub fn check(&self, gpu: &Gpu, label: &str) {
-        for tiles in [Tiles::CPU, Tiles::GPU] {
+        let sharing = gpu.adapter.subgroup.and_then(Tiles::sharing);
+        for tiles in [Tiles::CPU, Tiles::GPU].into_iter().chain(sharing) {
             let options = Options { tiles: Some(tiles), checked: true, ..Options::default() };
             let session = Session::new(gpu, self.program.clone(), options)
                 .unwrap_or_else(|e| panic!("{label}: {e}"));
