@@ -126,7 +126,7 @@ impl<'a> Inference<'a> {
     /// [`Error::Gpu`], or [`Error::Model`] if a loss is not a number.
     pub fn evaluate(&mut self) -> Result<Scores> {
         let Self { session, built, routine, feeder, .. } = self;
-        let scores = feed::evaluate(session, built, routine, feeder)?;
+        let scores = feed::evaluate(session, built, routine, feeder, None)?;
         match scores.not_finite() {
             Some((block, loss)) => Err(Error::Model(format!(
                 "the loss of {} is {loss}; these weights are of no use",
