@@ -170,6 +170,27 @@ pub fn read_config(folder: &Path) -> Result<Config> {
     Config::read(&Folder(folder).config())
 }
 
+/// The records of the epochs that a run has finished.
+///
+/// # Errors
+/// [`Error::Io`] or [`Error::Corrupt`].
+pub fn read_records(folder: &Path) -> Result<Vec<EpochRecord>> {
+    let path = Folder(folder).metrics();
+    let text = read_text(&path)?;
+    let records = text.lines().map(serde_json::from_str).collect::<Result<Vec<EpochRecord>, _>>();
+    records.map_err(|e| Error::corrupt(&path, e.to_string()))
+}
+
+/// Whether a run has noted any epoch.
+pub fn has_records(folder: &Path) -> bool {
+    Folder(folder).metrics().exists()
+}
+
+/// The page of a run.
+pub fn report_path(folder: &Path) -> PathBuf {
+    Folder(folder).report()
+}
+
 /// The records of a run that is finished, if the one in `folder` is, and is of `config`.
 ///
 /// # Errors
@@ -179,10 +200,7 @@ pub fn finished(folder: &Path, config: &Config) -> Result<Option<Vec<EpochRecord
     if !folder.model().exists() || !folder.metrics().exists() {
         return Ok(None);
     }
-    let path = folder.metrics();
-    let text = read_text(&path)?;
-    let records = text.lines().map(serde_json::from_str).collect::<Result<Vec<EpochRecord>, _>>();
-    let records = records.map_err(|e| Error::corrupt(&path, e.to_string()))?;
+    let records = read_records(folder.0)?;
     Ok((records.len() == config.epochs as usize).then_some(records))
 }
 

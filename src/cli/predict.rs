@@ -4,13 +4,17 @@ use std::path::{Path, PathBuf};
 
 use clap::Args;
 use serde::Serialize;
+use sff::checkpoint::Arrays;
 use sff::config::Config;
 use sff::data::{Images, catalog, picture};
-use sff::infer::{Inference, Prediction};
+use sff::gpu::Gpu;
+use sff::infer::{Explainer, Inference, Prediction};
 use sff::metrics::Vote;
 use sff::models::Stem;
 use sff::run::ModelInfo;
 use sff::{Error, Result, run};
+
+use super::explain;
 
 /// Images per step.
 const BATCH: usize = 32;
@@ -18,6 +22,7 @@ const BATCH: usize = 32;
 #[derive(Args)]
 #[command(after_help = "Examples:
   sff predict --run runs/first shoe.png shirt.jpg
+  sff predict --run runs/first --explain why.png shoe.png
   sff predict --init model.safetensors --image-size 224 --resize 256 --top 5 dog.jpg")]
 pub struct Predict {
     #[command(flatten)]
@@ -42,6 +47,11 @@ pub struct Predict {
     /// and class, logits
     #[arg(long)]
     json: bool,
+    /// Also show where goodness comes from: a PNG for a single picture, else a folder for one each.
+    /// Beside the picture are its class maps in each block, squared; a row for each of the --top
+    /// classes, two at least
+    #[arg(long, value_name = "FILE.png|FOLDER")]
+    explain: Option<PathBuf>,
     #[command(flatten)]
     device: super::DeviceArg,
     /// Pictures of any size: PNG, JPEG, WebP, BMP, GIF, PNM, TIFF
@@ -53,6 +63,8 @@ pub struct Predict {
 #[derive(Serialize)]
 struct Report {
     file: String,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    explained: Option<String>,
     #[serde(flatten)]
     prediction: Prediction,
 }
@@ -77,19 +89,32 @@ impl Predict {
         let labels = vec![0; self.pictures.len()];
         let images = Images::in_memory([height, width, channels], pixels, labels);
         let gpu = self.device.open()?;
-        let mut inference = Inference::of_model(&gpu, &model, (&arrays, &info), &images, BATCH)?;
-        let predictions = inference.predict(&info, self.vote)?;
+        let model = (model.as_path(), &arrays, &info);
+        let (predictions, explained) = match &self.explain {
+            Some(target) => self.explain(&gpu, model, &images, target)?,
+            None => {
+                let (path, ..) = model;
+                let mut inference =
+                    Inference::of_model(&gpu, path, (&arrays, &info), &images, BATCH)?;
+                (inference.predict(&info, self.vote)?, Vec::new())
+            }
+        };
         if self.json {
             let reports: Vec<_> = self
                 .pictures
                 .into_iter()
                 .zip(predictions)
-                .map(|(path, prediction)| Report { file: path.display().to_string(), prediction })
+                .enumerate()
+                .map(|(i, (path, prediction))| Report {
+                    file: path.display().to_string(),
+                    explained: explained.get(i).map(|(path, _)| path.display().to_string()),
+                    prediction,
+                })
                 .collect();
             return super::print_json(&reports);
         }
         let width = self.pictures.iter().map(|p| p.display().to_string().len()).max().unwrap_or(0);
-        for (path, p) in self.pictures.iter().zip(predictions) {
+        for (i, (path, p)) in self.pictures.iter().zip(predictions).enumerate() {
             let guesses = p.top.iter().take(self.top.into());
             let guesses =
                 guesses.map(|g| format!("{}  {}", g.label, super::percent(g.probability)));
@@ -99,8 +124,34 @@ impl Predict {
                 path.display().to_string(),
                 guesses.join("  ")
             ))?;
+            if let Some((path, table)) = explained.get(i) {
+                super::print(&format!("{table}\n  drawn in {}", path.display()))?;
+            }
         }
         Ok(())
+    }
+
+    /// Predictions, and for each the file that explains it and what that says in numbers.
+    fn explain(
+        &self,
+        gpu: &Gpu,
+        (model, arrays, info): (&Path, &Arrays, &ModelInfo),
+        images: &Images,
+        target: &Path,
+    ) -> Result<(Vec<Prediction>, Vec<(PathBuf, String)>)> {
+        let mut explainer = Explainer::new(gpu, model, (arrays, info), images)?;
+        let files = explain::targets(target, &self.pictures)?;
+        let (mut predictions, mut explained) = (Vec::new(), Vec::new());
+        let explanations = explainer.explain(info, self.vote)?;
+        for (at, (of, file)) in explanations.into_iter().zip(files).enumerate() {
+            let top = of.prediction.top.iter().take(usize::from(self.top).max(2));
+            let classes: Vec<usize> = top.map(|guess| guess.class).collect();
+            explain::draw(&file, images, at, &of, &classes)?;
+            let table = explain::table(&of, explainer.blocks(), &classes, &info.classes);
+            explained.push((file, table));
+            predictions.push(of.prediction);
+        }
+        Ok((predictions, explained))
     }
 
     /// The model with the size and the names that are asked for.
