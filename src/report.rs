@@ -86,8 +86,10 @@ impl<'a> Report<'a> {
     pub fn page(&self, so_far: &SoFar) -> Result<String> {
         let Config { arch, dataset, method, epochs, .. } = self.config;
         let what = match method {
-            Method::Sff => format!("by {:?}", self.config.partition).to_lowercase(),
-            Method::Bp => "by backpropagation".to_owned(),
+            Method::Sff => {
+                format!("SFF by {}", format!("{:?}", self.config.partition).to_lowercase())
+            }
+            Method::Bp => "backpropagation".to_owned(),
         };
         let title = format!("{arch} on {dataset}, {what}");
         let mut body = format!(
@@ -138,7 +140,11 @@ impl<'a> Report<'a> {
         let tested = so_far.records.iter().rev().find_map(|record| record.test.as_ref());
         if let Some(test) = tested {
             let votes = test.accuracy;
-            let shown = [("vote of all", votes.all), ("late", votes.late), ("last", votes.last)];
+            let shown = [
+                ("test accuracy, vote of all", votes.all),
+                ("of the later half", votes.late),
+                ("of the last block", votes.last),
+            ];
             match self.blocks.len() {
                 1 => figures.push(("test accuracy".to_owned(), percent(votes.all))),
                 _ => figures.extend(shown.map(|(vote, v)| (vote.to_owned(), percent(v)))),
@@ -148,7 +154,7 @@ impl<'a> Report<'a> {
             let rate = format!("{:.0}", timing.images_per_second);
             figures.push(("training images per second".to_owned(), rate));
         }
-        figures.push(("memory".to_owned(), memory::mib(self.planned)));
+        figures.push(("memory".to_owned(), memory::size(self.planned)));
         let figures: String = figures
             .iter()
             .map(|(what, value)| format!("<div><dt>{what}</dt><dd>{value}</dd></div>"))

@@ -35,7 +35,7 @@ pub enum Unit {
 /// Values over an axis.
 #[derive(Clone, Debug)]
 pub struct Line {
-    /// What they are of.
+    /// What they are of; empty for a single line, of which the title says enough.
     pub name: String,
     /// Position and value, by position.
     pub points: Vec<(f64, f64)>,
@@ -116,7 +116,7 @@ impl Chart<'_> {
         let x = Axis::around(fold(min, |p| p.0, f64::min), fold(max, |p| p.0, f64::max), 1.0);
         let named = labels(&lines);
         let letters = named.iter().map(|(_, name)| name.chars().count()).max().unwrap_or(0);
-        let right = 34.0 + 6.4 * letters as f64;
+        let right = if letters == 0 { 16.0 } else { 34.0 + 6.4 * letters as f64 };
         let (across, down) = (WIDTH - LEFT - right, HEIGHT - TOP - BOTTOM);
         let at = |(a, b): (f64, f64)| (LEFT + across * x.place(a), TOP + down * (1.0 - y.place(b)));
         let mut out = format!(
@@ -185,7 +185,8 @@ impl Chart<'_> {
             .filter_map(|line| Some((line, line.points.last()?)))
             .map(|(line, last)| {
                 let fine = Axis { step: y.step / 10.0, ..*y };
-                format!("{} ends at {}", line.name, fine.label(last.1, self.unit))
+                let name = if line.name.is_empty() { "it" } else { &line.name };
+                format!("{name} ends at {}", fine.label(last.1, self.unit))
             })
             .collect();
         format!("Line chart: {} over {}. {}.", self.title, self.over, ends.join(", "))
@@ -215,7 +216,12 @@ fn labels(lines: &[&Line]) -> Vec<(usize, String)> {
         Some((end, _)) => format!("{}…", &name[..end]),
         None => name.to_owned(),
     };
-    (0..lines.len()).filter(wanted).map(|index| (index, short(&lines[index].name))).collect()
+    let named = |index: &usize| !lines[*index].name.is_empty();
+    (0..lines.len())
+        .filter(named)
+        .filter(wanted)
+        .map(|index| (index, short(&lines[index].name)))
+        .collect()
 }
 
 /// Labels near the ends of their lines, but not on top of each other.

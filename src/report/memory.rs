@@ -95,14 +95,14 @@ fn picture(shown: &Shown, bytes: usize) -> String {
     let blocks: Vec<String> = report
         .blocks
         .iter()
-        .map(|block| format!("{} {}", block.name, mib(block.peak_bytes)))
+        .map(|block| format!("{} {}", block.name, size(block.peak_bytes)))
         .collect();
     format!(
         "<figure><figcaption>{name}: {peak}</figcaption>\n<svg viewBox=\"0 -4 {WIDTH} {full}\" font-size=\"12\" role=\"img\" aria-label=\"Memory plan of {name}: {peak} at most; peaks of blocks: {}\">\n{}<path d=\"M0 {top:.1}h{WIDTH}\" stroke=\"var(--ink)\" stroke-dasharray=\"5 3\"/><text class=\"faint\" y=\"{axis}\">first op</text><text class=\"faint\" x=\"{WIDTH}\" y=\"{axis}\" text-anchor=\"end\">op {}</text>\n</svg></figure>\n",
         escape(&blocks.join(", ")),
         area.draw(program, plan),
         program.ops().len(),
-        peak = mib(plan.bytes),
+        peak = size(plan.bytes),
         full = HEIGHT + 4.0 + BOTTOM,
         axis = HEIGHT + 16.0,
     )
@@ -128,7 +128,7 @@ fn table(all: &[&Shown]) -> String {
     for row in 0..kinds(&all[0].report).len() {
         let cells: String = all
             .iter()
-            .map(|shown| format!("<td>{}</td>", mib(kinds(&shown.report)[row].1)))
+            .map(|shown| format!("<td>{}</td>", size(kinds(&shown.report)[row].1)))
             .collect();
         let name = kinds(&all[0].report)[row].0;
         // Writing to a String cannot fail.
@@ -137,6 +137,10 @@ fn table(all: &[&Shown]) -> String {
     out + "</table></div>\n"
 }
 
-pub(super) fn mib(bytes: usize) -> String {
-    format!("{:.1} MiB", bytes as f64 / (1 << 20) as f64)
+/// Bytes in the unit that suits them.
+pub(super) fn size(bytes: usize) -> String {
+    match bytes as f64 / 1024.0 {
+        kib if kib < 1024.0 => format!("{kib:.1} KiB"),
+        kib => format!("{:.1} MiB", kib / 1024.0),
+    }
 }

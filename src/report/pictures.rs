@@ -21,8 +21,8 @@ const FILTERS: usize = 64;
 /// Filters in a row.
 const COLUMNS: usize = 16;
 /// Pixels of a filter's weight, and between two filters.
-const SCALE: usize = 6;
-const GAP: usize = 4;
+const SCALE: usize = 4;
+const GAP: usize = 2;
 
 /// The worst mistakes as cards: the picture, what it is, and what it was taken for.
 ///
@@ -98,8 +98,8 @@ pub fn filters(shape: Shape, weights: &[f32]) -> Result<String> {
         format!("all {outputs}")
     };
     Ok(format!(
-        "<figure><img class=\"filters\" style=\"max-width:{}px\" src=\"{}\" alt=\"The weights of {shown} filters of the first convolution, {rows} by {columns} pixels each\"></figure>\n<p class=\"faint\">{shown} filters of {rows}×{columns}: grey is 0, and the largest weight of each is black or white{}.</p>\n",
-        2 * width,
+        "<figure><img class=\"filters\" style=\"max-width:{}px\" src=\"{}\" alt=\"The weights of {shown} filters of the first convolution, {rows} by {columns} pixels each\"></figure>\n<p class=\"faint\">Here are {shown} filters of {rows}×{columns}: grey is 0, and the largest weight of each is black or white{}.</p>\n",
+        4 * width,
         uri(&DynamicImage::ImageRgba8(picture))?,
         if inputs == 3 { ", or a colour where channels differ" } else { "" },
     ))
