@@ -373,7 +373,7 @@ impl Run<'_> {
             observer.epoch(&self.records[self.records.len() - 1], &timing);
         }
         // A run that was finished before has a page, too.
-        if !self.folder.report().exists() {
+        if !self.folder.report().is_file() {
             self.test()?;
             self.write_report()?;
         }

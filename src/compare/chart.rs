@@ -29,11 +29,11 @@ pub(super) fn figure(experiment: &Experiment, outcomes: &[Outcome]) -> String {
     let drawing = Drawing { width, top: 10.0, colour: series, line: "var(--line)" };
     let full = (LEFT + width + RIGHT, 10.0 + drawing.height(experiment));
     format!(
-        "<figure><figcaption>{NOTE}</figcaption>\n<div class=\"scroll\" tabindex=\"0\" role=\"region\" aria-label=\"Chart\"><svg viewBox=\"0 0 {} {}\" style=\"min-width:{}px;max-width:{}px\" font-size=\"12\" role=\"img\" aria-label=\"Mean accuracy of each way; the table above has the numbers\">\n{}</svg></div></figure>\n",
+        "<figure><figcaption>Chart</figcaption>\n<p class=\"faint\">{NOTE}</p>\n<div class=\"scroll\" tabindex=\"0\" role=\"region\" aria-label=\"Chart\"><svg viewBox=\"0 0 {} {}\" style=\"min-width:{}px;max-width:{}px\" font-size=\"12\" role=\"img\" aria-label=\"Mean accuracy of each way; the table above has the numbers\">\n{}</svg></div></figure>\n",
         full.0,
         full.1,
         0.8 * full.0,
-        1.4 * full.0,
+        1.2 * full.0,
         drawing.draw(experiment, outcomes)
     )
 }

@@ -9,6 +9,8 @@ const HEIGHT: f64 = 250.0;
 const LEFT: f64 = 46.0;
 const TOP: f64 = 10.0;
 const BOTTOM: f64 = 36.0;
+/// Room for marks between the axis and the first point, and likewise at the end.
+const INSET: f64 = 8.0;
 /// Pixels of a label's line.
 const LABEL: f64 = 14.0;
 /// Letters of a label.
@@ -118,7 +120,7 @@ impl Chart<'_> {
         let letters = named.iter().map(|(_, name)| name.chars().count()).max().unwrap_or(0);
         let right = if letters == 0 { 16.0 } else { 34.0 + 6.4 * letters as f64 };
         let (across, down) = (WIDTH - LEFT - right, HEIGHT - TOP - BOTTOM);
-        let at = |(a, b): (f64, f64)| (LEFT + across * x.place(a), TOP + down * (1.0 - y.place(b)));
+        let at = |(a, b): (f64, f64)| (LEFT + INSET + (across - 2.0 * INSET) * x.place(a), TOP + down * (1.0 - y.place(b)));
         let mut out = format!(
             "<figure><figcaption>{}</figcaption>\n<svg viewBox=\"0 0 {WIDTH} {HEIGHT}\" font-size=\"12\" role=\"img\" aria-label=\"{}\">\n",
             escape(self.title),
