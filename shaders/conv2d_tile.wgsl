@@ -38,7 +38,7 @@
 #endfor
         for (var c = 0u; c < params.in_c4; c++) {
 #for p in 0..PIXELS
-            let x_${p} = select(vec4<f32>(), x[at_${p} + c], inside_${p});
+            let x_${p} = select(vec4<f32>(), vec4<f32>(x[at_${p} + c]), inside_${p});
 #endfor
 #for v in 0..COLUMNS
             {

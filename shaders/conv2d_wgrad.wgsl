@@ -3,11 +3,12 @@
 // invocation sums one part for a tile of ROWS × 4 rows by COLUMNS × 4 columns, and with ADD adds
 // it to what is there.
 #import grid
+#import map
 #import conv2d_params
 #import cut
 
-@group(0) @binding(1) var<storage, read_write> x: array<vec4<f32>>;
-@group(0) @binding(2) var<storage, read_write> dy: array<vec4<f32>>;
+@group(0) @binding(1) var<storage, read_write> x: array<Map>;
+@group(0) @binding(2) var<storage, read_write> dy: array<Map>;
 @group(0) @binding(3) var<storage, read_write> partial: array<vec4<f32>>;
 
 @compute @workgroup_size(GROUP)
@@ -48,7 +49,7 @@ fn main(invocation: Invocation) {
     var base = first / params.out_w / params.out_h * params.in_h;
     for (var pixel = first; pixel < last; pixel++) {
 #for v in 0..COLUMNS
-        let d_${v} = dy[pixel * params.out_c4 + column_${v}];
+        let d_${v} = vec4<f32>(dy[pixel * params.out_c4 + column_${v}]);
 #endfor
 #for r in 0..ROWS
         {
@@ -56,7 +57,7 @@ fn main(invocation: Invocation) {
             let ix = u32(ox * i32(params.stride) + kx_${r});
             let inside = iy < params.in_h && ix < params.in_w;
             let at = select(0u, ((base + iy) * params.in_w + ix) * params.in_c4, inside) + c_${r};
-            let v = select(vec4<f32>(), x[at], inside);
+            let v = select(vec4<f32>(), vec4<f32>(x[at]), inside);
 #for v in 0..COLUMNS
 #for l in 0..4
             acc_${r}_${v}_${l} += v[${l}] * d_${v};

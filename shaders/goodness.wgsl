@@ -2,13 +2,14 @@
 // the block's output. The maps live in registers only; the gradient computes them again for a
 // few images at a time.
 #import grid
+#import map
 #import conv2d_params
 
-@group(0) @binding(1) var<storage, read_write> x: array<vec4<f32>>;
+@group(0) @binding(1) var<storage, read_write> x: array<Map>;
 @group(0) @binding(2) var<storage, read_write> w: array<vec4<f32>>;
 @group(0) @binding(3) var<storage, read_write> partial: array<vec4<f32>>;
 @group(0) @binding(4) var<storage, read_write> scores: array<vec4<f32>>;
-@group(0) @binding(5) var<storage, read_write> maps: array<vec4<f32>>;
+@group(0) @binding(5) var<storage, read_write> maps: array<Map>;
 
 // partial[image, part] = sum of squares over the part's share of the image's pixels.
 @compute @workgroup_size(GROUP)
@@ -70,7 +71,7 @@ fn map_grad(invocation: Invocation) {
 #for p in 0..PIXELS
         if live_${p} {
             let slope = params.factor * scores[(params.first + image_${p}) * params.out_c4 + column_${v}];
-            maps[pixel_${p} * params.out_c4 + column_${v}] = slope * acc_${p}_${v};
+            maps[pixel_${p} * params.out_c4 + column_${v}] = to_map(slope * acc_${p}_${v});
         }
 #endfor
     }

@@ -209,8 +209,12 @@ fn rust_and_wgsl_agree_on_parameters_and_operands() {
 #[test]
 fn every_kernel_translates_to_every_backend() {
     let kernels: BTreeSet<_> = dispatches(&catalogue()).into_keys().map(|(k, _)| k).collect();
-    for kernel in &kernels {
-        let label = label(kernel);
+    let half = |mut kernel: Kernel| {
+        kernel.definitions.insert("F16", 1);
+        kernel
+    };
+    for kernel in kernels.iter().flat_map(|kernel| [kernel.clone(), half(kernel.clone())]) {
+        let label = label(&kernel);
         let wgsl = compose(kernel.file, &kernel.definitions).unwrap();
         let (module, info) = validate(&label, &wgsl).unwrap_or_else(|e| panic!("{e}"));
         translate(&label, kernel.entry, &module, &info);
