@@ -93,7 +93,7 @@ impl<'a> Report<'a> {
         };
         let title = format!("{arch} on {dataset}, {what}");
         let mut body = format!(
-            "<p class=\"faint\">{} of {epochs} epochs, {} of {}</p>\n<main>\n",
+            "<p class=\"faint\">{} of {epochs} epochs, {} in {}</p>\n<main>\n",
             so_far.records.len(),
             count(self.parameters, "parameter"),
             count(self.blocks.len(), "block")
@@ -151,7 +151,8 @@ impl<'a> Report<'a> {
             }
         }
         if let Some(timing) = so_far.timings.last() {
-            let rate = format!("{:.0}", timing.images_per_second);
+            let rate = timing.images_per_second;
+            let rate = if rate < 10.0 { format!("{rate:.1}") } else { format!("{rate:.0}") };
             figures.push(("training images per second".to_owned(), rate));
         }
         figures.push(("memory".to_owned(), memory::size(self.planned)));

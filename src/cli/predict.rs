@@ -8,7 +8,7 @@ use sff::checkpoint::Arrays;
 use sff::config::Config;
 use sff::data::{Images, catalog, picture};
 use sff::gpu::Gpu;
-use sff::infer::{Explainer, Inference, Prediction};
+use sff::infer::{Explainer, Explanation, Inference, Prediction};
 use sff::metrics::Vote;
 use sff::models::Stem;
 use sff::run::ModelInfo;
@@ -69,6 +69,12 @@ struct Report {
     prediction: Prediction,
 }
 
+/// A prediction, and where it is explained: the file, and the same in numbers.
+struct Answer {
+    prediction: Prediction,
+    explained: Option<(PathBuf, String)>,
+}
+
 impl Predict {
     pub fn run(self) -> Result<()> {
         let model = self.model.path();
@@ -89,33 +95,26 @@ impl Predict {
         let labels = vec![0; self.pictures.len()];
         let images = Images::in_memory([height, width, channels], pixels, labels);
         let gpu = self.device.open()?;
-        let model = (model.as_path(), &arrays, &info);
-        let (predictions, explained) = match &self.explain {
-            Some(target) => self.explain(&gpu, model, &images, target)?,
+        let answers = match &self.explain {
+            Some(target) => self.explain(&gpu, (&model, &arrays, &info), &images, target)?,
             None => {
-                let (path, ..) = model;
                 let mut inference =
-                    Inference::of_model(&gpu, path, (&arrays, &info), &images, BATCH)?;
-                (inference.predict(&info, self.vote)?, Vec::new())
+                    Inference::of_model(&gpu, &model, (&arrays, &info), &images, BATCH)?;
+                let predictions = inference.predict(&info, self.vote)?.into_iter();
+                predictions.map(|prediction| Answer { prediction, explained: None }).collect()
             }
         };
         if self.json {
-            let reports: Vec<_> = self
-                .pictures
-                .into_iter()
-                .zip(predictions)
-                .enumerate()
-                .map(|(i, (path, prediction))| Report {
-                    file: path.display().to_string(),
-                    explained: explained.get(i).map(|(path, _)| path.display().to_string()),
-                    prediction,
-                })
-                .collect();
-            return super::print_json(&reports);
+            let reports = self.pictures.iter().zip(answers).map(|(path, answer)| Report {
+                file: path.display().to_string(),
+                explained: answer.explained.map(|(path, _)| path.display().to_string()),
+                prediction: answer.prediction,
+            });
+            return super::print_json(&reports.collect::<Vec<_>>());
         }
         let width = self.pictures.iter().map(|p| p.display().to_string().len()).max().unwrap_or(0);
-        for (i, (path, p)) in self.pictures.iter().zip(predictions).enumerate() {
-            let guesses = p.top.iter().take(self.top.into());
+        for (path, answer) in self.pictures.iter().zip(answers) {
+            let guesses = answer.prediction.top.iter().take(self.top.into());
             let guesses =
                 guesses.map(|g| format!("{}  {}", g.label, super::percent(g.probability)));
             let guesses: Vec<_> = guesses.collect();
@@ -124,34 +123,32 @@ impl Predict {
                 path.display().to_string(),
                 guesses.join("  ")
             ))?;
-            if let Some((path, table)) = explained.get(i) {
+            if let Some((path, table)) = answer.explained {
                 super::print(&format!("{table}\n  drawn in {}", path.display()))?;
             }
         }
         Ok(())
     }
 
-    /// Predictions, and for each the file that explains it and what that says in numbers.
+    /// Predictions, drawn and in numbers.
     fn explain(
         &self,
         gpu: &Gpu,
         (model, arrays, info): (&Path, &Arrays, &ModelInfo),
         images: &Images,
         target: &Path,
-    ) -> Result<(Vec<Prediction>, Vec<(PathBuf, String)>)> {
+    ) -> Result<Vec<Answer>> {
         let mut explainer = Explainer::new(gpu, model, (arrays, info), images)?;
         let files = explain::targets(target, &self.pictures)?;
-        let (mut predictions, mut explained) = (Vec::new(), Vec::new());
         let explanations = explainer.explain(info, self.vote)?;
-        for (at, (of, file)) in explanations.into_iter().zip(files).enumerate() {
+        let answer = |(at, (of, file)): (usize, (Explanation, PathBuf))| {
             let top = of.prediction.top.iter().take(usize::from(self.top).max(2));
             let classes: Vec<usize> = top.map(|guess| guess.class).collect();
             explain::draw(&file, images, at, &of, &classes)?;
             let table = explain::table(&of, explainer.blocks(), &classes, &info.classes);
-            explained.push((file, table));
-            predictions.push(of.prediction);
-        }
-        Ok((predictions, explained))
+            Ok(Answer { prediction: of.prediction, explained: Some((file, table)) })
+        };
+        explanations.into_iter().zip(files).enumerate().map(answer).collect()
     }
 
     /// The model with the size and the names that are asked for.

@@ -115,12 +115,16 @@ impl Chart<'_> {
             return String::new();
         }
         let y = Axis::around(low, fold(max, |p| p.1, f64::max), 0.0);
-        let x = Axis::around(fold(min, |p| p.0, f64::min), fold(max, |p| p.0, f64::max), 1.0);
+        let (first, end) = (fold(min, |p| p.0, f64::min), fold(max, |p| p.0, f64::max));
+        // A single point lies at the end, where its label is.
+        let x = Axis::around(if first < end { first } else { end - 1.0 }, end, 1.0);
         let named = labels(&lines);
         let letters = named.iter().map(|(_, name)| name.chars().count()).max().unwrap_or(0);
         let right = if letters == 0 { 16.0 } else { 34.0 + 6.4 * letters as f64 };
         let (across, down) = (WIDTH - LEFT - right, HEIGHT - TOP - BOTTOM);
-        let at = |(a, b): (f64, f64)| (LEFT + INSET + (across - 2.0 * INSET) * x.place(a), TOP + down * (1.0 - y.place(b)));
+        let at = |(a, b): (f64, f64)| {
+            (LEFT + INSET + (across - 2.0 * INSET) * x.place(a), TOP + down * (1.0 - y.place(b)))
+        };
         let mut out = format!(
             "<figure><figcaption>{}</figcaption>\n<svg viewBox=\"0 0 {WIDTH} {HEIGHT}\" font-size=\"12\" role=\"img\" aria-label=\"{}\">\n",
             escape(self.title),
