@@ -42,3 +42,13 @@ require_fashion_mnist() {
     done
     install_packages dataset-fashion-mnist
 }
+
+# Tests look at pages with it, and are skipped without.
+wish_browser() {
+    local name
+    for name in chromium chromium-browser google-chrome; do
+        command -v "$name" >/dev/null && return
+    done
+    command -v apt-get >/dev/null || return 0
+    install_packages chromium || echo "no Chromium: tests of pages will be skipped" >&2
+}

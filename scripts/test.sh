@@ -1,11 +1,12 @@
 #!/usr/bin/env bash
 # Runs every check: format, lints, documentation, tests. Works on a bare Debian or Ubuntu with
-# Rust; a software Vulkan driver is installed if there is no GPU.
+# Rust; a software Vulkan driver is installed if there is no GPU, and Chromium if there is none.
 source "$(dirname "$0")/setup.sh"
 
 require_rust
 cargo build --release --quiet
 require_device
+wish_browser
 
 step() {
     echo "== $*"

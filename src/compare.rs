@@ -1,6 +1,7 @@
 //! Experiments: ways to train × what varies × seeds, each a run of its own, and tables of them.
 
 mod chart;
+mod page;
 
 use std::collections::BTreeSet;
 use std::fmt::Write as _;
@@ -10,6 +11,7 @@ use serde::Deserialize;
 use toml::Table;
 
 pub use chart::svg;
+pub use page::page;
 
 use crate::config::{Config, Recipe, Start};
 use crate::files::read_text;

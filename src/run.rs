@@ -5,13 +5,16 @@
 //! | `config.toml` | the effective configuration; a recipe for the same run |
 //! | `metrics.jsonl` | a line per epoch: losses and accuracies; the same for the same seed |
 //! | `timing.jsonl` | a line per epoch: seconds, waits for data, images per second |
+//! | `report.html` | all of it for people, and what the last test showed, see [`crate::report`] |
 //! | `model.safetensors` | weights, heads, running statistics; what it takes to use them |
 //! | `state.safetensors` | all that a resumed run needs; the only file that it reads back |
 
 mod begin;
 
+pub use crate::metrics::{EpochRecord, Timing};
 pub use begin::inherit;
 
+use std::collections::BTreeMap;
 use std::fs::{self, OpenOptions};
 use std::io::Write;
 use std::path::{Path, PathBuf};
@@ -22,9 +25,11 @@ use serde::{Deserialize, Serialize};
 use crate::checkpoint::{self, Arrays, Taken};
 use crate::config::{Batch, Config, LARGEST_INPUT, Recipe, Start};
 use crate::data::{self, Dataset, Normalization};
+use crate::detail::Detail;
 use crate::files::{read_text, write_whole};
 use crate::gpu::Gpu;
 use crate::metrics::Scores;
+use crate::report::{Report, SoFar};
 use crate::train::{Progress, Reached, StepReport, Trainer};
 use crate::{Error, Result};
 use begin::Begin;
@@ -99,37 +104,6 @@ struct StateInfo {
     epochs: Vec<EpochRecord>,
 }
 
-/// A line of `metrics.jsonl`.
-#[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
-pub struct EpochRecord {
-    /// From 1.
-    pub epoch: u32,
-    /// Steps since the beginning.
-    pub steps: u64,
-    /// Means over the epoch's training steps.
-    pub train: Scores,
-    /// Scores on the test images after it, if they were taken.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub test: Option<Scores>,
-}
-
-/// A line of `timing.jsonl`.
-#[derive(Clone, PartialEq, Debug, Serialize)]
-pub struct Timing {
-    /// From 1.
-    pub epoch: u32,
-    /// Wall-clock seconds of training in this epoch, as far as this process did it.
-    pub train_seconds: f64,
-    /// Training images per second.
-    pub images_per_second: f64,
-    /// Seconds of these in which training waited for images to be read.
-    pub data_wait_seconds: f64,
-    /// Wall-clock seconds of evaluation.
-    pub test_seconds: f64,
-    /// Bytes of the device that the run takes.
-    pub allocated_bytes: u64,
-}
-
 /// Hears how a run goes on.
 pub trait Observer {
     /// Weights were taken over from another model.
@@ -175,6 +149,9 @@ impl Folder<'_> {
     fn model(&self) -> PathBuf {
         self.0.join("model.safetensors")
     }
+    fn report(&self) -> PathBuf {
+        self.0.join("report.html")
+    }
     fn state(&self) -> PathBuf {
         self.0.join("state.safetensors")
     }
@@ -193,6 +170,27 @@ pub fn read_config(folder: &Path) -> Result<Config> {
     Config::read(&Folder(folder).config())
 }
 
+/// The records of the epochs that a run has finished.
+///
+/// # Errors
+/// [`Error::Io`] or [`Error::Corrupt`].
+pub fn read_records(folder: &Path) -> Result<Vec<EpochRecord>> {
+    let path = Folder(folder).metrics();
+    let text = read_text(&path)?;
+    let records = text.lines().map(serde_json::from_str).collect::<Result<Vec<EpochRecord>, _>>();
+    records.map_err(|e| Error::corrupt(&path, e.to_string()))
+}
+
+/// Whether a run has noted any epoch.
+pub fn has_records(folder: &Path) -> bool {
+    Folder(folder).metrics().exists()
+}
+
+/// The page of a run.
+pub fn report_path(folder: &Path) -> PathBuf {
+    Folder(folder).report()
+}
+
 /// The records of a run that is finished, if the one in `folder` is, and is of `config`.
 ///
 /// # Errors
@@ -202,10 +200,7 @@ pub fn finished(folder: &Path, config: &Config) -> Result<Option<Vec<EpochRecord
     if !folder.model().exists() || !folder.metrics().exists() {
         return Ok(None);
     }
-    let path = folder.metrics();
-    let text = read_text(&path)?;
-    let records = text.lines().map(serde_json::from_str).collect::<Result<Vec<EpochRecord>, _>>();
-    let records = records.map_err(|e| Error::corrupt(&path, e.to_string()))?;
+    let records = read_records(folder.0)?;
     Ok((records.len() == config.epochs as usize).then_some(records))
 }
 
@@ -309,8 +304,10 @@ pub fn train(
         config,
         dataset: &dataset,
         images: config.init.is_some().then_some(images),
+        report: Report::new(gpu, config, &dataset, &trainer)?,
         trainer,
         records: Vec::new(),
+        detail: None,
         saved: None,
     };
     fs::create_dir_all(&options.folder).map_err(Error::io("create", &options.folder))?;
@@ -333,7 +330,10 @@ struct Run<'a> {
     /// Normalisation of the images, where it is not the model's.
     images: Option<Normalization>,
     trainer: Trainer<'a>,
+    report: Report<'a>,
     records: Vec<EpochRecord>,
+    /// What the last test showed, and the epoch before it.
+    detail: Option<(u32, Detail)>,
     /// Epoch and step of the last checkpoint.
     saved: Option<(u32, usize)>,
 }
@@ -354,7 +354,7 @@ impl Run<'_> {
             let images = (self.trainer.steps_per_epoch() - first) * self.config.batch;
             let start = Instant::now();
             let wanted = epoch.is_multiple_of(self.config.test_every) || self.trainer.finished();
-            let test = if wanted { Some(self.trainer.evaluate()?) } else { None };
+            let test = if wanted { Some(self.test()?) } else { None };
             let timing = Timing {
                 epoch,
                 train_seconds,
@@ -369,9 +369,21 @@ impl Run<'_> {
             self.write_metrics()?;
             self.save_model()?;
             self.append_timing(&timing)?;
+            self.write_report()?;
             observer.epoch(&self.records[self.records.len() - 1], &timing);
         }
+        // A run that was finished before has a page, too.
+        if !self.folder.report().is_file() {
+            self.test()?;
+            self.write_report()?;
+        }
         Ok(())
+    }
+
+    fn test(&mut self) -> Result<Scores> {
+        let (scores, detail) = self.trainer.evaluate_in_detail()?;
+        self.detail = Some((self.trainer.epoch(), detail));
+        Ok(scores)
     }
 
     /// Takes up the last checkpoint, and makes the other files agree with it.
@@ -438,6 +450,17 @@ impl Run<'_> {
         file.and_then(|mut file| json_line(&mut file, timing)).map_err(Error::io("write", &path))
     }
 
+    fn write_report(&mut self) -> Result<()> {
+        let timings = read_timings(&self.folder.timing());
+        let page = self.report.page(&SoFar {
+            records: &self.records,
+            timings: &timings,
+            detail: self.detail.as_ref(),
+            filters: self.trainer.first_filters()?,
+        })?;
+        write_whole(&self.folder.report(), |file| file.write_all(page.as_bytes()))
+    }
+
     fn stopped(&self, source: Error) -> Error {
         let folder = self.folder.0.display();
         let kept = match self.saved {
@@ -449,6 +472,15 @@ impl Run<'_> {
         };
         Error::Stopped { source: Box::new(source), kept }
     }
+}
+
+/// The times of each epoch that are known. A resumed run notes some twice; lines that make no
+/// sense are passed over, for times are of interest, not of importance.
+fn read_timings(path: &Path) -> Vec<Timing> {
+    let text = read_text(path).unwrap_or_default();
+    let lines = text.lines().filter_map(|line| serde_json::from_str::<Timing>(line).ok());
+    let each: BTreeMap<u32, Timing> = lines.map(|timing| (timing.epoch, timing)).collect();
+    each.into_values().collect()
 }
 
 /// The configuration without what is true on this machine only.

@@ -58,7 +58,6 @@ th:first-child,td:first-child{text-align:left}
 ";
 
 /// The colour of a series on a [`page`].
-#[allow(dead_code)] // The pages come next.
 pub(crate) fn series(series: usize) -> String {
     format!("var(--s{})", series % COLOURS.len())
 }
@@ -67,8 +66,13 @@ pub(crate) fn series(series: usize) -> String {
 /// `body` is HTML: SVG drawn in `var(--ink)`, `var(--line)` and [`series`], tables, text.
 #[allow(dead_code)]
 pub(crate) fn page(title: &str, body: &str) -> String {
+    styled_page(title, "", body)
+}
+
+/// The same with rules of its own, as CSS.
+pub(crate) fn styled_page(title: &str, style: &str, body: &str) -> String {
     let title = escape(title);
     format!(
-        "<!DOCTYPE html>\n<html lang=\"en\">\n<head>\n<meta charset=\"utf-8\">\n<meta name=\"viewport\" content=\"width=device-width, initial-scale=1\">\n<title>{title}</title>\n<style>\n{STYLE}</style>\n</head>\n<body>\n<h1>{title}</h1>\n{body}</body>\n</html>\n"
+        "<!DOCTYPE html>\n<html lang=\"en\">\n<head>\n<meta charset=\"utf-8\">\n<meta name=\"viewport\" content=\"width=device-width, initial-scale=1\">\n<title>{title}</title>\n<style>\n{STYLE}{style}</style>\n</head>\n<body>\n<h1>{title}</h1>\n{body}</body>\n</html>\n"
     )
 }

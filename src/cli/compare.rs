@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 
 use clap::Args;
 use sff::Result;
-use sff::compare::{self, Experiment, Outcome};
+use sff::compare::{self, Cell, Experiment, Outcome};
 use sff::files::write_whole;
 use sff::run::{EpochRecord, Observer, Timing};
 use sff::train::{StepReport, Trainer};
@@ -13,7 +13,7 @@ use sff::train::{StepReport, Trainer};
 #[command(after_help = "Example: sff compare --recipe recipes/fashion-scarce.toml
 
 Every run has a folder of its own below --out. What was interrupted goes on where it was, and what is
-done is not done again. results.md, results.csv and results.svg are there after the first run.")]
+done is not done again. results.md, .csv, .svg and .html are there after the first run.")]
 pub struct Compare {
     /// The experiment: ways to train, what varies, seeds
     #[arg(long, value_name = "FILE")]
@@ -76,7 +76,7 @@ impl Compare {
         for (index, cell) in cells.iter().enumerate() {
             let outcome = compare::execute(&gpu, &out, cell, &mut Quiet)?;
             outcomes.push(outcome);
-            save(&out, &experiment, &outcomes)?;
+            save(&out, &experiment, &cells, &outcomes)?;
             super::print(&format!(
                 "{}/{} {}, {}, seed {}: {} by all, {} by the later half",
                 index + 1,
@@ -93,12 +93,13 @@ impl Compare {
     }
 }
 
-fn save(out: &Path, experiment: &Experiment, outcomes: &[Outcome]) -> Result<()> {
+fn save(out: &Path, experiment: &Experiment, cells: &[Cell], outcomes: &[Outcome]) -> Result<()> {
     let table = format!("# {}\n\n{}", experiment.title, experiment.markdown(outcomes));
     for (name, text) in [
         ("results.md", table),
         ("results.csv", experiment.csv(outcomes)),
         ("results.svg", compare::svg(experiment, outcomes)),
+        ("results.html", compare::page(experiment, out, cells, outcomes)?),
     ] {
         write_whole(&out.join(name), |file| file.write_all(text.as_bytes()))?;
     }

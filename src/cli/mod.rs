@@ -4,8 +4,10 @@ mod compare;
 mod data;
 mod devices;
 mod eval;
+mod explain;
 mod export;
 mod import;
+mod inspect;
 mod plan;
 mod predict;
 mod progress;
@@ -45,6 +47,8 @@ enum Command {
     Eval(eval::Eval),
     /// Classify pictures with a trained network
     Predict(predict::Predict),
+    /// Show what a model holds, how it was trained and what it reached
+    Inspect(inspect::Inspect),
     /// Make a model of a state dict with torchvision's names
     Import(Box<import::Import>),
     /// Write a model's weights as a state dict with torchvision's names
@@ -112,6 +116,7 @@ pub fn run() -> Result<()> {
         Command::Compare(command) => command.run(),
         Command::Eval(command) => command.run(),
         Command::Predict(command) => command.run(),
+        Command::Inspect(command) => command.run(),
         Command::Import(command) => command.run(),
         Command::Export(command) => command.run(),
         Command::Plan(command) => command.run(),

@@ -3,7 +3,9 @@
 mod bad_input;
 mod compare;
 mod data;
+mod explain;
 mod happy;
+mod inspect;
 mod interrupted;
 mod memory;
 mod support;
