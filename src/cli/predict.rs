@@ -16,7 +16,7 @@ use sff::{Error, Result, run};
 const BATCH: usize = 32;
 
 #[derive(Args)]
-#[command(after_help = "Examples:
+#[command(before_help = "Examples:
   sff predict --run runs/first shoe.png shirt.jpg
   sff predict --init model.safetensors --image-size 224 --resize 256 --top 5 dog.jpg")]
 pub struct Predict {
