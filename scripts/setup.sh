@@ -41,7 +41,7 @@ require_swiftshader() {
     export VK_DRIVER_FILES=$PWD/$folder/usr/lib/chromium/vk_swiftshader_icd.json
     export VK_ICD_FILENAMES=$VK_DRIVER_FILES
     [ ! -e "$VK_DRIVER_FILES" ] || return 0
-    if ! apt-cache show chromium-common >/dev/null 2>&1; then
+    if ! command -v apt-get >/dev/null || ! apt-cache show chromium-common >/dev/null 2>&1; then
         echo "please install SwiftShader, and name its JSON file in VK_DRIVER_FILES (no package has it here)" >&2
         exit 2
     fi

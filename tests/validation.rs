@@ -23,8 +23,6 @@ fn two_writes_without_a_barrier() {
     };
     let buffer = device.create_buffer(&descriptor);
     let mut encoder = device.create_command_encoder(&Default::default());
-    // A use that wgpu knows of, so that it keeps the buffer until the work is done.
-    encoder.clear_buffer(&buffer, 0, None);
     // SAFETY: the buffer and the device live until the work was waited for, and a race between
     // writes of the same zeros harms nobody.
     unsafe {
