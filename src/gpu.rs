@@ -4,7 +4,7 @@ use std::fmt;
 use std::sync::{Arc, Mutex};
 
 use crate::plan::Limits;
-use crate::{Error, Result};
+use crate::{Error, Result, names};
 
 /// An adapter as `sff devices` shows it.
 #[derive(Clone, Debug, serde::Serialize)]
@@ -144,12 +144,12 @@ pub fn choose(adapters: &[Adapter], selector: Option<&str>) -> Result<usize> {
         .or_else(|| adapters.iter().find(|a| a.name.to_lowercase().contains(&wanted)))
         .map(|a| a.index)
         .ok_or_else(|| {
-            let names: Vec<_> =
+            let listed: Vec<_> =
                 adapters.iter().map(|a| format!("{} ({})", a.index, a.name)).collect();
-            Error::Adapter(format!(
-                "no device matches `{selector}`; there are: {}",
-                names.join(", ")
-            ))
+            let words = adapters.iter().flat_map(|a| a.name.split_whitespace());
+            let hint = names::hint(selector, words);
+            let listed = listed.join(", ");
+            Error::Adapter(format!("no device matches `{selector}`{hint}; there are: {listed}"))
         })
 }
 
@@ -270,9 +270,14 @@ impl Gpu {
         self.adapter.limits()
     }
 
-    /// Whether the device is a CPU in disguise.
-    pub fn is_cpu(&self) -> bool {
-        self.adapter.kind == "cpu"
+    /// Whether the device is a CPU in disguise, which runs large register tiles best.
+    pub fn likes_large_tiles(&self) -> bool {
+        self.adapter.kind == "cpu" && !self.compiles_slowly()
+    }
+
+    /// Whether the driver takes minutes to compile large register tiles, as SwiftShader does.
+    pub fn compiles_slowly(&self) -> bool {
+        self.adapter.driver.starts_with("SwiftShader")
     }
 }
 
@@ -303,7 +308,12 @@ mod tests {
         assert_eq!(choose(&all, Some("0")).unwrap(), 0);
         assert_eq!(choose(&all, Some("LLVM")).unwrap(), 0);
         let message = choose(&all, Some("GeForce")).unwrap_err().to_string();
-        assert!(message.contains("0 (llvmpipe), 1 (Radeon RX)"), "{message}");
+        assert!(
+            message.ends_with("`GeForce`; there are: 0 (llvmpipe), 1 (Radeon RX)"),
+            "{message}"
+        );
+        let message = choose(&all, Some("raedon")).unwrap_err().to_string();
+        assert!(message.contains(" (did you mean `Radeon`?); there are: 0 ("), "{message}");
         assert!(choose(&[], None).unwrap_err().to_string().contains("mesa-vulkan-drivers"));
     }
 }

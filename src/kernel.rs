@@ -100,8 +100,8 @@ impl Tiles {
         matches!(subgroup, 4 | 8 | 16 | 32 | 64).then_some(shared)
     }
 
-    /// Those that suit a device: whether it is a CPU, and the size of its subgroups if all are
-    /// alike.
+    /// Those that suit a device: whether it is a CPU that runs large tiles well, and the size of its
+    /// subgroups if all are alike.
     pub fn of(cpu: bool, subgroup: Option<u32>) -> Self {
         let own = if cpu { Self::CPU } else { Self::GPU };
         subgroup.filter(|_| cpu).and_then(Self::sharing).unwrap_or(own)
