@@ -27,6 +27,8 @@ pub struct Adapter {
     pub workgroup_memory: u32,
     /// Invocations per workgroup.
     pub max_invocations: u32,
+    /// Invocations of a subgroup, if there are subgroups and all are alike.
+    pub subgroup: Option<u32>,
     /// Optional features that matter here.
     pub features: Vec<&'static str>,
 }
@@ -54,6 +56,7 @@ impl Adapter {
         self.max_binding_size = limits.max_storage_buffer_binding_size;
         self.workgroup_memory = limits.max_compute_workgroup_storage_size;
         self.max_invocations = limits.max_compute_invocations_per_workgroup;
+        self.subgroup = self.subgroup.filter(|_| features.contains(wgpu::Features::SUBGROUP));
         self.features =
             known.iter().filter(|(f, _)| features.contains(*f)).map(|(_, n)| *n).collect();
     }
@@ -107,6 +110,7 @@ fn describe(index: usize, adapter: &wgpu::Adapter) -> Adapter {
         max_binding_size: 0,
         workgroup_memory: 0,
         max_invocations: 0,
+        subgroup: Some(info.subgroup_min_size).filter(|size| *size == info.subgroup_max_size),
         features: Vec::new(),
     };
     described.take(&adapter.limits(), adapter.features());
@@ -292,6 +296,7 @@ mod tests {
             max_binding_size: 1 << 27,
             workgroup_memory: 16384,
             max_invocations: 256,
+            subgroup: None,
             features: vec![],
         }
     }

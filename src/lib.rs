@@ -109,6 +109,7 @@ pub mod session;
 pub mod shaders;
 pub mod shape;
 pub mod split;
+mod svg;
 pub mod tensor;
 pub mod train;
 pub mod weights;

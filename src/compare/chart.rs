@@ -3,15 +3,12 @@
 use std::fmt::Write;
 
 use super::{Experiment, Outcome, Summary};
-use crate::plan::escape;
+use crate::svg::{COLOURS, document, escape, mark};
 
 const WIDTH: f64 = 720.0;
 const HEIGHT: f64 = 360.0;
 const LEFT: f64 = 60.0;
 const TOP: f64 = 50.0;
-
-/// Distinct in brightness too.
-const COLOURS: [&str; 6] = ["#0b3c8c", "#d1495b", "#2a9d5c", "#e09f3e", "#7b4fa3", "#3f3f3f"];
 
 /// Draws mean accuracies, with bars of one standard deviation, as an SVG document. Ways differ in
 /// colour and in the shape of their marks.
@@ -29,16 +26,11 @@ pub fn svg(experiment: &Experiment, outcomes: &[Outcome]) -> String {
     let y = |value: f64| TOP + HEIGHT * (1.0 - (value - low) / range);
     let step = WIDTH / columns.len() as f64;
     let full = TOP + HEIGHT + 40.0 + 20.0 * ways.len() as f64;
-    let mut out = String::new();
-    // Writing to a String cannot fail.
-    let _ = writeln!(
-        out,
-        "<svg xmlns=\"http://www.w3.org/2000/svg\" viewBox=\"0 0 {} {full}\" font-family=\"sans-serif\" font-size=\"12\">\n<rect width=\"100%\" height=\"100%\" fill=\"white\"/>\n<text x=\"{LEFT}\" y=\"24\" font-size=\"16\">{}</text>\n<text x=\"{LEFT}\" y=\"42\" fill=\"#555\">test accuracy in percent; bars: one standard deviation over seeds</text>",
-        LEFT + WIDTH + 20.0,
-        escape(&experiment.title)
-    );
+    let note = "test accuracy in percent; bars: one standard deviation over seeds";
+    let mut out = document(LEFT + WIDTH + 20.0, full, LEFT, &experiment.title, note);
     for line in 0..=(range * 20.0).round() as usize {
         let value = low + line as f64 / 20.0;
+        // Writing to a String cannot fail.
         let _ = writeln!(
             out,
             "<path d=\"M{LEFT} {0:.1}h{WIDTH}\" stroke=\"#ddd\"/><text x=\"{1}\" y=\"{2:.1}\" text-anchor=\"end\">{3:.0}</text>",
@@ -75,14 +67,4 @@ pub fn svg(experiment: &Experiment, outcomes: &[Outcome]) -> String {
     }
     out.push_str("</svg>\n");
     out
-}
-
-fn mark(way: usize, x: f64, y: f64, colour: &str) -> String {
-    let path = match way % 4 {
-        0 => format!("M{:.1} {:.1}h8v8h-8z", x - 4.0, y - 4.0),
-        1 => format!("M{x:.1} {:.1}l5 9h-10z", y - 5.0),
-        2 => format!("M{x:.1} {:.1}l5 5-5 5-5-5z", y - 5.0),
-        _ => format!("M{:.1} {y:.1}a4 4 0 1 0 8 0a4 4 0 1 0-8 0z", x - 4.0),
-    };
-    format!("<path d=\"{path}\" fill=\"{colour}\"/>\n")
 }

@@ -4,6 +4,7 @@ use std::fmt::Write;
 
 use super::Plan;
 use crate::program::Program;
+use crate::svg::{block_colour, document, escape};
 
 const WIDTH: f64 = 960.0;
 const HEIGHT: f64 = 420.0;
@@ -16,20 +17,15 @@ pub fn svg(program: &Program, plan: &Plan, title: &str) -> String {
     let ops = program.ops().len().max(1) as f64;
     let scale = |bytes: usize| HEIGHT * bytes as f64 / plan.bytes.max(1) as f64;
     let mib = |bytes: usize| format!("{:.1} MiB", bytes as f64 / (1 << 20) as f64);
-    let mut out = String::new();
-    let (full_width, full_height) = (WIDTH + LEFT + 20.0, HEIGHT + TOP + 40.0);
-    // Writing to a String cannot fail.
-    let _ = write!(
-        out,
-        "<svg xmlns=\"http://www.w3.org/2000/svg\" viewBox=\"0 0 {full_width} {full_height}\" font-family=\"sans-serif\" font-size=\"12\">\n<rect width=\"100%\" height=\"100%\" fill=\"white\"/>\n<text x=\"{LEFT}\" y=\"24\" font-size=\"16\">{}</text>\n<text x=\"{LEFT}\" y=\"42\" fill=\"#555\">each rectangle is a tensor: the ops during which it lives, the bytes that it holds; a colour for each block</text>\n",
-        escape(title)
-    );
+    let note = "each rectangle is a tensor: the ops during which it lives, the bytes that it holds; a colour for each block";
+    let mut out = document(WIDTH + LEFT + 20.0, HEIGHT + TOP + 40.0, LEFT, title, note);
     let mut rectangle = |x: f64,
                          width: f64,
                          offset: usize,
                          bytes: usize,
                          fill: &str,
                          label: &str| {
+        // Writing to a String cannot fail.
         let (y, height) = (TOP + HEIGHT - scale(offset + bytes), scale(bytes));
         let _ = writeln!(
             out,
@@ -44,8 +40,7 @@ pub fn svg(program: &Program, plan: &Plan, title: &str) -> String {
         let names: Vec<_> =
             cell.tensors.iter().map(|id| program.tensor(*id).name.as_str()).collect();
         let fill = match program.tensor(cell.tensors[0]).block {
-            // Steps of the golden angle keep neighbours apart.
-            Some(block) => format!("hsl({:.0} 55% 52%)", (block as f64 * 137.508) % 360.0),
+            Some(block) => block_colour(block),
             None => "#777".to_owned(),
         };
         let x = WIDTH * cell.life.start as f64 / ops;
@@ -65,9 +60,4 @@ pub fn svg(program: &Program, plan: &Plan, title: &str) -> String {
         program.ops().len()
     );
     out
-}
-
-/// Text as it may stand in an SVG document.
-pub(crate) fn escape(text: &str) -> String {
-    text.replace('&', "&amp;").replace('<', "&lt;").replace('>', "&gt;")
 }

@@ -34,10 +34,18 @@ pub fn gpu() -> Gpu {
         .expect("the tests need a Vulkan, Metal or DX12 device")
 }
 
-/// The sets of register tiles to test on a device: all that it compiles in reasonable time.
+/// All sets of register tiles that a device can use, and compiles in reasonable time.
 pub fn tiles(gpu: &Gpu) -> Vec<Tiles> {
-    let all = [Tiles::GPU, Tiles::CPU];
-    all[..if gpu.compiles_slowly() { 1 } else { 2 }].to_vec()
+    let sharing = gpu.adapter.subgroup.and_then(Tiles::sharing);
+    let large = [Tiles::CPU].into_iter().chain(sharing);
+    let large = large.filter(|_| !gpu.compiles_slowly());
+    [Tiles::GPU].into_iter().chain(large).collect()
+}
+
+/// Those of them that a session may choose by itself.
+pub fn usual_tiles(gpu: &Gpu) -> Vec<Tiles> {
+    let large = (!gpu.compiles_slowly()).then(|| Tiles::of(true, gpu.adapter.subgroup));
+    [Tiles::GPU].into_iter().chain(large).collect()
 }
 
 /// Random values in -1..1 with a few exact zeros.
@@ -113,7 +121,8 @@ impl Case {
         self.program.add(&name, shape, layout, kind)
     }
 
-    /// Runs the program's ops on both sides, with both sets of tiles, and compares.
+    /// Runs the program's ops on both sides, with all sets of tiles that the device can use, and
+    /// compares.
     pub fn check(&self, gpu: &Gpu, label: &str) {
         for tiles in tiles(gpu) {
             let options = Options { tiles: Some(tiles), checked: true, ..Options::default() };
