@@ -239,7 +239,7 @@ fn check_on_device(head: Head, window: usize) {
     let gpu = gpu();
     let built = compile(head, window);
     let inputs = Inputs::new(&built, AUGMENT);
-    for tiles in common::tiles(&gpu) {
+    for tiles in common::usual_tiles(&gpu) {
         let options = Options { tiles: Some(tiles), checked: true, ..Options::default() };
         let mut pair = Pair::new(Session::new(&gpu, built.program.clone(), options).unwrap());
         inputs.floats.iter().for_each(|(id, values)| pair.set(*id, values));

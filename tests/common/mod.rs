@@ -34,11 +34,18 @@ pub fn gpu() -> Gpu {
         .expect("the tests need a Vulkan, Metal or DX12 device")
 }
 
-/// The sets of register tiles to test on a device: all that it compiles in reasonable time.
+/// All sets of register tiles that a device can use, and compiles in reasonable time.
 pub fn tiles(gpu: &Gpu) -> Vec<Tiles> {
-    let large = [Some(Tiles::CPU), gpu.adapter.subgroup.and_then(Tiles::sharing)];
-    let large = large.into_iter().flatten().filter(|_| !gpu.compiles_slowly());
-    std::iter::once(Tiles::GPU).chain(large).collect()
+    let sharing = gpu.adapter.subgroup.and_then(Tiles::sharing);
+    let large = [Tiles::CPU].into_iter().chain(sharing);
+    let large = large.filter(|_| !gpu.compiles_slowly());
+    [Tiles::GPU].into_iter().chain(large).collect()
+}
+
+/// Those of them that a session may choose by itself.
+pub fn usual_tiles(gpu: &Gpu) -> Vec<Tiles> {
+    let large = (!gpu.compiles_slowly()).then(|| Tiles::of(true, gpu.adapter.subgroup));
+    [Tiles::GPU].into_iter().chain(large).collect()
 }
 
 /// Random values in -1..1 with a few exact zeros.
