@@ -2,6 +2,7 @@
 // `i * in_h / out_h` to `(i + 1) * in_h / out_h`, rounded outwards, and columns likewise: parts
 // overlap where sizes do not divide.
 #import grid
+#import map
 
 struct Params {
     in_h: u32,
@@ -13,8 +14,8 @@ struct Params {
 }
 
 @group(0) @binding(0) var<uniform> params: Params;
-@group(0) @binding(1) var<storage, read_write> x: array<vec4<f32>>;
-@group(0) @binding(2) var<storage, read_write> y: array<vec4<f32>>;
+@group(0) @binding(1) var<storage, read_write> maps: array<Map>;
+@group(0) @binding(2) var<storage, read_write> means: array<vec4<f32>>;
 
 // First and last of the places that part `i` covers.
 fn covered(i: u32, places: u32, parts: u32) -> vec2<u32> {
@@ -35,14 +36,14 @@ fn main(invocation: Invocation) {
     for (var row = rows.x; row <= rows.y; row++) {
         for (var column = columns.x; column <= columns.y; column++) {
             let at = (image * params.in_h + row) * params.in_w + column;
-            total += x[at * params.c4 + id % params.c4];
+            total += vec4<f32>(maps[at * params.c4 + id % params.c4]);
         }
     }
-    y[id] = total / f32((rows.y - rows.x + 1u) * (columns.y - columns.x + 1u));
+    means[id] = total / f32((rows.y - rows.x + 1u) * (columns.y - columns.x + 1u));
 }
 
-// `x` is the gradient of the means, `y` that of the maps. The means that cover a pixel are those
-// that it would cover if sizes were exchanged.
+// With gradients in the places of maps and means. The means that cover a pixel are those that it
+// would cover if sizes were exchanged.
 @compute @workgroup_size(GROUP)
 fn grad(invocation: Invocation) {
     let id = flat_id(invocation);
@@ -60,8 +61,8 @@ fn grad(invocation: Invocation) {
             let wide = covered(column, params.in_w, params.out_w);
             let share = f32((high.y - high.x + 1u) * (wide.y - wide.x + 1u));
             let at = (image * params.out_h + row) * params.out_w + column;
-            total += x[at * params.c4 + id % params.c4] / share;
+            total += means[at * params.c4 + id % params.c4] / share;
         }
     }
-    y[id] = total;
+    maps[id] = to_map(total);
 }

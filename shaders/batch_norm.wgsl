@@ -3,6 +3,7 @@
 // order. `pixels` are those of the dispatch, `total` those of the batch.
 #import activation
 #import grid
+#import map
 #import cut
 #import welford
 
@@ -19,14 +20,14 @@ struct Params {
 }
 
 @group(0) @binding(0) var<uniform> params: Params;
-@group(0) @binding(1) var<storage, read_write> x: array<vec4<f32>>;
+@group(0) @binding(1) var<storage, read_write> x: array<Map>;
 @group(0) @binding(2) var<storage, read_write> gamma: array<vec4<f32>>;
 @group(0) @binding(3) var<storage, read_write> beta: array<vec4<f32>>;
 @group(0) @binding(4) var<storage, read_write> stats: array<vec4<f32>>;
-@group(0) @binding(5) var<storage, read_write> y: array<vec4<f32>>;
+@group(0) @binding(5) var<storage, read_write> y: array<Map>;
 @group(0) @binding(6) var<storage, read_write> partial: array<vec4<f32>>;
 @group(0) @binding(7) var<storage, read_write> running: array<vec4<f32>>;
-@group(0) @binding(8) var<storage, read_write> dy: array<vec4<f32>>;
+@group(0) @binding(8) var<storage, read_write> dy: array<Map>;
 @group(0) @binding(9) var<storage, read_write> dgamma: array<vec4<f32>>;
 @group(0) @binding(10) var<storage, read_write> dbeta: array<vec4<f32>>;
 
@@ -46,8 +47,8 @@ struct Upstream {
 }
 
 fn upstream(at: u32, c: u32) -> Upstream {
-    let normal = (x[at] - stats[c]) / deviation(stats[params.c4 + c]);
-    return Upstream(dy[at] * slope(normal * gamma[c] + beta[c]), normal);
+    let normal = (vec4<f32>(x[at]) - stats[c]) / deviation(stats[params.c4 + c]);
+    return Upstream(vec4<f32>(dy[at]) * slope(normal * gamma[c] + beta[c]), normal);
 }
 
 @compute @workgroup_size(GROUP)
@@ -59,11 +60,11 @@ fn reduce(invocation: Invocation) {
         return;
     }
     let pixels = group_of(part);
-    let shift = x[(pixels.first + part % params.parts) * params.c4 + c];
+    let shift = vec4<f32>(x[(pixels.first + part % params.parts) * params.c4 + c]);
     var sum = vec4<f32>();
     var squares = vec4<f32>();
     for (var at = part % params.parts; at < pixels.size; at += params.parts) {
-        let d = x[(pixels.first + at) * params.c4 + c] - shift;
+        let d = vec4<f32>(x[(pixels.first + at) * params.c4 + c]) - shift;
         sum += d;
         squares += d * d;
     }
@@ -98,8 +99,8 @@ fn apply(invocation: Invocation) {
         return;
     }
     let c = id % params.c4;
-    let value = (x[id] - stats[c]) / deviation(stats[params.c4 + c]) * gamma[c] + beta[c];
-    y[id] = activate(value, c, params.c);
+    let value = (vec4<f32>(x[id]) - stats[c]) / deviation(stats[params.c4 + c]) * gamma[c] + beta[c];
+    y[id] = to_map(activate(value, c, params.c));
 }
 
 @compute @workgroup_size(GROUP)
@@ -150,5 +151,5 @@ fn grad_apply(invocation: Invocation) {
     let c = id % params.c4;
     let u = upstream(id, c);
     let centred = u.dy - (dbeta[c] + u.normal * dgamma[c]) / f32(params.total);
-    y[id] = gamma[c] / deviation(stats[params.c4 + c]) * centred;
+    y[id] = to_map(gamma[c] / deviation(stats[params.c4 + c]) * centred);
 }

@@ -1,5 +1,6 @@
 // Sums a gradient over pixels, a partial sum per part and channel group; sum_rows joins them.
 #import grid
+#import map
 #import cut
 
 struct Params {
@@ -11,7 +12,7 @@ struct Params {
 }
 
 @group(0) @binding(0) var<uniform> params: Params;
-@group(0) @binding(1) var<storage, read_write> dy: array<vec4<f32>>;
+@group(0) @binding(1) var<storage, read_write> dy: array<Map>;
 @group(0) @binding(2) var<storage, read_write> partial: array<vec4<f32>>;
 
 @compute @workgroup_size(GROUP)
@@ -25,7 +26,7 @@ fn main(invocation: Invocation) {
     let pixels = group_of(part);
     var total = vec4<f32>();
     for (var at = part % params.parts; at < pixels.size; at += params.parts) {
-        total += dy[(pixels.first + at) * params.c4 + c];
+        total += vec4<f32>(dy[(pixels.first + at) * params.c4 + c]);
     }
     partial[(params.first + part) * params.c4 + c] = total;
 }

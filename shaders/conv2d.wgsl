@@ -2,11 +2,12 @@
 // the depth is the window times the input channels. Each invocation owns a register tile of
 // PIXELS pixels, spread so that neighbours read neighbours, by COLUMNS × 4 channels.
 #import grid
+#import map
 #import conv2d_params
 
-@group(0) @binding(1) var<storage, read_write> x: array<vec4<f32>>;
+@group(0) @binding(1) var<storage, read_write> x: array<Map>;
 @group(0) @binding(2) var<storage, read_write> w: array<vec4<f32>>;
-@group(0) @binding(3) var<storage, read_write> y: array<vec4<f32>>;
+@group(0) @binding(3) var<storage, read_write> y: array<Map>;
 @group(0) @binding(4) var<storage, read_write> bias: array<vec4<f32>>;
 
 @compute @workgroup_size(GROUP)
@@ -21,7 +22,7 @@ fn main(invocation: Invocation) {
 #endif
 #for p in 0..PIXELS
         if live_${p} {
-            y[pixel_${p} * params.out_c4 + column_${v}] = acc_${p}_${v} + shift;
+            y[pixel_${p} * params.out_c4 + column_${v}] = to_map(acc_${p}_${v} + shift);
         }
 #endfor
     }

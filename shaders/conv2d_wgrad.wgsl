@@ -3,11 +3,12 @@
 // invocation sums one part for a tile of ROWS × 4 rows by COLUMNS × 4 columns, and with ADD adds
 // it to what is there.
 #import grid
+#import map
 #import conv2d_params
 #import cut
 
-@group(0) @binding(1) var<storage, read_write> x: array<vec4<f32>>;
-@group(0) @binding(2) var<storage, read_write> dy: array<vec4<f32>>;
+@group(0) @binding(1) var<storage, read_write> x: array<Map>;
+@group(0) @binding(2) var<storage, read_write> dy: array<Map>;
 @group(0) @binding(3) var<storage, read_write> partial: array<vec4<f32>>;
 
 @compute @workgroup_size(GROUP)
@@ -15,10 +16,13 @@ fn main(invocation: Invocation) {
     let rows = params.kernel * params.kernel * params.in_c4;
     let row_tiles = div_ceil(rows, ${ROWS}u);
     let column_tiles = div_ceil(params.out_c4, ${COLUMNS}u);
-    let id = flat_id(invocation);
-    let row = id % row_tiles * ${ROWS}u;
-    let column = id / row_tiles % column_tiles * ${COLUMNS}u;
-    let part = id / row_tiles / column_tiles;
+    // Invocations that share have the same columns and pixels.
+    let lines = div_ceil(row_tiles, SHARE);
+    let id = line_id(invocation);
+    let lane = lane_of(invocation);
+    let row = (id % lines * SHARE + lane) * ${ROWS}u;
+    let column = id / lines % column_tiles * ${COLUMNS}u;
+    let part = id / lines / column_tiles;
     if part >= part_count() {
         return;
     }
@@ -37,6 +41,11 @@ fn main(invocation: Invocation) {
 #endfor
 #endfor
 #endfor
+#if SHARED
+#for k in 0..(COLUMNS+SHARED-1)/SHARED
+    let loading_${k} = min(column + lane + ${k*SHARED}u, params.out_c4 - 1u);
+#endfor
+#endif
     let pixels = group_of(part);
     let share = div_ceil(pixels.size, params.parts);
     let skipped = min(part % params.parts * share, pixels.size);
@@ -47,16 +56,25 @@ fn main(invocation: Invocation) {
     var oy = i32(first / params.out_w % params.out_h);
     var base = first / params.out_w / params.out_h * params.in_h;
     for (var pixel = first; pixel < last; pixel++) {
-#for v in 0..COLUMNS
-        let d_${v} = dy[pixel * params.out_c4 + column_${v}];
+#if SHARED
+#for k in 0..(COLUMNS+SHARED-1)/SHARED
+        let loaded_${k} = vec4<f32>(dy[pixel * params.out_c4 + loading_${k}]);
 #endfor
+#for v in 0..COLUMNS
+        let d_${v} = subgroupBroadcast(loaded_${v/SHARED}, ${v%SHARED}u);
+#endfor
+#else
+#for v in 0..COLUMNS
+        let d_${v} = vec4<f32>(dy[pixel * params.out_c4 + column_${v}]);
+#endfor
+#endif
 #for r in 0..ROWS
         {
             let iy = u32(oy * i32(params.stride) + ky_${r});
             let ix = u32(ox * i32(params.stride) + kx_${r});
             let inside = iy < params.in_h && ix < params.in_w;
             let at = select(0u, ((base + iy) * params.in_w + ix) * params.in_c4, inside) + c_${r};
-            let v = select(vec4<f32>(), x[at], inside);
+            let v = select(vec4<f32>(), vec4<f32>(x[at]), inside);
 #for v in 0..COLUMNS
 #for l in 0..4
             acc_${r}_${v}_${l} += v[${l}] * d_${v};

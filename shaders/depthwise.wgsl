@@ -5,11 +5,12 @@
 // coordinates leave the same remainders (the phase) modulo the stride see the same window
 // positions, every stride-th one, turned round: each phase is a convolution of stride 1.
 #import grid
+#import map
 #import conv2d_params
 
-@group(0) @binding(1) var<storage, read_write> x: array<vec4<f32>>;
+@group(0) @binding(1) var<storage, read_write> x: array<Map>;
 @group(0) @binding(2) var<storage, read_write> w: array<vec4<f32>>;
-@group(0) @binding(3) var<storage, read_write> y: array<vec4<f32>>;
+@group(0) @binding(3) var<storage, read_write> y: array<Map>;
 
 @compute @workgroup_size(GROUP)
 fn main(invocation: Invocation) {
@@ -70,7 +71,7 @@ fn main(invocation: Invocation) {
 #endfor
 #endfor
         if oy_${r} < params.out_h && ox < params.out_w {
-            y[((image * params.out_h + oy_${r}) * params.out_w + ox) * params.in_c4 + c] = sum;
+            y[((image * params.out_h + oy_${r}) * params.out_w + ox) * params.in_c4 + c] = to_map(sum);
         }
     }
 #endfor

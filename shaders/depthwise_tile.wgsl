@@ -15,6 +15,6 @@
 #for j in 0..COLUMNS*STEP-STEP+TAPS
     let inside_${i}_${j} = inside_${j} && iy_${i} < params.in_h;
     let at_${i}_${j} = select(0u, (line_${i} + ix_${j}) * params.in_c4 + c, inside_${i}_${j});
-    let x_${i}_${j} = select(vec4<f32>(), x[at_${i}_${j}], inside_${i}_${j});
+    let x_${i}_${j} = select(vec4<f32>(), vec4<f32>(x[at_${i}_${j}]), inside_${i}_${j});
 #endfor
 #endfor

@@ -2,11 +2,12 @@
 // `params.pixels` and `params.group` count here) are dealt out to the parts of the sum, each with
 // an invocation per group of four channels; sum_rows joins their results.
 #import grid
+#import map
 #import conv2d_params
 #import cut
 
-@group(0) @binding(1) var<storage, read_write> x: array<vec4<f32>>;
-@group(0) @binding(2) var<storage, read_write> dy: array<vec4<f32>>;
+@group(0) @binding(1) var<storage, read_write> x: array<Map>;
+@group(0) @binding(2) var<storage, read_write> dy: array<Map>;
 @group(0) @binding(3) var<storage, read_write> partial: array<vec4<f32>>;
 
 @compute @workgroup_size(GROUP)
@@ -39,7 +40,8 @@ fn main(invocation: Invocation) {
         {
             let live = oy + ${r}u < params.out_h && ox + ${p}u < params.out_w;
             let pixel = (image * params.out_h + oy + ${r}u) * params.out_w + ox + ${p}u;
-            let d = select(vec4<f32>(), dy[select(0u, pixel * params.in_c4 + c, live)], live);
+            let at = select(0u, pixel * params.in_c4 + c, live);
+            let d = select(vec4<f32>(), vec4<f32>(dy[at]), live);
 #for k in 0..TAPS
 #for l in 0..TAPS
             sum_${k}_${l} += x_${r*STEP+k}_${p*STEP+l} * d;

@@ -1,6 +1,7 @@
 // Dropout, and its gradient, which is the same: what is dropped depends on the key and on the
 // position of a value, not on the value.
 #import grid
+#import map
 
 struct Params {
     len: u32,
@@ -15,9 +16,9 @@ struct Params {
 }
 
 @group(0) @binding(0) var<uniform> params: Params;
-@group(0) @binding(1) var<storage, read_write> x: array<vec4<f32>>;
+@group(0) @binding(1) var<storage, read_write> x: array<Map>;
 @group(0) @binding(2) var<storage, read_write> key: array<vec4<u32>>;
-@group(0) @binding(3) var<storage, read_write> y: array<vec4<f32>>;
+@group(0) @binding(3) var<storage, read_write> y: array<Map>;
 
 // The finaliser of MurmurHash3, which is in the public domain.
 fn mix(bits: vec4<u32>) -> vec4<u32> {
@@ -35,5 +36,6 @@ fn main(invocation: Invocation) {
     let first = (params.before + id / params.c4) * params.c + id % params.c4 * 4u;
     let position = vec4<u32>(first) + vec4<u32>(0u, 1u, 2u, 3u);
     let bits = mix(mix(position ^ vec4<u32>(key[0].x)) + key[0].y + params.layer * 0x9e3779b9u);
-    y[id] = select(vec4<f32>(), x[id] * params.factor, bits >= vec4<u32>(params.threshold));
+    let value = vec4<f32>(x[id]) * params.factor;
+    y[id] = to_map(select(vec4<f32>(), value, bits >= vec4<u32>(params.threshold)));
 }

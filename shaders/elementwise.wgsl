@@ -1,5 +1,6 @@
 // Ops that treat every value alike.
 #import grid
+#import map
 #import activation
 
 struct Params {
@@ -10,16 +11,16 @@ struct Params {
 }
 
 @group(0) @binding(0) var<uniform> params: Params;
-@group(0) @binding(1) var<storage, read_write> a: array<vec4<f32>>;
-@group(0) @binding(2) var<storage, read_write> b: array<vec4<f32>>;
-@group(0) @binding(3) var<storage, read_write> y: array<vec4<f32>>;
+@group(0) @binding(1) var<storage, read_write> a: array<Map>;
+@group(0) @binding(2) var<storage, read_write> b: array<Map>;
+@group(0) @binding(3) var<storage, read_write> y: array<Map>;
 @group(0) @binding(4) var<storage, read_write> keep: array<vec4<f32>>;
 
 @compute @workgroup_size(GROUP)
 fn activation(invocation: Invocation) {
     let id = flat_id(invocation);
     if id < params.len {
-        y[id] = activate(a[id], id % params.c4, params.c);
+        y[id] = to_map(activate(vec4<f32>(a[id]), id % params.c4, params.c));
     }
 }
 
@@ -28,7 +29,7 @@ fn activation(invocation: Invocation) {
 fn activation_grad(invocation: Invocation) {
     let id = flat_id(invocation);
     if id < params.len {
-        y[id] = b[id] * slope(a[id]);
+        y[id] = to_map(vec4<f32>(b[id]) * slope(vec4<f32>(a[id])));
     }
 }
 
@@ -36,7 +37,7 @@ fn activation_grad(invocation: Invocation) {
 fn add(invocation: Invocation) {
     let id = flat_id(invocation);
     if id < params.len {
-        y[id] = a[id] + b[id];
+        y[id] = to_map(vec4<f32>(a[id]) + vec4<f32>(b[id]));
     }
 }
 
@@ -45,6 +46,7 @@ fn accumulate(invocation: Invocation) {
     let id = flat_id(invocation);
     if id < params.len {
         // A total that is not kept may hold anything, even what is not a number.
-        y[id] = select(vec4<f32>(), y[id], keep[0].x != 0.0) + params.factor * a[id];
+        let old = select(vec4<f32>(), vec4<f32>(y[id]), keep[0].x != 0.0);
+        y[id] = to_map(old + params.factor * vec4<f32>(a[id]));
     }
 }

@@ -1,8 +1,9 @@
 // The goodness of 1×1 heads from Gram matrices: with M the sum of n nᵀ over an image's pixels,
 // that of class k is wᵀ M w. Every kernel is a matrix product for each image, `a` times `b`, with
 // `rows` rows, groups of four of `depth` and `width`. Images are some of a batch; `first` counts
-// those before them in `scores`.
+// those before them in `scores`. With F16, what takes part as `a` and `y` is maps.
 #import grid
+#import map
 
 struct Params {
     images: u32,
@@ -15,11 +16,11 @@ struct Params {
 }
 
 @group(0) @binding(0) var<uniform> params: Params;
-@group(0) @binding(1) var<storage, read_write> a: array<vec4<f32>>;
+@group(0) @binding(1) var<storage, read_write> a: array<Map>;
 @group(0) @binding(2) var<storage, read_write> b: array<vec4<f32>>;
 @group(0) @binding(3) var<storage, read_write> partial: array<vec4<f32>>;
 @group(0) @binding(4) var<storage, read_write> scores: array<vec4<f32>>;
-@group(0) @binding(5) var<storage, read_write> y: array<vec4<f32>>;
+@group(0) @binding(5) var<storage, read_write> y: array<Map>;
 
 // partial[image, part, k] = sum over the part's share of the channels of w * (M w).
 @compute @workgroup_size(GROUP)
@@ -137,7 +138,7 @@ fn product(invocation: Invocation) {
     if column + ${v}u < params.width {
 #for p in 0..PIXELS
         if live_${p} {
-            y[(image * params.rows + within_${p}) * params.width + column + ${v}u] = acc_${p}_${v};
+            y[(image * params.rows + within_${p}) * params.width + column + ${v}u] = to_map(acc_${p}_${v});
         }
 #endfor
     }

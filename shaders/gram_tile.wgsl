@@ -14,7 +14,7 @@
 #if CLASSES
         let slope = params.factor * scores[(params.first + image) * params.depth + c];
 #for p in 0..PIXELS
-        let row_${p} = slope * a[a_${p} + c];
+        let row_${p} = slope * vec4<f32>(a[a_${p} + c]);
 #endfor
 #for v in 0..COLUMNS
         {
@@ -27,7 +27,7 @@
 #endfor
 #else
 #for p in 0..PIXELS
-        let row_${p} = a[a_${p} + c];
+        let row_${p} = vec4<f32>(a[a_${p} + c]);
 #endfor
 #for v in 0..COLUMNS
         {

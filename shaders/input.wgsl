@@ -1,6 +1,7 @@
 // Gathers a batch from the u8 images: crop and resize, mirror, change colours, normalise, cut a
 // hole, mix with the next image. One invocation per pixel.
 #import grid
+#import map
 
 struct Params {
     mean: vec4<f32>,
@@ -37,7 +38,7 @@ struct Sample {
 @group(0) @binding(1) var<storage, read_write> pixels: array<u32>;
 @group(0) @binding(2) var<storage, read_write> all_labels: array<u32>;
 @group(0) @binding(3) var<storage, read_write> samples: array<Sample>;
-@group(0) @binding(4) var<storage, read_write> x: array<vec4<f32>>;
+@group(0) @binding(4) var<storage, read_write> x: array<Map>;
 @group(0) @binding(5) var<storage, read_write> labels: array<u32>;
 @group(0) @binding(6) var<storage, read_write> partners: array<vec2<u32>>;
 @group(0) @binding(7) var<storage, read_write> greys: array<vec4<f32>>;
@@ -124,9 +125,9 @@ fn main(invocation: Invocation) {
     let own = view(record, row, column);
 #if MIX
     let share = samples[record].partner_share;
-    x[id] = mix(own, view(record + 1u, row, column), share);
+    x[id] = to_map(mix(own, view(record + 1u, row, column), share));
 #else
-    x[id] = own;
+    x[id] = to_map(own);
 #endif
     if within == 0u {
         labels[image] = all_labels[samples[record].index];

@@ -1,6 +1,7 @@
 // Layer norm per image over rows, columns and channels. Padding lanes count for nothing and
 // stay zero. Sums are taken in two stages, `chunks` partial results per image.
 #import grid
+#import map
 #import lanes
 #import welford
 
@@ -14,12 +15,12 @@ struct Params {
 }
 
 @group(0) @binding(0) var<uniform> params: Params;
-@group(0) @binding(1) var<storage, read_write> x: array<vec4<f32>>;
-@group(0) @binding(2) var<storage, read_write> y: array<vec4<f32>>;
+@group(0) @binding(1) var<storage, read_write> x: array<Map>;
+@group(0) @binding(2) var<storage, read_write> y: array<Map>;
 @group(0) @binding(3) var<storage, read_write> stats: array<vec4<f32>>;
 @group(0) @binding(4) var<storage, read_write> partial: array<vec4<f32>>;
-@group(0) @binding(5) var<storage, read_write> dy: array<vec4<f32>>;
-@group(0) @binding(6) var<storage, read_write> dx: array<vec4<f32>>;
+@group(0) @binding(5) var<storage, read_write> dy: array<Map>;
+@group(0) @binding(6) var<storage, read_write> dx: array<Map>;
 
 @compute @workgroup_size(GROUP)
 fn reduce(invocation: Invocation) {
@@ -29,13 +30,13 @@ fn reduce(invocation: Invocation) {
     }
     let base = id / params.chunks * params.size;
     let chunk = id % params.chunks;
-    let shift = x[(base + chunk) * params.c4].x;
+    let shift = f32(x[(base + chunk) * params.c4].x);
     var count = 0.0;
     var sum = 0.0;
     var squares = 0.0;
     for (var pixel = chunk; pixel < params.size; pixel += params.chunks) {
         for (var c = 0u; c < params.c4; c++) {
-            let d = (x[(base + pixel) * params.c4 + c] - shift) * lanes(c, params.c);
+            let d = (vec4<f32>(x[(base + pixel) * params.c4 + c]) - shift) * lanes(c, params.c);
             sum += dot(d, vec4<f32>(1.0));
             squares += dot(d, d);
         }
@@ -67,7 +68,7 @@ fn apply(invocation: Invocation) {
         return;
     }
     let s = stats[id / (params.size * params.c4)];
-    y[id] = (x[id] - s.x) * s.y * lanes(id % params.c4, params.c);
+    y[id] = to_map((vec4<f32>(x[id]) - s.x) * s.y * lanes(id % params.c4, params.c));
 }
 
 @compute @workgroup_size(GROUP)
@@ -82,8 +83,9 @@ fn grad_reduce(invocation: Invocation) {
     for (var pixel = id % params.chunks; pixel < params.size; pixel += params.chunks) {
         for (var c = 0u; c < params.c4; c++) {
             let at = (base + pixel) * params.c4 + c;
-            sum += dot(dy[at], lanes(c, params.c));
-            product += dot(dy[at], y[at]);
+            let d = vec4<f32>(dy[at]);
+            sum += dot(d, lanes(c, params.c));
+            product += dot(d, vec4<f32>(y[at]));
         }
     }
     partial[id] = vec4<f32>(sum, product, 0.0, 0.0);
@@ -112,12 +114,14 @@ fn grad_apply(invocation: Invocation) {
     let image = id / (params.size * params.c4);
     let means = partial[image * params.chunks];
     let s = stats[image];
-    let slope = s.y * (dy[id] - means.x - y[id] * means.y) * lanes(id % params.c4, params.c);
+    let normal = vec4<f32>(y[id]);
+    let centred = vec4<f32>(dy[id]) - means.x - normal * means.y;
+    let slope = s.y * centred * lanes(id % params.c4, params.c);
 #if RELU
     // What `apply` makes of zero, by the same operations.
-    let zero = vec4<f32>((0.0 - s.x) * s.y);
-    dx[id] = select(vec4<f32>(), slope, y[id] > zero);
+    let zero = vec4<f32>(to_map(vec4<f32>((0.0 - s.x) * s.y)));
+    dx[id] = to_map(select(vec4<f32>(), slope, normal > zero));
 #else
-    dx[id] = slope;
+    dx[id] = to_map(slope);
 #endif
 }

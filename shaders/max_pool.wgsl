@@ -1,6 +1,7 @@
 // Max pooling. The position of each maximum within its window is kept, a byte per channel, so
 // that the pooled maps need not be.
 #import grid
+#import map
 
 struct Params {
     in_h: u32,
@@ -15,8 +16,8 @@ struct Params {
 }
 
 @group(0) @binding(0) var<uniform> params: Params;
-@group(0) @binding(1) var<storage, read_write> x: array<vec4<f32>>;
-@group(0) @binding(2) var<storage, read_write> y: array<vec4<f32>>;
+@group(0) @binding(1) var<storage, read_write> x: array<Map>;
+@group(0) @binding(2) var<storage, read_write> y: array<Map>;
 @group(0) @binding(3) var<storage, read_write> argmax: array<u32>;
 
 // One invocation per pooled vec4; `len` counts those.
@@ -38,7 +39,7 @@ fn main(invocation: Invocation) {
             let iy = u32(oy * i32(params.stride) + i32(ky) - i32(params.pad));
             let ix = u32(ox * i32(params.stride) + i32(kx) - i32(params.pad));
             if iy < params.in_h && ix < params.in_w {
-                let value = x[((base + iy) * params.in_w + ix) * params.c4 + c];
+                let value = vec4<f32>(x[((base + iy) * params.in_w + ix) * params.c4 + c]);
                 // Written so that the first of equals wins and a NaN is not hidden.
                 let better = !(value <= best);
                 best = select(best, value, better);
@@ -46,7 +47,7 @@ fn main(invocation: Invocation) {
             }
         }
     }
-    y[id] = best;
+    y[id] = to_map(best);
     argmax[id] = position.x | (position.y << 8u) | (position.z << 16u) | (position.w << 24u);
 }
 
@@ -73,9 +74,9 @@ fn grad(invocation: Invocation) {
             if oy < params.out_h && ox < params.out_w && oy * params.stride == sy && ox * params.stride == sx {
                 let at = ((base + oy) * params.out_w + ox) * params.c4 + c;
                 let position = (vec4<u32>(argmax[at]) >> vec4<u32>(0u, 8u, 16u, 24u)) & vec4<u32>(255u);
-                total += select(vec4<f32>(), x[at], position == vec4<u32>(ky * params.kernel + kx));
+                total += select(vec4<f32>(), vec4<f32>(x[at]), position == vec4<u32>(ky * params.kernel + kx));
             }
         }
     }
-    y[id] = total;
+    y[id] = to_map(total);
 }

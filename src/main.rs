@@ -15,7 +15,8 @@ fn main() -> ExitCode {
     let panicked = std::panic::take_hook();
     std::panic::set_hook(Box::new(move |info| {
         // wgpu's answer to a device that is lost while somebody waits for it; a session catches it.
-        let wgpu = info.payload_as_str().is_some_and(|said| said.contains("Device::poll"));
+        let said = info.payload().downcast_ref::<String>();
+        let wgpu = said.is_some_and(|said| said.contains("Device::poll"));
         if !wgpu {
             panicked(info);
         }

@@ -5,6 +5,7 @@
 //! | `config.toml` | the effective configuration; a recipe for the same run |
 //! | `metrics.jsonl` | a line per epoch: losses and accuracies; the same for the same seed |
 //! | `timing.jsonl` | a line per epoch: seconds, waits for data, images per second |
+//! | `report.html` | all of it for people, and what the last test showed, see [`crate::report`] |
 //! | `model.safetensors` | weights, heads, running statistics; what it takes to use them |
 //! | `state.safetensors` | all that a resumed run needs; the only file that it reads back |
 
@@ -13,10 +14,12 @@ mod live;
 mod lock;
 mod records;
 
+pub use crate::metrics::{EpochRecord, Timing};
 pub use begin::inherit;
-pub use records::{EpochRecord, ModelInfo, Timing};
+pub use records::ModelInfo;
 pub(crate) use records::{FORMAT, portable};
 
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use crate::checkpoint::{self, Arrays, Taken};
@@ -26,6 +29,7 @@ use crate::drill::Drill;
 use crate::files::{read_text, write_whole};
 use crate::gpu::Gpu;
 use crate::interrupt::Interrupt;
+use crate::report::Report;
 use crate::train::{StepReport, Trainer};
 use crate::{Error, Result};
 use begin::Begin;
@@ -116,6 +120,9 @@ impl Folder<'_> {
     fn model(&self) -> PathBuf {
         self.0.join("model.safetensors")
     }
+    fn report(&self) -> PathBuf {
+        self.0.join("report.html")
+    }
     fn state(&self) -> PathBuf {
         self.0.join("state.safetensors")
     }
@@ -134,6 +141,27 @@ pub fn read_config(folder: &Path) -> Result<Config> {
     Config::read(&Folder(folder).config())
 }
 
+/// The records of the epochs that a run has finished.
+///
+/// # Errors
+/// [`Error::Io`] or [`Error::Corrupt`].
+pub fn read_records(folder: &Path) -> Result<Vec<EpochRecord>> {
+    let path = Folder(folder).metrics();
+    let text = read_text(&path)?;
+    let records = text.lines().map(serde_json::from_str).collect::<Result<Vec<EpochRecord>, _>>();
+    records.map_err(|e| Error::corrupt(&path, e.to_string()))
+}
+
+/// Whether a run has noted any epoch.
+pub fn has_records(folder: &Path) -> bool {
+    Folder(folder).metrics().exists()
+}
+
+/// The page of a run.
+pub fn report_path(folder: &Path) -> PathBuf {
+    Folder(folder).report()
+}
+
 /// The records of a run that is finished, if the one in `folder` is, and is of `config`.
 ///
 /// # Errors
@@ -143,10 +171,7 @@ pub fn finished(folder: &Path, config: &Config) -> Result<Option<Vec<EpochRecord
     if !folder.model().exists() || !folder.metrics().exists() {
         return Ok(None);
     }
-    let path = folder.metrics();
-    let text = read_text(&path)?;
-    let records = text.lines().map(serde_json::from_str).collect::<Result<Vec<EpochRecord>, _>>();
-    let records = records.map_err(|e| Error::corrupt(&path, e.to_string()))?;
+    let records = read_records(folder.0)?;
     Ok((records.len() == config.epochs as usize).then_some(records))
 }
 
@@ -329,8 +354,10 @@ impl<'a> Job<'a> {
             dataset,
             images: config.init.is_some().then_some(images),
             shrunk: self.shrunk,
+            report: Report::new(gpu, config, dataset, &trainer)?,
             trainer,
             records: Vec::new(),
+            detail: None,
             saved: None,
         };
         let resumed = state.is_some();
@@ -344,6 +371,15 @@ impl<'a> Job<'a> {
         result.map_err(|source| live::stopped(folder.0, run.saved, source))?;
         Ok(run.records)
     }
+}
+
+/// The times of each epoch that are known. A resumed run notes some twice; lines that make no
+/// sense are passed over, for times are of interest, not of importance.
+fn read_timings(path: &Path) -> Vec<Timing> {
+    let text = read_text(path).unwrap_or_default();
+    let lines = text.lines().filter_map(|line| serde_json::from_str::<Timing>(line).ok());
+    let each: BTreeMap<u32, Timing> = lines.map(|timing| (timing.epoch, timing)).collect();
+    each.into_values().collect()
 }
 
 /// Reads a model file and what it says of itself.

@@ -10,7 +10,7 @@
 //! unrolled this way because drivers keep arrays indexed by a loop in slow scratch memory.
 //!
 //! The definitions `F16` and `COOPERATIVE` switch on the language extensions of that kind: half
-//! precision, and cooperative matrices.
+//! precision, and cooperative matrices. With `F16`, maps are made of it (`shaders/map.wgsl`).
 
 mod preprocess;
 mod reflect;
@@ -54,6 +54,7 @@ sources![
     "input",
     "lanes",
     "layer_norm",
+    "map",
     "max_pool",
     "metrics",
     "per_image",

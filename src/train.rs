@@ -11,13 +11,14 @@ use crate::block::Network;
 use crate::checkpoint::{self, Arrays, Taken};
 use crate::data::{Dataset, Images, Normalization};
 use crate::debug::Numerics;
+use crate::detail::Detail;
 use crate::drill::{Drill, Fault};
 use crate::feed::{self, Feeder, Runner, StepValues};
 use crate::gpu::Gpu;
 use crate::interrupt::Interrupt;
 use crate::memory::Demand;
 use crate::metrics::{Scores, Tally};
-use crate::ops::{AdamW, Normalize, metrics_words, result_words};
+use crate::ops::{AdamW, Normalize, Op, metrics_words, result_words};
 use crate::plan::Limits;
 use crate::program::{Built, Init, Recompute, Routine, Setup};
 use crate::rng::{Rng, Stream, hash};
@@ -270,6 +271,11 @@ impl<'a> Trainer<'a> {
         &self.built
     }
 
+    /// Most bytes to take of the device.
+    pub fn budget(&self) -> Option<usize> {
+        self.options.memory
+    }
+
     /// Images that are on the device at a time, and how often that makes a step.
     pub fn micro_batches(&self) -> (usize, usize) {
         (self.routine.batch, self.options.batch / self.routine.batch)
@@ -480,8 +486,21 @@ impl<'a> Trainer<'a> {
     /// [`Error::NotFinite`] names the first block whose loss is not a number,
     /// [`Error::Interrupted`], [`Error::Gpu`].
     pub fn evaluate(&mut self) -> Result<Scores> {
+        self.look(None)
+    }
+
+    /// The same scores, and more of what is to be seen.
+    ///
+    /// # Errors
+    /// As [`Trainer::evaluate`].
+    pub fn evaluate_in_detail(&mut self) -> Result<(Scores, Detail)> {
+        let mut detail = Detail::new(self.built.blocks.len(), self.dataset.classes.len());
+        Ok((self.look(Some(&mut detail))?, detail))
+    }
+
+    fn look(&mut self, detail: Option<&mut Detail>) -> Result<Scores> {
         let Self { session, built, eval, test_feeder, interrupt, .. } = self;
-        let scores = feed::evaluate(session, built, eval, test_feeder, interrupt)?;
+        let scores = feed::evaluate(session, built, eval, test_feeder, interrupt, detail)?;
         match scores.not_finite() {
             Some((block, loss)) => {
                 let what = format!("the test loss of {}", self.built.blocks[block]);
@@ -509,6 +528,21 @@ impl<'a> Trainer<'a> {
             }
         }
         Ok(arrays)
+    }
+
+    /// The weight of the convolution that reads the images, in the order row, column, input,
+    /// output; `None` if the network begins otherwise.
+    ///
+    /// # Errors
+    /// [`Error::Gpu`].
+    pub fn first_filters(&mut self) -> Result<Option<(Shape, Vec<f32>)>> {
+        let program = &self.built.program;
+        let first = program.ops().iter().find_map(|op| match op {
+            Op::Conv2d { x, w, .. } if *x == self.routine.x => Some(*w),
+            _ => None,
+        });
+        let Some(w) = first else { return Ok(None) };
+        Ok(Some((program.tensor(w).shape, self.session.read(w)?)))
     }
 
     /// Begins from another model's weights, see [`checkpoint::take_over`].

@@ -64,6 +64,7 @@ variants![
     Accumulate,
     AdamW,
     Metrics,
+    Finite,
 ];
 
 /// Convolutions with and without bias, every use of batch norm and activations, depthwise
@@ -153,7 +154,7 @@ fn dispatches(programs: &[Program]) -> BTreeMap<(Kernel, Vec<&'static str>), Dis
     let mut found = BTreeMap::new();
     for program in programs {
         for op in program.ops() {
-            for tiles in [Tiles::CPU, Tiles::GPU] {
+            for tiles in [Tiles::CPU, Tiles::GPU].into_iter().chain(Tiles::sharing(8)) {
                 for dispatch in
                     lower(op, program.tensors(), Target { tiles, max_binding: usize::MAX })
                 {
@@ -209,8 +210,12 @@ fn rust_and_wgsl_agree_on_parameters_and_operands() {
 #[test]
 fn every_kernel_translates_to_every_backend() {
     let kernels: BTreeSet<_> = dispatches(&catalogue()).into_keys().map(|(k, _)| k).collect();
-    for kernel in &kernels {
-        let label = label(kernel);
+    let half = |mut kernel: Kernel| {
+        kernel.definitions.insert("F16", 1);
+        kernel
+    };
+    for kernel in kernels.iter().flat_map(|kernel| [kernel.clone(), half(kernel.clone())]) {
+        let label = label(&kernel);
         let wgsl = compose(kernel.file, &kernel.definitions).unwrap();
         let (module, info) = validate(&label, &wgsl).unwrap_or_else(|e| panic!("{e}"));
         translate(&label, kernel.entry, &module, &info);

@@ -231,11 +231,11 @@ impl Lowering<'_> {
             }
             Op::AvgPool { x, y } => {
                 let (from, to) = (self.shape(x), self.shape(y));
-                self.avg_pool("main", (from, to, to), &[("x", x), ("y", y)]);
+                self.avg_pool("main", (from, to, to), &[("maps", x), ("means", y)]);
             }
             Op::AvgPoolGrad { dy, dx } => {
                 let (from, to) = (self.shape(dx), self.shape(dy));
-                self.avg_pool("grad", (from, to, from), &[("x", dy), ("y", dx)]);
+                self.avg_pool("grad", (from, to, from), &[("maps", dx), ("means", dy)]);
             }
             Op::Scale { x, s, y } => {
                 let operands = [("x", x), ("s", s), ("y", y)];

@@ -7,13 +7,16 @@ use std::time::{Duration, Instant};
 
 use serde::Serialize;
 
-use super::records::{EpochRecord, FORMAT, ModelInfo, StateInfo, Timing, portable};
-use super::{Folder, Observer};
+use super::records::{FORMAT, ModelInfo, StateInfo, portable};
+use super::{Folder, Observer, read_timings};
 use crate::checkpoint::{self, Arrays};
 use crate::config::Config;
 use crate::data::{Dataset, Normalization};
+use crate::detail::Detail;
 use crate::files::write_whole;
 use crate::interrupt::Interrupt;
+use crate::metrics::{EpochRecord, Scores, Timing};
+use crate::report::{Report, SoFar};
 use crate::train::{Reached, Trainer};
 use crate::{Error, Result};
 
@@ -26,7 +29,10 @@ pub struct Run<'a> {
     /// Bytes that it is planned for after the device had no room for more.
     pub shrunk: Option<usize>,
     pub trainer: Trainer<'a>,
+    pub report: Report<'a>,
     pub records: Vec<EpochRecord>,
+    /// What the last test showed, and the epoch before it.
+    pub detail: Option<(u32, Detail)>,
     /// Epoch and step of the last checkpoint.
     pub saved: Option<(u32, usize)>,
 }
@@ -60,7 +66,18 @@ impl Run<'_> {
             self.records.push(EpochRecord { epoch, steps, train, test: None });
             self.end_epoch(seconds, images, self.trainer.data_wait() - waited, observer)?;
         }
+        // A run that was finished before has a page, too.
+        if !self.folder.report().is_file() {
+            self.test()?;
+            self.write_report()?;
+        }
         Ok(())
+    }
+
+    fn test(&mut self) -> Result<Scores> {
+        let (scores, detail) = self.trainer.evaluate_in_detail()?;
+        self.detail = Some((self.trainer.epoch(), detail));
+        Ok(scores)
     }
 
     /// Whether the last epoch is to be tested and was not.
@@ -82,7 +99,7 @@ impl Run<'_> {
     ) -> Result<()> {
         let start = Instant::now();
         if self.lacks_test() {
-            let test = match self.trainer.evaluate() {
+            let test = match self.test() {
                 Err(error @ Error::Interrupted(_)) => {
                     self.save_state()?;
                     return Err(error);
@@ -104,6 +121,7 @@ impl Run<'_> {
         self.write_metrics()?;
         self.save_model()?;
         self.append_timing(&timing)?;
+        self.write_report()?;
         observer.epoch(&record, &timing);
         Ok(())
     }
@@ -172,6 +190,17 @@ impl Run<'_> {
         let path = self.folder.timing();
         let file = OpenOptions::new().create(true).append(true).open(&path);
         file.and_then(|mut file| json_line(&mut file, timing)).map_err(Error::io("write", &path))
+    }
+
+    fn write_report(&mut self) -> Result<()> {
+        let timings = read_timings(&self.folder.timing());
+        let page = self.report.page(&SoFar {
+            records: &self.records,
+            timings: &timings,
+            detail: self.detail.as_ref(),
+            filters: self.trainer.first_filters()?,
+        })?;
+        write_whole(&self.folder.report(), |file| file.write_all(page.as_bytes()))
     }
 }
 

@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::config::{Config, LARGEST_INPUT, Recipe};
 use crate::data::Normalization;
-use crate::metrics::Scores;
+use crate::metrics::EpochRecord;
 use crate::train::Progress;
 use crate::{Error, Result};
 
@@ -82,37 +82,6 @@ pub struct StateInfo {
     /// Bytes that it was planned for after the device had no room for more.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub shrunk: Option<usize>,
-}
-
-/// A line of `metrics.jsonl`.
-#[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
-pub struct EpochRecord {
-    /// From 1.
-    pub epoch: u32,
-    /// Steps since the beginning.
-    pub steps: u64,
-    /// Means over the epoch's training steps.
-    pub train: Scores,
-    /// Scores on the test images after it, if they were taken.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub test: Option<Scores>,
-}
-
-/// A line of `timing.jsonl`.
-#[derive(Clone, PartialEq, Debug, Serialize)]
-pub struct Timing {
-    /// From 1.
-    pub epoch: u32,
-    /// Wall-clock seconds of training in this epoch, as far as this process did it.
-    pub train_seconds: f64,
-    /// Training images per second.
-    pub images_per_second: f64,
-    /// Seconds of these in which training waited for images to be read.
-    pub data_wait_seconds: f64,
-    /// Wall-clock seconds of evaluation.
-    pub test_seconds: f64,
-    /// Bytes of the device that the run takes.
-    pub allocated_bytes: u64,
 }
 
 /// The configuration without what is true on this machine only.

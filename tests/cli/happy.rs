@@ -35,7 +35,7 @@ fn largest(values: &[f64]) -> usize {
 }
 
 #[test]
-fn a_run_leaves_five_files_plain_lines_and_a_table() {
+fn a_run_leaves_its_files_plain_lines_and_a_table() {
     let sandbox = Sandbox::new();
     let ran = sandbox.run(&format!("{SMALL} --out run"));
     assert!(!ran.err.contains(['\r', '\x1b']), "a pipe is no terminal:\n{}", ran.err);

@@ -10,7 +10,7 @@ use std::collections::BTreeMap;
 
 use sff::debug::Numerics;
 pub use sff::debug::TOLERANCE;
-use sff::gpu::Gpu;
+use sff::gpu::{Access, Gpu};
 use sff::kernel::Tiles;
 use sff::ops::Op;
 use sff::program::Program;
@@ -19,10 +19,30 @@ use sff::session::{Options, Session};
 use sff::shape::{Layout, Shape};
 use sff::tensor::{Kind, TensorId};
 
-/// The device under test; `SFF_TEST_DEVICE` names another than the default one.
+/// The device under test; `SFF_TEST_DEVICE` names another than the default one, and with
+/// `SFF_TEST_PORTABLE` it is opened with WebGPU's default limits and no optional feature.
 pub fn gpu() -> Gpu {
     let selector = std::env::var("SFF_TEST_DEVICE").ok();
-    Gpu::open(selector.as_deref()).expect("the tests need a Vulkan, Metal or DX12 device")
+    let access = match std::env::var_os("SFF_TEST_PORTABLE") {
+        Some(_) => Access::Portable,
+        None => Access::Full,
+    };
+    Gpu::open_with(selector.as_deref(), access)
+        .expect("the tests need a Vulkan, Metal or DX12 device")
+}
+
+/// All sets of register tiles that a device can use, and compiles in reasonable time.
+pub fn tiles(gpu: &Gpu) -> Vec<Tiles> {
+    let sharing = gpu.adapter.subgroup.and_then(Tiles::sharing);
+    let large = [Tiles::CPU].into_iter().chain(sharing);
+    let large = large.filter(|_| !gpu.compiles_slowly());
+    [Tiles::GPU].into_iter().chain(large).collect()
+}
+
+/// Those of them that a session may choose by itself.
+pub fn usual_tiles(gpu: &Gpu) -> Vec<Tiles> {
+    let large = (!gpu.compiles_slowly()).then(|| Tiles::of(true, gpu.adapter.subgroup));
+    [Tiles::GPU].into_iter().chain(large).collect()
 }
 
 /// Random values in -1..1 with a few exact zeros.
@@ -89,9 +109,10 @@ impl Case {
         self.program.add(&name, shape, layout, kind)
     }
 
-    /// Runs the program's ops on both sides, with both sets of tiles, and compares.
+    /// Runs the program's ops on both sides, with all sets of tiles that the device can use, and
+    /// compares.
     pub fn check(&self, gpu: &Gpu, label: &str) {
-        for tiles in [Tiles::CPU, Tiles::GPU] {
+        for tiles in tiles(gpu) {
             let options = Options { tiles: Some(tiles), checked: true, ..Options::default() };
             let session = Session::new(gpu, self.program.clone(), options)
                 .unwrap_or_else(|e| panic!("{label}: {e}"));
