@@ -18,7 +18,7 @@ use crate::files::read_text;
 use crate::gpu::Gpu;
 use crate::metrics::Votes;
 use crate::run::{self, Observer, RunOptions};
-use crate::{Error, Result};
+use crate::{Error, Result, names};
 
 /// An experiment as its file describes it. Options are those of [`Recipe`]; what a way says wins
 /// over what a column says, and that over `options`.
@@ -276,9 +276,8 @@ fn recipe(options: &[&Table], seed: u64) -> Result<Recipe> {
     for table in options {
         all.extend(table.iter().map(|(k, v)| (k.clone(), v.clone())));
     }
-    let recipe: Recipe = all.try_into().map_err(|e: toml::de::Error| {
-        Error::Usage(e.message().lines().collect::<Vec<_>>().join(" "))
-    })?;
+    let said = |e: toml::de::Error| Error::Usage(names::said_by_serde(e.message()));
+    let recipe: Recipe = all.try_into().map_err(said)?;
     Ok(Recipe { seed: Some(seed), ..recipe })
 }
 
@@ -375,6 +374,7 @@ mod tests {
     fn mistakes_are_named() {
         for (from, to, expected) in [
             ("lr = 0.1", "learning-rate = 3", "learning-rate"),
+            ("epochs = 2", "epoch = 2", "did you mean `epochs`?"),
             ("method = \"bp\"", "method = \"magic\"", "magic"),
             ("name = \"many\"", "name = \"Few, images\"", "nearly so"),
             ("seeds = [3, 4]", "seeds = []", "a seed at least"),

@@ -4,7 +4,7 @@ use std::fmt;
 use std::sync::{Arc, Mutex};
 
 use crate::plan::Limits;
-use crate::{Error, Result};
+use crate::{Error, Result, names};
 
 /// An adapter as `sff devices` shows it.
 #[derive(Clone, Debug, serde::Serialize)]
@@ -27,6 +27,8 @@ pub struct Adapter {
     pub workgroup_memory: u32,
     /// Invocations per workgroup.
     pub max_invocations: u32,
+    /// Invocations of a subgroup, if there are subgroups and all are alike.
+    pub subgroup: Option<u32>,
     /// Optional features that matter here.
     pub features: Vec<&'static str>,
 }
@@ -54,6 +56,7 @@ impl Adapter {
         self.max_binding_size = limits.max_storage_buffer_binding_size;
         self.workgroup_memory = limits.max_compute_workgroup_storage_size;
         self.max_invocations = limits.max_compute_invocations_per_workgroup;
+        self.subgroup = self.subgroup.filter(|_| features.contains(wgpu::Features::SUBGROUP));
         self.features =
             known.iter().filter(|(f, _)| features.contains(*f)).map(|(_, n)| *n).collect();
     }
@@ -107,6 +110,7 @@ fn describe(index: usize, adapter: &wgpu::Adapter) -> Adapter {
         max_binding_size: 0,
         workgroup_memory: 0,
         max_invocations: 0,
+        subgroup: Some(info.subgroup_min_size).filter(|size| *size == info.subgroup_max_size),
         features: Vec::new(),
     };
     described.take(&adapter.limits(), adapter.features());
@@ -140,12 +144,12 @@ pub fn choose(adapters: &[Adapter], selector: Option<&str>) -> Result<usize> {
         .or_else(|| adapters.iter().find(|a| a.name.to_lowercase().contains(&wanted)))
         .map(|a| a.index)
         .ok_or_else(|| {
-            let names: Vec<_> =
+            let listed: Vec<_> =
                 adapters.iter().map(|a| format!("{} ({})", a.index, a.name)).collect();
-            Error::Adapter(format!(
-                "no device matches `{selector}`; there are: {}",
-                names.join(", ")
-            ))
+            let words = adapters.iter().flat_map(|a| a.name.split_whitespace());
+            let hint = names::hint(selector, words);
+            let listed = listed.join(", ");
+            Error::Adapter(format!("no device matches `{selector}`{hint}; there are: {listed}"))
         })
 }
 
@@ -266,9 +270,14 @@ impl Gpu {
         self.adapter.limits()
     }
 
-    /// Whether the device is a CPU in disguise.
-    pub fn is_cpu(&self) -> bool {
-        self.adapter.kind == "cpu"
+    /// Whether the device is a CPU in disguise, which runs large register tiles best.
+    pub fn likes_large_tiles(&self) -> bool {
+        self.adapter.kind == "cpu" && !self.compiles_slowly()
+    }
+
+    /// Whether the driver takes minutes to compile large register tiles, as SwiftShader does.
+    pub fn compiles_slowly(&self) -> bool {
+        self.adapter.driver.starts_with("SwiftShader")
     }
 }
 
@@ -287,6 +296,7 @@ mod tests {
             max_binding_size: 1 << 27,
             workgroup_memory: 16384,
             max_invocations: 256,
+            subgroup: None,
             features: vec![],
         }
     }
@@ -298,7 +308,12 @@ mod tests {
         assert_eq!(choose(&all, Some("0")).unwrap(), 0);
         assert_eq!(choose(&all, Some("LLVM")).unwrap(), 0);
         let message = choose(&all, Some("GeForce")).unwrap_err().to_string();
-        assert!(message.contains("0 (llvmpipe), 1 (Radeon RX)"), "{message}");
+        assert!(
+            message.ends_with("`GeForce`; there are: 0 (llvmpipe), 1 (Radeon RX)"),
+            "{message}"
+        );
+        let message = choose(&all, Some("raedon")).unwrap_err().to_string();
+        assert!(message.contains(" (did you mean `Radeon`?); there are: 0 ("), "{message}");
         assert!(choose(&[], None).unwrap_err().to_string().contains("mesa-vulkan-drivers"));
     }
 }

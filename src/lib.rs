@@ -101,6 +101,7 @@ pub mod kernel;
 pub mod memory;
 pub mod metrics;
 pub mod models;
+pub mod names;
 pub mod ops;
 pub mod plan;
 pub mod program;

@@ -75,7 +75,8 @@ impl Session {
         program.validate()?;
         let limits = options.limits.unwrap_or(gpu.limits());
         let plan = Plan::guarded(&program, limits, options.guard)?;
-        let tiles = options.tiles.unwrap_or(if gpu.is_cpu() { Tiles::CPU } else { Tiles::GPU });
+        let tiles =
+            options.tiles.unwrap_or(Tiles::of(gpu.likes_large_tiles(), gpu.adapter.subgroup));
         let target = Target { tiles, max_binding: limits.max_binding };
         let mut dispatches = Vec::new();
         let mut of_op = Vec::new();

@@ -17,7 +17,6 @@ use case::Case;
 use common::gpu;
 use sff::augment::Augment;
 use sff::block::Network;
-use sff::kernel::Tiles;
 use sff::ops::{Normalize, Op, late_half};
 use sff::program::{Built, Feed, Parameter, Recompute, Routine, Setup, build};
 use sff::reference::Reference;
@@ -541,7 +540,8 @@ fn golden_vectors_match_in_the_reference() {
 fn golden_vectors_match_on_the_device() {
     let gpu = gpu();
     for (case, network) in cases() {
-        for (name, tiles) in [("CPU", Tiles::CPU), ("GPU", Tiles::GPU)] {
+        for tiles in common::tiles(&gpu) {
+            let name = format!("{tiles:?}");
             let built = compile(&case, &network);
             let options = Options { tiles: Some(tiles), checked: true, ..Options::default() };
             let mut machine = Session::new(&gpu, built.program.clone(), options)

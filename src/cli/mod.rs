@@ -8,6 +8,7 @@ mod explain;
 mod export;
 mod import;
 mod inspect;
+mod manual;
 mod plan;
 mod predict;
 mod progress;
@@ -17,7 +18,7 @@ mod train;
 use std::io::Write;
 use std::path::PathBuf;
 
-use clap::{Args, Parser, Subcommand};
+use clap::{Args, CommandFactory, FromArgMatches, Parser, Subcommand};
 use serde::Serialize;
 use sff::data::Dataset;
 use sff::gpu::Gpu;
@@ -28,7 +29,8 @@ use sff::{Error, Result};
 #[command(
     version,
     arg_required_else_help = false,
-    after_help = "Example: sff train --dataset fashion-mnist --out runs/first\n\nExit codes: 0 success, 2 an error (one line on standard error)"
+    before_help = "Example: sff train --dataset fashion-mnist --out runs/first",
+    after_help = "Exit codes: 0 success, 2 an error (one line on standard error)"
 )]
 struct Cli {
     #[command(subcommand)]
@@ -57,6 +59,10 @@ enum Command {
     Plan(plan::Plan),
     /// List, fetch, check and look at data sets
     Data(data::Data),
+    /// Print a script that completes commands and options in a shell
+    Completions(manual::Completions),
+    /// Write manual pages
+    Man(manual::Manual),
 }
 
 /// Which GPU to use.
@@ -121,12 +127,15 @@ pub fn run() -> Result<()> {
         Command::Export(command) => command.run(),
         Command::Plan(command) => command.run(),
         Command::Data(command) => command.run(),
+        Command::Completions(command) => command.run(Cli::command()),
+        Command::Man(command) => command.run(Cli::command()),
     }
 }
 
 /// Clap's own errors, too, become one line: what it says before the usage, which `--help` shows.
 fn parse() -> Result<Cli> {
-    Cli::try_parse().map_err(|error| {
+    let matches = manual::laid_out(Cli::command()).try_get_matches();
+    matches.and_then(|matches| Cli::from_arg_matches(&matches)).map_err(|error| {
         if !error.use_stderr() {
             // `--help` and `--version` are no errors.
             error.exit();
@@ -154,8 +163,8 @@ fn print(text: &str) -> Result<()> {
     }
 }
 
-/// What to say of the photos that were left out.
-fn skipped_lines(dataset: &Dataset) -> Vec<String> {
+/// Says on standard error which photos were left out.
+fn warn_skipped(dataset: &Dataset) {
     /// Files to name; more than these are only counted.
     const NAMED: usize = 10;
     let all = &dataset.skipped;
@@ -165,12 +174,7 @@ fn skipped_lines(dataset: &Dataset) -> Vec<String> {
         let total = all.len() + dataset.train.len() + dataset.test.len();
         lines.push(format!("warning: {} of {total} pictures left out", all.len()));
     }
-    lines
-}
-
-/// Says on standard error which photos were left out.
-fn warn_skipped(dataset: &Dataset) {
-    for line in skipped_lines(dataset) {
+    for line in lines {
         // The command is of use even if nobody reads this.
         let _ = writeln!(std::io::stderr(), "{line}");
     }
@@ -185,4 +189,45 @@ fn print_json(value: &impl Serialize) -> Result<()> {
 /// A fraction as a percentage.
 fn percent(fraction: f64) -> String {
     format!("{:.2}%", 100.0 * fraction)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Every command that does something, with its name and its help.
+    fn leaves(command: clap::Command, name: &str) -> Vec<(String, String)> {
+        let mut command = command;
+        let help = command.render_help().to_string();
+        let below: Vec<_> = command.get_subcommands().filter(|c| c.get_name() != "help").collect();
+        let below = below
+            .into_iter()
+            .flat_map(|below| leaves(below.clone(), &format!("{name} {}", below.get_name())));
+        let below: Vec<_> = below.collect();
+        [vec![(name.to_owned(), help)], below].concat()
+    }
+
+    #[test]
+    fn help_begins_with_examples_that_work() {
+        let all = leaves(manual::laid_out(Cli::command()), "sff");
+        assert_eq!(all.len(), 17);
+        for (name, help) in all {
+            let (before, after) = help.split_once("Usage:").expect("help tells the usage");
+            assert!(after.contains("Options:") && !after.contains("Example"), "{help}");
+            let (_, examples) = before.split_once("Example").unwrap_or_else(|| panic!("{help}"));
+            let lines = examples.trim_start_matches('s').trim_start_matches(':').lines();
+            let lines: Vec<_> = lines.map(str::trim).filter(|line| !line.is_empty()).collect();
+            assert!(!lines.is_empty(), "{help}");
+            for line in lines {
+                assert!(line.starts_with(&format!("{name} ")), "{name}: {line}");
+                let words = line.split(" > ").next().unwrap_or_default().split_whitespace();
+                Cli::try_parse_from(words).unwrap_or_else(|e| panic!("{line}: {e}"));
+            }
+        }
+    }
+
+    #[test]
+    fn the_command_line_is_sound() {
+        Cli::command().debug_assert();
+    }
 }

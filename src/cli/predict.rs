@@ -20,7 +20,7 @@ use super::explain;
 const BATCH: usize = 32;
 
 #[derive(Args)]
-#[command(after_help = "Examples:
+#[command(before_help = "Examples:
   sff predict --run runs/first shoe.png shirt.jpg
   sff predict --run runs/first --explain why.png shoe.png
   sff predict --init model.safetensors --image-size 224 --resize 256 --top 5 dog.jpg")]

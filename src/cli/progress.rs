@@ -19,6 +19,7 @@ use super::percent;
 const LINE_EVERY: Duration = Duration::from_secs(10);
 
 pub struct Progress {
+    quiet: bool,
     intro: String,
     batch: usize,
     memory: Option<Size>,
@@ -32,11 +33,12 @@ pub struct Progress {
 }
 
 impl Progress {
-    pub fn new(gpu: &Gpu, config: &Config, folder: &Path) -> Self {
+    /// If `quiet`, a person sees nothing but warnings.
+    pub fn new(gpu: &Gpu, config: &Config, folder: &Path, quiet: bool) -> Self {
         let device = &gpu.adapter;
         // Photos take a while before there is anything else to show.
         let bar = match catalog::entry(&config.dataset) {
-            Some(entry) if entry.photos() => {
+            Some(entry) if entry.photos() && !quiet => {
                 let spinner = ProgressBar::new_spinner().with_message("reading photos");
                 spinner.enable_steady_tick(Duration::from_millis(100));
                 spinner
@@ -48,6 +50,7 @@ impl Progress {
             parts.push_str(&format!(", cut at {}", cuts.join(", ")));
         }
         Self {
+            quiet,
             intro: format!(
                 "{} on {} by {:?}, {} on {} ({}), into {}",
                 config.arch,
@@ -82,6 +85,9 @@ impl Progress {
 
     /// A line of text, above the bar if there is one.
     fn say(&self, text: &str) {
+        if self.quiet {
+            return;
+        }
         // Training goes on even if nobody listens any more.
         let _ = self.bar.suspend(|| writeln!(std::io::stderr(), "{text}"));
     }
@@ -120,7 +126,7 @@ impl Observer for Progress {
         self.bar.finish_and_clear();
         let mib = |bytes: u64| bytes as f64 / (1 << 20) as f64;
         self.say(&self.intro);
-        super::skipped_lines(trainer.dataset()).iter().for_each(|line| self.say(line));
+        self.bar.suspend(|| super::warn_skipped(trainer.dataset()));
         self.say(&format!(
             "{parameters} parameters in {} blocks{frozen}; {} steps per epoch of {} images; memory planned {:.1} MiB, allocated {:.1} MiB",
             self.blocks.len(),
@@ -144,7 +150,11 @@ impl Observer for Progress {
         if resumed {
             self.say(&format!("resumed after step {} of {total}", self.done));
         }
-        self.bar = ProgressBar::with_draw_target(Some(total), ProgressDrawTarget::stderr());
+        let target = match self.quiet {
+            true => ProgressDrawTarget::hidden(),
+            false => ProgressDrawTarget::stderr(),
+        };
+        self.bar = ProgressBar::with_draw_target(Some(total), target);
         let style = ProgressStyle::with_template("{prefix} {wide_bar} {msg} {eta} left");
         if let Ok(style) = style {
             self.bar.set_style(style);

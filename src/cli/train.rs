@@ -1,16 +1,18 @@
 //! `sff train`.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use clap::Args;
+use serde::Serialize;
 use sff::config::{Config, Method, Recipe};
 use sff::run::{self, RunOptions};
 use sff::{Error, Result};
 
+use super::eval::Report;
 use super::progress::Progress;
 
 #[derive(Args)]
-#[command(after_help = "Examples:
+#[command(before_help = "Examples:
   sff train --dataset fashion-mnist --partition block --epochs 3 --out runs/first
   sff train --out runs/first --resume
   sff train --recipe runs/first/config.toml --seed 1 --out runs/second
@@ -30,8 +32,22 @@ pub struct Train {
     /// Steps between checkpoints within an epoch; there is always one after an epoch
     #[arg(long, value_name = "N", default_value_t = 1000)]
     save_steps: usize,
+    /// Show no progress: only warnings, and the result
+    #[arg(long)]
+    quiet: bool,
+    /// Print the result as JSON: the run folder, and what `sff eval --json` prints
+    #[arg(long)]
+    json: bool,
     #[command(flatten)]
     device: super::DeviceArg,
+}
+
+/// What `--json` prints.
+#[derive(Serialize)]
+struct Json<'a> {
+    folder: &'a Path,
+    #[serde(flatten)]
+    report: Report,
 }
 
 impl Train {
@@ -50,12 +66,16 @@ impl Train {
         let options = RunOptions { folder, resume: self.resume, save_steps: self.save_steps };
         let gpu = self.device.open()?;
         let config = run::configure(recipe, &options, &gpu)?;
-        let mut progress = Progress::new(&gpu, &config, &options.folder);
+        let mut progress = Progress::new(&gpu, &config, &options.folder, self.quiet);
         let result = run::train(&gpu, &config, &options, &mut progress);
         progress.end();
         let records = result?;
         let last = records.last().and_then(|record| record.test.as_ref());
         let last = last.ok_or_else(|| Error::Usage("this run has no epochs".into()))?;
+        if self.json {
+            let (folder, report) = (options.folder.as_path(), last.clone().into());
+            return super::print_json(&Json { folder, report });
+        }
         super::print(&super::progress::table(last, progress.blocks()))?;
         super::print(&format!("saved to {}", options.folder.display()))
     }

@@ -87,7 +87,7 @@ fn every_recipe_that_is_shipped_makes_sense() {
 fn mistakes_in_an_experiment_are_named() {
     let sandbox = Sandbox::new();
     for (from, to, expected) in [
-        ("dataset = \"shapes\"", "dataset = \"shape\"", "did you mean shapes"),
+        ("dataset = \"shapes\"", "dataset = \"shape\"", "did you mean `shapes`"),
         ("epochs = 1", "epoch = 1", "epoch"),
         ("seeds", "seds", "seds"),
     ] {

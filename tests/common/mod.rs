@@ -9,7 +9,7 @@ pub use inputs::Inputs;
 use std::collections::BTreeMap;
 use std::rc::Rc;
 
-use sff::gpu::Gpu;
+use sff::gpu::{Access, Gpu};
 use sff::kernel::Tiles;
 use sff::ops::Op;
 use sff::program::Program;
@@ -22,10 +22,23 @@ use sff::tensor::{Kind, TensorId};
 /// Largest difference allowed, relative to the tensor's largest magnitude.
 pub const TOLERANCE: f64 = 1e-4;
 
-/// The device under test; `SFF_TEST_DEVICE` names another than the default one.
+/// The device under test; `SFF_TEST_DEVICE` names another than the default one, and with
+/// `SFF_TEST_PORTABLE` it is opened with WebGPU's default limits and no optional feature.
 pub fn gpu() -> Gpu {
     let selector = std::env::var("SFF_TEST_DEVICE").ok();
-    Gpu::open(selector.as_deref()).expect("the tests need a Vulkan, Metal or DX12 device")
+    let access = match std::env::var_os("SFF_TEST_PORTABLE") {
+        Some(_) => Access::Portable,
+        None => Access::Full,
+    };
+    Gpu::open_with(selector.as_deref(), access)
+        .expect("the tests need a Vulkan, Metal or DX12 device")
+}
+
+/// The sets of register tiles to test on a device: all that it compiles in reasonable time.
+pub fn tiles(gpu: &Gpu) -> Vec<Tiles> {
+    let large = [Some(Tiles::CPU), gpu.adapter.subgroup.and_then(Tiles::sharing)];
+    let large = large.into_iter().flatten().filter(|_| !gpu.compiles_slowly());
+    std::iter::once(Tiles::GPU).chain(large).collect()
 }
 
 /// Random values in -1..1 with a few exact zeros.
@@ -101,9 +114,10 @@ impl Case {
         self.program.add(&name, shape, layout, kind)
     }
 
-    /// Runs the program's ops on both sides, with both sets of tiles, and compares.
+    /// Runs the program's ops on both sides, with all sets of tiles that the device can use, and
+    /// compares.
     pub fn check(&self, gpu: &Gpu, label: &str) {
-        for tiles in [Tiles::CPU, Tiles::GPU] {
+        for tiles in tiles(gpu) {
             let options = Options { tiles: Some(tiles), checked: true, ..Options::default() };
             let session = Session::new(gpu, self.program.clone(), options)
                 .unwrap_or_else(|e| panic!("{label}: {e}"));
