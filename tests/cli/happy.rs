@@ -318,7 +318,7 @@ fn partitions_have_their_blocks_and_begin_alike() {
     }
     // Without --out, the folder is named after what is trained.
     sandbox.ok("train --dataset shapes --train-limit 32 --widths 4 --epochs 1");
-    assert_eq!(sandbox.files("runs/shapes-cnn-sff-block").len(), 5);
+    assert_eq!(sandbox.files("runs/shapes-cnn-sff-block").len(), RUN_FILES.len());
 }
 
 #[test]
