@@ -138,3 +138,40 @@ fn histogram(spread: &Spread, name: &str, what: &str) -> Option<String> {
         range.1
     ))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn of_many_classes_only_the_worst_are_shown() {
+        let page = |count: usize| {
+            let mut detail = Detail::new(1, count);
+            for class in 0..count {
+                // The first two are taken for each other.
+                let guess = if class < 2 { 1 - class } else { class };
+                let scores: Vec<f32> = (0..count).map(|k| f32::from(k == guess)).collect();
+                detail.add(class, class, &[&scores]);
+            }
+            let names: Vec<String> = (0..count).map(|class| format!("<{class}>")).collect();
+            confusion(&detail, &names)
+        };
+        let (few, many) = (page(MATRIX), page(MATRIX + 6));
+        assert!(few.contains("class=\"matrix\"") && !many.contains("class=\"matrix\""));
+        assert!(many.contains("<details open><summary>The 24 classes of 30"), "{many}");
+        assert_eq!(many.matches("<tr><th scope=\"row\">").count(), ROWS);
+        let worst = "<th scope=\"row\">&lt;0&gt;</th><td>1</td><td>0.0%</td><td>&lt;1&gt; (1)</td>";
+        assert!(many.contains(worst) && few.contains(worst), "{many}");
+    }
+
+    #[test]
+    fn a_histogram_needs_values() {
+        let mut spread = Spread::default();
+        assert_eq!(histogram(&spread, "a", "goodness"), None);
+        (0..100).for_each(|i| spread.own.add(i as f32 / 10.0));
+        spread.others.add(1.5);
+        let html = histogram(&spread, "a", "goodness").unwrap();
+        assert!(html.contains("mean 4.950 for the own class, 1.500 for other"), "{html}");
+        assert!(!html.contains("NaN") && !html.contains("inf"), "{html}");
+    }
+}

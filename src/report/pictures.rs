@@ -118,3 +118,28 @@ fn uri(picture: &DynamicImage) -> Result<String> {
         .map_err(|e| Error::Model(format!("a picture of the report cannot be made: {e}")))?;
     Ok(format!("data:image/png;base64,{}", STANDARD.encode(png)))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn filters_are_tiles_of_a_picture() {
+        // The largest weight is red, its opposite cyan, 0 grey.
+        let shape = Shape::weight(1, 3, 70);
+        let mut weights = vec![0.0; 3 * 70];
+        (weights[0], weights[1]) = (2.0, -0.5);
+        let html = filters(shape, &weights).unwrap();
+        assert!(html.contains("the first 64 of 70 filters of 1×1"), "{html}");
+        let data = html.split("base64,").nth(1).and_then(|rest| rest.split('"').next()).unwrap();
+        let png = image::load_from_memory(&STANDARD.decode(data).unwrap()).unwrap().into_rgba8();
+        let side = |tiles: usize| (tiles * (SCALE + GAP) - GAP) as u32;
+        assert_eq!(png.dimensions(), (side(COLUMNS), side(4)));
+        let at = |tile: usize| png.get_pixel((tile * (SCALE + GAP)) as u32, 0).0;
+        assert_eq!(
+            [at(0), at(1), at(2)],
+            [[255, 128, 128, 255], [0, 128, 128, 255], [128, 128, 128, 255]]
+        );
+        assert_eq!(png.get_pixel(SCALE as u32, 0).0[3], 0);
+    }
+}

@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 use serde_json::{Value, json};
 use sff::checkpoint::{self, Arrays};
 
-use crate::support::{SMALL, Sandbox, assert_same, digits};
+use crate::support::{RUN_FILES, SMALL, Sandbox, assert_same, digits};
 
 /// A run with a checkpoint after every step.
 const SAVING: &str = "train --resume --save-steps 1";
@@ -255,7 +255,7 @@ fn a_run_that_diverges_keeps_its_last_good_checkpoint() {
     // It stops there again.
     assert_eq!(sandbox.run("train --resume --out run").last_error_of(4), message);
     assert_same(&kept, &sandbox.files("run"));
-    assert_eq!(kept.len(), 5);
+    assert_eq!(kept.len(), RUN_FILES.len());
 
     // Without a checkpoint, only the configuration is left; one that exists holds finite values.
     let line = "train --dataset shapes --train-limit 64 --widths 4 --lr 1e30";
@@ -287,5 +287,5 @@ fn a_full_disk_is_an_error() {
     let status = sandbox.command(line).stdout(full()).stderr(full()).status().unwrap();
     assert_eq!(status.code(), Some(2));
     // The table could not be printed, but the run is complete.
-    assert_eq!(sandbox.files("run").len(), 5);
+    assert_eq!(sandbox.files("run").len(), RUN_FILES.len());
 }
