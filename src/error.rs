@@ -136,10 +136,13 @@ pub enum Error {
 }
 
 impl Error {
+    /// Exit code of errors that leave the device in a state that nobody knows.
+    pub const DEVICE_EXIT: u8 = 3;
+
     /// What the process says of this error to whoever started it.
     pub fn exit_code(&self) -> u8 {
         match self.root() {
-            Self::Lost(_) | Self::OutOfMemory(_) | Self::TimedOut(_) => 3,
+            Self::Lost(_) | Self::OutOfMemory(_) | Self::TimedOut(_) => Self::DEVICE_EXIT,
             Self::NotFinite { .. } | Self::Numerics { .. } => 4,
             // As a shell says it of a process that the signal ended.
             Self::Interrupted(signal) => 128 + u8::try_from(*signal).unwrap_or_default(),

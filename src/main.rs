@@ -32,6 +32,10 @@ fn main() -> ExitCode {
             };
             // The exit code tells as much if nobody can read this.
             let _ = writeln!(std::io::stderr(), "error: {line}");
+            if code == sff::Error::DEVICE_EXIT {
+                // Work may still be under way: the driver's own tidying at exit could crash on it.
+                signal_hook::low_level::exit(code.into());
+            }
             ExitCode::from(code)
         }
     }

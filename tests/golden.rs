@@ -518,7 +518,9 @@ impl Run<'_> {
         counts.extend([scores, &scores[late_half(blocks)..], &scores[blocks - 1..]].map(correct));
         let got = self.machine.get(routine.metrics);
         self.compare(("loss", "summed losses"), (&got[..blocks], &losses), bound);
-        assert_eq!(got[blocks..], counts, "{}: correct answers", self.label);
+        let (correct, faults) = got[blocks..].split_at(counts.len());
+        assert_eq!(correct, counts, "{}: correct answers", self.label);
+        assert!(faults.iter().all(|f| *f == 0.0), "{}: faults {faults:?}", self.label);
     }
 }
 

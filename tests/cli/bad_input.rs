@@ -48,7 +48,7 @@ fn options_that_cannot_work() {
         ("--dataset ../shapes", &["there is no data set", "shapes32"]),
         ("--arch vgg", &["no architecture `vgg`; there are: cnn, "]),
         ("--arch resnet", &["did you mean `resnet18`?"]),
-        ("--cuts blok2", &["no block `blok2` (did you mean `block2`?); there are: block1"]),
+        ("--cuts blok2", &["no block `blok2` (did you mean `block1`?); there are: block1"]),
         ("--freeze-until conv2", &["no block `conv2`; there are: block1"]),
         ("--batch 41", &["a batch of 41 is larger than the 40 training images", "--batch"]),
         ("--batch 0", &["--batch", "at least 1"]),

@@ -82,7 +82,7 @@ fn what_is_no_model_is_refused() {
     let records = fs::read_to_string(sandbox.path("run/metrics.jsonl")).unwrap();
     sandbox.put("run/metrics.jsonl", "{");
     sandbox.refuses("inspect --run run", &["metrics.jsonl"]);
-    let mut record: Value = serde_json::from_str(&records).unwrap();
+    let mut record: Value = serde_json::from_str(records.lines().next_back().unwrap()).unwrap();
     record["test"]["blocks"] = serde_json::json!([0.5]);
     sandbox.put("run/metrics.jsonl", format!("{record}\n"));
     sandbox.refuses("inspect --run run", &["knows 1 blocks, not 3"]);
