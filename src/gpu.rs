@@ -1,6 +1,7 @@
 //! Finding and opening a GPU.
 
 use std::fmt;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 
 use crate::plan::Limits;
@@ -157,6 +158,7 @@ pub struct Gpu {
     /// What was opened.
     pub adapter: Adapter,
     fault: Arc<Mutex<Option<String>>>,
+    objects: Arc<AtomicU64>,
 }
 
 /// How much of an adapter to ask for.
@@ -247,7 +249,18 @@ impl Gpu {
         });
         let mut adapter = described.swap_remove(index);
         adapter.take(&device.limits(), device.features());
-        Ok(Self { device, queue, adapter, fault })
+        Ok(Self { device, queue, adapter, fault, objects: Arc::default() })
+    }
+
+    /// How many buffers, bind groups, layouts, shader modules and pipelines were made on it so
+    /// far. A training step makes none.
+    pub fn objects(&self) -> u64 {
+        self.objects.load(Ordering::Relaxed)
+    }
+
+    /// Counts objects that were made.
+    pub(crate) fn made(&self, objects: u64) {
+        self.objects.fetch_add(objects, Ordering::Relaxed);
     }
 
     /// The first error that the device reported since it was opened, if any.
@@ -259,6 +272,14 @@ impl Gpu {
             Some(message) => Err(Error::Gpu(message)),
             None => Ok(()),
         }
+    }
+
+    /// Waits until the device has done all that was submitted.
+    pub(crate) fn idle(&self) -> Result<()> {
+        let wait = wgpu::PollType::Wait { submission_index: None, timeout: None };
+        let waited = self.device.poll(wait);
+        self.check()?;
+        waited.map(|_| ()).map_err(|e| Error::Gpu(e.to_string()))
     }
 
     /// What a plan for this device must respect.
