@@ -10,8 +10,9 @@ use std::time::{Duration, Instant};
 use serde::Serialize;
 
 use crate::gpu::Gpu;
+use crate::kernel::Kernel;
 use crate::session::{allocate, shader_module};
-use crate::shaders::{self, Definitions};
+use crate::shaders;
 use crate::{Error, Result};
 
 /// Invocations per workgroup of every kernel.
@@ -81,6 +82,25 @@ impl fmt::Display for Peak {
     }
 }
 
+fn arithmetic_kernel(chains: u32, unroll: u32, f16: bool) -> Kernel {
+    let definitions = [("CHAINS", chains), ("UNROLL", unroll), ("F16", u32::from(f16))];
+    Kernel { file: "peak", entry: "main", definitions: definitions.into() }
+}
+
+fn traffic_kernel(entry: &'static str, vectors: u32) -> Kernel {
+    Kernel { file: "traffic", entry, definitions: [("VECTORS", vectors)].into() }
+}
+
+/// Every kernel that is measured.
+pub fn kernels() -> Vec<Kernel> {
+    let kinds = [false, true].into_iter();
+    let arithmetic =
+        kinds.flat_map(|f16| CHAINS.map(|(chains, unroll)| arithmetic_kernel(chains, unroll, f16)));
+    let entries = ["copy", "triad"].into_iter();
+    let traffic = entries.flat_map(|entry| VECTORS.map(|vectors| traffic_kernel(entry, vectors)));
+    arithmetic.chain(traffic).collect()
+}
+
 /// The memory that the kernels work on.
 fn buffers(gpu: &Gpu) -> Result<[wgpu::Buffer; 3]> {
     let limits = gpu.limits();
@@ -97,8 +117,7 @@ fn arithmetic(gpu: &Gpu, y: &wgpu::Buffer, effort: Duration, f16: bool) -> Resul
     let deadline = effort / CHAINS.len() as u32;
     let mut best = 0.0f64;
     for (chains, unroll) in CHAINS {
-        let flags = [("CHAINS", chains), ("UNROLL", unroll), ("F16", u32::from(f16))];
-        let kernel = Kernel::new(gpu, "peak", "main", &flags, &[(1, y)])?;
+        let kernel = Ready::new(gpu, &arithmetic_kernel(chains, unroll, f16), &[(1, y)])?;
         let params = |rounds: u32| [rounds, 0.999f32.to_bits(), 0.001f32.to_bits(), 0];
         // Long enough to be measured well, found by doubling.
         let mut rounds = 1;
@@ -125,7 +144,7 @@ fn traffic(
     let deadline = effort / VECTORS.len() as u32;
     let mut best = 0.0f64;
     for vectors in VECTORS {
-        let kernel = Kernel::new(gpu, "traffic", entry, &[("VECTORS", vectors)], buffers)?;
+        let kernel = Ready::new(gpu, &traffic_kernel(entry, vectors), buffers)?;
         let len = (bytes / 16) as u32;
         kernel.set([len, 0.5f32.to_bits(), 0, 0]);
         let seconds = kernel.best((len / vectors) as usize, deadline)?;
@@ -135,22 +154,17 @@ fn traffic(
 }
 
 /// A micro-kernel, ready to run.
-struct Kernel<'a> {
+struct Ready<'a> {
     gpu: &'a Gpu,
     pipeline: wgpu::ComputePipeline,
     bind_group: wgpu::BindGroup,
     uniform: wgpu::Buffer,
 }
 
-impl<'a> Kernel<'a> {
-    fn new(
-        gpu: &'a Gpu,
-        file: &str,
-        entry: &str,
-        flags: &[(&'static str, u32)],
-        buffers: &[(u32, &wgpu::Buffer)],
-    ) -> Result<Self> {
-        let wgsl = shaders::compose(file, &flags.iter().copied().collect::<Definitions>())?;
+impl<'a> Ready<'a> {
+    fn new(gpu: &'a Gpu, kernel: &Kernel, buffers: &[(u32, &wgpu::Buffer)]) -> Result<Self> {
+        let Kernel { file, entry, definitions } = kernel;
+        let wgsl = shaders::compose(file, definitions)?;
         let module = shader_module(gpu, file, wgsl, false);
         let device = &gpu.device;
         let pipeline = device.create_compute_pipeline(&wgpu::ComputePipelineDescriptor {

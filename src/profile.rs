@@ -376,11 +376,13 @@ impl Lines<'_> {
         }
     }
 
-    /// The block of an op; one more than the last if it belongs to none.
+    /// The block whose tensors an op writes, or at least reads; one more than the last if there is
+    /// none.
     fn block(&self, op: usize) -> usize {
         let program = &self.built.program;
-        let mut writes = program.ops()[op].access().writes.into_iter();
-        writes.find_map(|id| program.tensor(id).block).unwrap_or(self.built.blocks.len())
+        let access = program.ops()[op].access();
+        let mut touched = access.writes.into_iter().chain(access.reads);
+        touched.find_map(|id| program.tensor(id).block).unwrap_or(self.built.blocks.len())
     }
 
     fn block_name(&self, block: usize) -> String {

@@ -81,7 +81,7 @@ impl Axis {
 /// Rate against operations per byte, both logarithmic, under the roof that the peak makes.
 fn roofline(profile: &Profile) -> String {
     const HEIGHT: f64 = 380.0;
-    let (left, right, top, bottom) = (44.0, WIDTH - 8.0, 10.0, HEIGHT - 40.0);
+    let (left, right, top, bottom) = (52.0, WIDTH - 18.0, 10.0, HEIGHT - 40.0);
     let (rate, bandwidth) = (profile.peak.f32_gflops, profile.peak.gbs());
     let shown: Vec<(usize, &Line)> =
         profile.by_op.iter().enumerate().filter(|(_, line)| line.gflops > 0.0).collect();
