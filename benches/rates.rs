@@ -3,7 +3,8 @@
 //! Each op is first checked against the reference on a few small images, then timed on random maps
 //! larger than most caches; the best of several runs counts. Rates are of what the op has to do
 //! (see `sff::profile`), next to the peak that was measured just before. With `--json` the figures
-//! as JSON, which `--against` compares with. `SFF_TEST_DEVICE` chooses the device.
+//! as JSON, which `--against` compares with. `SFF_TEST_DEVICE` chooses the device,
+//! `SFF_TILES=cpu|gpu|sharing` the register tiles.
 
 #[path = "../tests/common/mod.rs"]
 mod common;
@@ -14,6 +15,7 @@ use std::time::{Duration, Instant};
 use common::Case;
 use serde_json::{Value, json};
 use sff::gpu::Gpu;
+use sff::kernel::Tiles;
 use sff::ops::{Activation, AdamW, BatchNorm, Op};
 use sff::peak::Peak;
 use sff::profile::{Traffic, share};
@@ -26,11 +28,14 @@ use sff::tensor::Kind;
 const EFFORT: Duration = Duration::from_millis(300);
 const RUNS: usize = 3;
 
+/// Adds ops on maps of a shape.
+type Add = Box<dyn Fn(&mut Case, Shape)>;
+
 /// Ops on maps of a shape, and what they are called.
 struct Entry {
     label: String,
     shape: Shape,
-    add: Box<dyn Fn(&mut Case, Shape)>,
+    add: Add,
 }
 
 fn entry(shape: Shape, what: &str, add: impl Fn(&mut Case, Shape) + 'static) -> Entry {
@@ -203,7 +208,14 @@ fn run(gpu: &Gpu, peak: Peak, entry: &Entry) -> sff::Result<Vec<(String, Value)>
     case.check(gpu, &entry.label);
     let mut case = Case::default();
     (entry.add)(&mut case, entry.shape);
-    let mut session = Session::new(gpu, case.program.clone(), Options::default())?;
+    let tiles = match std::env::var("SFF_TILES").as_deref() {
+        Ok("cpu") => Some(Tiles::CPU),
+        Ok("gpu") => Some(Tiles::GPU),
+        Ok("sharing") => gpu.adapter.subgroup.and_then(Tiles::sharing),
+        _ => None,
+    };
+    let options = Options { tiles, ..Options::default() };
+    let mut session = Session::new(gpu, case.program.clone(), options)?;
     case.inputs.iter().for_each(|(id, values)| session.write(*id, values));
     case.words.iter().for_each(|(id, words)| {
         session.write_bytes(*id, &words.iter().flat_map(|w| w.to_le_bytes()).collect::<Vec<_>>());

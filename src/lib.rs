@@ -44,8 +44,9 @@
 //! - [`flops`] counts the arithmetic of a program.
 //! - [`memory::Demand`] finds how many images at a time fit a device and a budget.
 //! - [`profile::Profile`] times every dispatch of a step, next to what [`peak::Peak`] measured.
-//! - [`train::Trainer`] runs epochs; [`run`] adds a folder with checkpoints; [`infer`] uses what
-//!   came out, and [`weights`] trades it with torchvision.
+//! - [`train::Trainer`] runs epochs; [`run`] adds a folder with checkpoints, and [`report`] a page
+//!   with what [`detail`] an evaluation shows; [`infer`] uses what came out, [`mod@inspect`] shows
+//!   it, and [`weights`] trades it with torchvision.
 //!
 //! Everything up to [`plan`] and [`kernel`] is pure data and needs no device.
 //!
@@ -89,22 +90,29 @@ pub mod checkpoint;
 pub mod compare;
 pub mod config;
 pub mod data;
+pub mod debug;
+pub mod detail;
+pub mod drill;
 pub mod error;
 pub mod feed;
 pub mod files;
 pub mod flops;
 pub mod gpu;
 pub mod infer;
+pub mod inspect;
+pub mod interrupt;
 pub mod kernel;
 pub mod memory;
 pub mod metrics;
 pub mod models;
+pub mod names;
 pub mod ops;
 pub mod peak;
 pub mod plan;
 pub mod profile;
 pub mod program;
 pub mod reference;
+pub mod report;
 pub mod rng;
 pub mod run;
 pub mod session;

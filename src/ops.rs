@@ -260,8 +260,8 @@ pub enum Op {
         adamw: AdamW,
     },
     /// Sums over the valid images: loss per block, then correct answers per block, then those of
-    /// the votes of all blocks, the later half, and the last. `scores` and `losses` hold the
-    /// blocks one after another.
+    /// the votes of all blocks, the later half, and the last. A zero for each block follows, which
+    /// [`Op::Finite`] may change. `scores` and `losses` hold the blocks one after another.
     Metrics {
         scores: TensorId,
         losses: TensorId,
@@ -272,6 +272,8 @@ pub enum Op {
         blocks: usize,
         classes: usize,
     },
+    /// Sets value `at` of `out` to 1 if a value of `x` is not finite, and leaves it else.
+    Finite { x: TensorId, out: TensorId, at: usize },
 }
 
 /// The tensors that an op touches.
@@ -290,9 +292,14 @@ pub const fn late_half(blocks: usize) -> usize {
     blocks / 2
 }
 
-/// Values in the tensor that [`Op::Metrics`] writes.
+/// Sums in the tensor that [`Op::Metrics`] writes.
 pub const fn metrics_words(blocks: usize) -> usize {
     2 * blocks + 3
+}
+
+/// All values in that tensor: the sums, and for each block whether it is not finite.
+pub const fn result_words(blocks: usize) -> usize {
+    metrics_words(blocks) + blocks
 }
 
 impl Op {
@@ -371,6 +378,7 @@ impl Op {
             Self::Metrics { scores, losses, labels, step, scratch, out, .. } => {
                 access(&[scores, losses, labels, step], &[out], &[scratch])
             }
+            Self::Finite { x, out, .. } => access(&[x, out], &[out], &[]),
         }
     }
 
@@ -429,6 +437,7 @@ impl Op {
             Self::Accumulate { .. } => "accumulate",
             Self::AdamW { .. } => "adamw",
             Self::Metrics { .. } => "metrics",
+            Self::Finite { .. } => "finite",
         }
     }
 }

@@ -11,7 +11,7 @@ use serde::Serialize;
 
 use crate::gpu::Gpu;
 use crate::kernel::Kernel;
-use crate::session::{allocate, shader_module};
+use crate::session::{PATIENCE, allocate, shader_module};
 use crate::shaders;
 use crate::{Error, Result};
 
@@ -104,7 +104,9 @@ pub fn kernels() -> Vec<Kernel> {
 /// The memory that the kernels work on.
 fn buffers(gpu: &Gpu) -> Result<[wgpu::Buffer; 3]> {
     let limits = gpu.limits();
-    let bytes = BUFFER[usize::from(gpu.is_cpu())].min(limits.max_binding).min(limits.max_buffer)
+    let bytes = BUFFER[usize::from(gpu.adapter.kind == "cpu")]
+        .min(limits.max_binding)
+        .min(limits.max_buffer)
         / 4096
         * 4096;
     let make = || allocate(gpu, "measurement", bytes, wgpu::BufferUsages::STORAGE);
@@ -113,7 +115,7 @@ fn buffers(gpu: &Gpu) -> Result<[wgpu::Buffer; 3]> {
 
 /// Multiply-adds per second, in 10⁹ operations.
 fn arithmetic(gpu: &Gpu, y: &wgpu::Buffer, effort: Duration, f16: bool) -> Result<f64> {
-    let threads = THREADS[usize::from(gpu.is_cpu())];
+    let threads = THREADS[usize::from(gpu.adapter.kind == "cpu")];
     let deadline = effort / CHAINS.len() as u32;
     let mut best = 0.0f64;
     for (chains, unroll) in CHAINS {
@@ -211,7 +213,7 @@ impl<'a> Ready<'a> {
         let commands = encoder.finish();
         let start = Instant::now();
         self.gpu.queue.submit([commands]);
-        self.gpu.idle()?;
+        self.gpu.idle(PATIENCE)?;
         Ok(start.elapsed())
     }
 

@@ -66,8 +66,13 @@ pub(crate) fn series(series: usize) -> String {
 /// A page of HTML that needs no other file, and follows the reader's choice of light or dark.
 /// `body` is HTML: SVG drawn in `var(--ink)`, `var(--line)` and [`series`], tables, text.
 pub(crate) fn page(title: &str, body: &str) -> String {
+    styled_page(title, "", body)
+}
+
+/// The same with rules of its own, as CSS.
+pub(crate) fn styled_page(title: &str, style: &str, body: &str) -> String {
     let title = escape(title);
     format!(
-        "<!DOCTYPE html>\n<html lang=\"en\">\n<head>\n<meta charset=\"utf-8\">\n<meta name=\"viewport\" content=\"width=device-width, initial-scale=1\">\n<title>{title}</title>\n<style>\n{STYLE}</style>\n</head>\n<body>\n<h1>{title}</h1>\n{body}</body>\n</html>\n"
+        "<!DOCTYPE html>\n<html lang=\"en\">\n<head>\n<meta charset=\"utf-8\">\n<meta name=\"viewport\" content=\"width=device-width, initial-scale=1\">\n<title>{title}</title>\n<style>\n{STYLE}{style}</style>\n</head>\n<body>\n<h1>{title}</h1>\n{body}</body>\n</html>\n"
     )
 }

@@ -127,7 +127,7 @@ fn check_twins(arch: &str) {
             let built = build(&twin(arch, way, side), &setup).unwrap();
             let options = Options { checked: true, ..Options::default() };
             let mut pair = Pair::new(Session::new(&gpu, built.program.clone(), options).unwrap());
-            pair.follow = true;
+            pair.numerics.follow = true;
             let inputs = Inputs::new(&built, setup.augment);
             inputs.floats.iter().for_each(|(id, values)| pair.set(*id, values));
             inputs.words.iter().for_each(|(id, values)| pair.set_words(*id, values));
@@ -139,7 +139,7 @@ fn check_twins(arch: &str) {
                 if let Op::AdamW { grads, .. } = op {
                     let (mut off, mut length) = (0.0, 0.0);
                     for id in built.program.members(*grads) {
-                        for (a, b) in pair.values[&id].iter().zip(reference.get(id)) {
+                        for (a, b) in pair.numerics.values[&id].iter().zip(reference.get(id)) {
                             off += (a - b) * (a - b);
                             length += b * b;
                         }

@@ -15,7 +15,7 @@ use sff::{Result, gpu, memory};
 use super::network::NetworkArgs;
 
 #[derive(Args)]
-#[command(after_help = "Example: sff plan --image 32 --batch 128 --classes 10 --svg plan.svg")]
+#[command(before_help = "Example: sff plan --image 32 --batch 128 --classes 10 --svg plan.svg")]
 pub struct Plan {
     #[command(flatten)]
     network: NetworkArgs,

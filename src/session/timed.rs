@@ -127,7 +127,7 @@ impl Session {
             let commands = encoder.finish();
             let start = first.elapsed().as_secs_f64();
             self.gpu.queue.submit([commands]);
-            self.gpu.idle()?;
+            self.gpu.idle(self.patience)?;
             spans.push(start..first.elapsed().as_secs_f64());
         }
         Ok(spans)
