@@ -1,6 +1,6 @@
 //! How much arithmetic a program does: products of maps and weights, two operations for each
-//! multiply-add. What costs a constant per value (norms, activations, pools, the optimiser) is not
-//! counted.
+//! multiply-add. What costs a constant per value (norms, activations, pools, the optimiser) counts
+//! in [`operations_of`] only.
 
 use std::ops::Range;
 
@@ -62,6 +62,38 @@ pub fn flops_of(op: &Op, tensors: &[Tensor]) -> u64 {
         _ => 0,
     };
     2 * products as u64
+}
+
+/// The same, and where there are no products what the op does for each value: additions,
+/// multiplications, divisions, roots and comparisons of its formula, each as one.
+pub fn operations_of(op: &Op, tensors: &[Tensor]) -> u64 {
+    let values = |id: TensorId| tensors[id.0].shape.elements();
+    let operations = match *op {
+        Op::Activate { y, .. }
+        | Op::Add { y, .. }
+        | Op::Dropout { y, .. }
+        | Op::Scale { y, .. }
+        | Op::ScaleScores { y, .. } => values(y),
+        Op::ActivateGrad { dx, .. } | Op::ScaleScoresGrad { dx, .. } => 2 * values(dx),
+        Op::MaxPool { y, window, .. } => values(y) * window.kernel * window.kernel,
+        Op::MaxPoolGrad { dx, .. } | Op::AvgPoolGrad { dx, .. } => values(dx),
+        Op::AvgPool { x, .. } => values(x),
+        Op::BiasGrad { dy, .. } => values(dy),
+        Op::ScaleGrad { x, .. } => 3 * values(x),
+        // Statistics take three, the rest is applied.
+        Op::BatchNorm { x, .. } => 6 * values(x),
+        Op::BatchNormEval { x, .. } => 3 * values(x),
+        Op::BatchNormGrad { x, .. } => 11 * values(x),
+        Op::LayerNorm { x, .. } => 5 * values(x),
+        Op::LayerNormGrad { y, .. } => 7 * values(y),
+        Op::CrossEntropy { scores, .. } => 4 * values(scores),
+        Op::Metrics { scores, .. } => values(scores),
+        Op::Accumulate { total, .. } => 2 * values(total),
+        Op::AdamW { params, .. } => 15 * values(params),
+        Op::Input { x, .. } => 2 * values(x),
+        _ => return flops_of(op, tensors),
+    };
+    operations as u64
 }
 
 /// Multiply-adds of a convolution to maps `y`, or of one of its gradients.

@@ -2,6 +2,7 @@
 
 use std::fmt;
 use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -167,6 +168,7 @@ pub struct Gpu {
     pub adapter: Adapter,
     access: Access,
     reported: Arc<Mutex<Reported>>,
+    objects: Arc<AtomicU64>,
 }
 
 /// What the device said since it was opened.
@@ -264,7 +266,18 @@ impl Gpu {
         });
         let mut adapter = described.swap_remove(index);
         adapter.take(&device.limits(), device.features());
-        Ok(Self { device, queue, adapter, access, reported })
+        Ok(Self { device, queue, adapter, access, reported, objects: Arc::default() })
+    }
+
+    /// How many buffers, bind groups, layouts, shader modules and pipelines were made on it so
+    /// far. A training step makes none.
+    pub fn objects(&self) -> u64 {
+        self.objects.load(Ordering::Relaxed)
+    }
+
+    /// Counts objects that were made.
+    pub(crate) fn made(&self, objects: u64) {
+        self.objects.fetch_add(objects, Ordering::Relaxed);
     }
 
     /// Opens the same device again, after it was lost.
@@ -312,6 +325,17 @@ impl Gpu {
             Ok(polled) => polled.map(drop).map_err(Some),
             Err(_) => Err(None),
         }
+    }
+
+    /// Waits until the device has done all that was submitted.
+    pub(crate) fn idle(&self, patience: Duration) -> Result<()> {
+        let waited = self.wait(None, patience);
+        self.check()?;
+        waited.map_err(|e| match e {
+            Some(wgpu::PollError::Timeout) => Error::TimedOut(patience),
+            Some(e) => Error::Gpu(e.to_string()),
+            None => Error::Gpu("the device cannot be waited for".into()),
+        })
     }
 
     /// Whether the device is gone.

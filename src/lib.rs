@@ -43,6 +43,7 @@
 //! - [`mod@reference`] gives the same ops their meaning in f64 on the CPU; tests compare the two.
 //! - [`flops`] counts the arithmetic of a program.
 //! - [`memory::Demand`] finds how many images at a time fit a device and a budget.
+//! - [`profile::Profile`] times every dispatch of a step, next to what [`peak::Peak`] measured.
 //! - [`train::Trainer`] runs epochs; [`run`] adds a folder with checkpoints, and [`report`] a page
 //!   with what [`detail`] an evaluation shows; [`infer`] uses what came out, [`mod@inspect`] shows
 //!   it, and [`weights`] trades it with torchvision.
@@ -106,7 +107,9 @@ pub mod metrics;
 pub mod models;
 pub mod names;
 pub mod ops;
+pub mod peak;
 pub mod plan;
+pub mod profile;
 pub mod program;
 pub mod reference;
 pub mod report;

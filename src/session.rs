@@ -1,12 +1,17 @@
 //! A program and its plan made real on one GPU: buffers, pipelines, bind groups, submits.
 //!
 //! Everything is made when the session is; a step is a loop over ready dispatches, one encoder
-//! and one submit. This is the only module, with [`crate::gpu`], that knows wgpu.
+//! and one submit. With [`crate::gpu`] and the micro-kernels of [`crate::peak`], this is all
+//! that knows wgpu.
+
+mod timed;
 
 use std::collections::{BTreeMap, VecDeque};
 use std::ops::Range;
 use std::sync::mpsc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
+
+pub use timed::Clock;
 
 use crate::drill::Fault;
 use crate::gpu::Gpu;
@@ -22,7 +27,7 @@ use crate::{Error, Result};
 const MAX_GROUPS: usize = 65_535;
 
 /// How long to wait for the device: far longer than any work takes that is given to it at once.
-const PATIENCE: Duration = Duration::from_secs(600);
+pub(crate) const PATIENCE: Duration = Duration::from_secs(600);
 
 /// How a session is made.
 #[derive(Clone, Copy, Debug, Default)]
@@ -49,11 +54,38 @@ struct Ready {
     groups: (u32, u32),
 }
 
+impl Ready {
+    fn encode(&self, pass: &mut wgpu::ComputePass) {
+        pass.set_pipeline(&self.pipeline);
+        pass.set_bind_group(0, &self.bind_group, &[]);
+        pass.dispatch_workgroups(self.groups.0, self.groups.1, 1);
+    }
+}
+
 /// A copy on its way to the host.
 struct Fetch {
     buffer: wgpu::Buffer,
     mapped: mpsc::Receiver<Result<(), wgpu::BufferAsyncError>>,
     submission: wgpu::SubmissionIndex,
+    /// Submits of the session up to this one.
+    submits: u64,
+}
+
+/// What a session did since it was made.
+#[derive(Clone, Copy, Default, PartialEq, Eq, Debug)]
+pub struct Activity {
+    /// Submits.
+    pub submits: u64,
+    /// Waits for the device.
+    pub waits: u64,
+    /// Those of them for the latest submit: the device had nothing else to do meanwhile.
+    pub stalls: u64,
+    /// Time spent encoding what [`Session::run`] submitted.
+    pub encoding: Duration,
+    /// Time spent submitting it.
+    pub submitting: Duration,
+    /// Time spent waiting for results.
+    pub waiting: Duration,
 }
 
 /// A program ready to run.
@@ -62,9 +94,11 @@ pub struct Session {
     program: Program,
     plan: Plan,
     arenas: Vec<wgpu::Buffer>,
+    dispatches: Vec<Dispatch>,
     ready: Vec<Ready>,
     /// The dispatches of each op.
     of_op: Vec<Range<usize>>,
+    activity: Activity,
     guard: usize,
     in_flight: VecDeque<Fetch>,
     spare: Vec<wgpu::Buffer>,
@@ -126,8 +160,10 @@ impl Session {
             program,
             plan,
             arenas,
+            dispatches,
             ready,
             of_op,
+            activity: Activity::default(),
             guard: options.guard,
             in_flight: VecDeque::new(),
             spare: Vec::new(),
@@ -160,9 +196,23 @@ impl Session {
         }
     }
 
-    /// Number of dispatches in some ops.
-    pub fn dispatches(&self, ops: Range<usize>) -> usize {
-        self.of_op[ops].iter().map(ExactSizeIterator::len).sum()
+    /// The dispatches of some ops, in order.
+    pub fn dispatches(&self, ops: Range<usize>) -> &[Dispatch] {
+        &self.dispatches[self.span(ops)]
+    }
+
+    /// Indices of the dispatches of some ops.
+    fn span(&self, ops: Range<usize>) -> Range<usize> {
+        match &self.of_op[ops] {
+            [] => 0..0,
+            [first, .., last] => first.start..last.end,
+            [one] => one.clone(),
+        }
+    }
+
+    /// What the session did so far.
+    pub fn activity(&self) -> Activity {
+        self.activity
     }
 
     /// Sets the first words of a tensor to raw bytes, before the next [`Session::run`].
@@ -255,25 +305,26 @@ impl Session {
             Some(id) => Some((id, self.staging(self.program.tensor(id).bytes())?)),
             None => None,
         };
+        let start = Instant::now();
         let mut encoder = self.gpu.device.create_command_encoder(&Default::default());
         {
             let mut pass = encoder.begin_compute_pass(&Default::default());
-            for ready in self.of_op[ops].iter().flat_map(|range| &self.ready[range.clone()]) {
-                pass.set_pipeline(&ready.pipeline);
-                pass.set_bind_group(0, &ready.bind_group, &[]);
-                pass.dispatch_workgroups(ready.groups.0, ready.groups.1, 1);
-            }
+            self.ready[self.span(ops)].iter().for_each(|ready| ready.encode(&mut pass));
         }
+        let staging = staging.map(|(id, buffer)| self.fetch(&mut encoder, id, 0, buffer));
+        let encoded = Instant::now();
         match staging {
-            Some((id, buffer)) => {
-                let fetch = self.fetch(&mut encoder, id, 0, buffer);
-                let fetch = self.submit(encoder, fetch);
+            Some(buffer) => {
+                let fetch = self.submit(encoder, buffer);
                 self.in_flight.push_back(fetch);
             }
             None => {
                 self.gpu.queue.submit([encoder.finish()]);
+                self.activity.submits += 1;
             }
         }
+        self.activity.encoding += encoded - start;
+        self.activity.submitting += encoded.elapsed();
         self.gpu.check()
     }
 
@@ -320,17 +371,27 @@ impl Session {
         buffer
     }
 
-    fn submit(&self, encoder: wgpu::CommandEncoder, buffer: wgpu::Buffer) -> Fetch {
+    fn submit(&mut self, encoder: wgpu::CommandEncoder, buffer: wgpu::Buffer) -> Fetch {
         let submission = self.gpu.queue.submit([encoder.finish()]);
         let (sender, mapped) = mpsc::channel();
         buffer.map_async(wgpu::MapMode::Read, .., move |result| {
             // The receiver is gone only if the session is, and then nobody cares.
             let _ = sender.send(result);
         });
-        Fetch { buffer, mapped, submission }
+        self.activity.submits += 1;
+        Fetch { buffer, mapped, submission, submits: self.activity.submits }
     }
 
-    fn wait(&self, fetch: &Fetch) -> Result<Vec<u8>> {
+    fn wait(&mut self, fetch: &Fetch) -> Result<Vec<u8>> {
+        let start = Instant::now();
+        let bytes = self.receive(fetch);
+        self.activity.waits += 1;
+        self.activity.stalls += u64::from(fetch.submits == self.activity.submits);
+        self.activity.waiting += start.elapsed();
+        bytes
+    }
+
+    fn receive(&self, fetch: &Fetch) -> Result<Vec<u8>> {
         let gpu_error = |e: &dyn std::fmt::Display| {
             // The loss of the device is told once nothing is under way.
             let _ = self.gpu.wait(None, self.patience);
@@ -369,12 +430,13 @@ fn open(operand: &mut Operand, program: &Program, guard: usize) {
     }
 }
 
-fn allocate(
+pub(crate) fn allocate(
     gpu: &Gpu,
     label: &str,
     bytes: usize,
     usage: wgpu::BufferUsages,
 ) -> Result<wgpu::Buffer> {
+    gpu.made(1);
     let scope = gpu.device.push_error_scope(wgpu::ErrorFilter::OutOfMemory);
     let buffer = gpu.device.create_buffer(&wgpu::BufferDescriptor {
         label: Some(label),
@@ -394,7 +456,12 @@ fn no_room(label: &str, bytes: usize) -> Error {
 
 /// Makes a shader module. Without checks the compiler trusts every index: only shaders that the
 /// project ships come here, and tests run all of them with checks on.
-fn shader_module(gpu: &Gpu, label: &str, wgsl: String, checked: bool) -> wgpu::ShaderModule {
+pub(crate) fn shader_module(
+    gpu: &Gpu,
+    label: &str,
+    wgsl: String,
+    checked: bool,
+) -> wgpu::ShaderModule {
     let descriptor = wgpu::ShaderModuleDescriptor {
         label: Some(label),
         source: wgpu::ShaderSource::Wgsl(wgsl.into()),
@@ -442,6 +509,7 @@ fn compile(gpu: &Gpu, dispatch: &Dispatch, checked: bool) -> Result<Pipeline> {
         immediate_size: 0,
     });
     let module = shader_module(gpu, &label, wgsl, checked);
+    gpu.made(4);
     let pipeline = device.create_compute_pipeline(&wgpu::ComputePipelineDescriptor {
         label: Some(&label),
         layout: Some(&pipeline_layout),
@@ -485,6 +553,7 @@ fn prepare(
             }),
         });
     }
+    gpu.made(1);
     let bind_group = gpu.device.create_bind_group(&wgpu::BindGroupDescriptor {
         label: None,
         layout,

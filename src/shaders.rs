@@ -57,10 +57,12 @@ sources![
     "map",
     "max_pool",
     "metrics",
+    "peak",
     "per_image",
     "scale",
     "scale_scores",
     "sum_rows",
+    "traffic",
     "welford",
 ];
 

@@ -48,13 +48,14 @@ const STYLE: &str = "\
 body{margin:0 auto;padding:1rem;max-width:64rem;font:15px/1.5 system-ui,sans-serif;\
 color:var(--ink);background:var(--paper)}
 h1{font-size:1.4rem}h2{font-size:1.1rem;margin-top:2rem}
-svg{display:block;width:100%;height:auto;font-family:inherit}
+svg{display:block;width:100%;max-width:42rem;height:auto;font-family:inherit}
 svg text{fill:var(--ink)}
 .scroll{overflow-x:auto}
 .faint,svg text.faint{color:var(--faint);fill:var(--faint)}
 table{border-collapse:collapse;font-variant-numeric:tabular-nums}
 th,td{padding:.2rem .6rem;border-bottom:1px solid var(--line);text-align:right;white-space:nowrap}
-th:first-child,td:first-child{text-align:left}
+th:first-child,td:first-child,.text{text-align:left}
+.text{white-space:normal}
 ";
 
 /// The colour of a series on a [`page`].
@@ -64,7 +65,6 @@ pub(crate) fn series(series: usize) -> String {
 
 /// A page of HTML that needs no other file, and follows the reader's choice of light or dark.
 /// `body` is HTML: SVG drawn in `var(--ink)`, `var(--line)` and [`series`], tables, text.
-#[allow(dead_code)]
 pub(crate) fn page(title: &str, body: &str) -> String {
     styled_page(title, "", body)
 }

@@ -638,7 +638,7 @@ fn shuffled(options: &Options, images: &Images, epoch: u32) -> Vec<u32> {
 
 /// Sets initial weights. Each parameter draws from a stream of its own, chosen by its name, so
 /// that a layer begins alike in every partition.
-fn initialise(session: &Session, built: &Built, seed: u64) {
+pub(crate) fn initialise(session: &Session, built: &Built, seed: u64) {
     for (name, parameter) in &built.parameters {
         let key = name.bytes().fold(0, |key, byte| hash([key, byte.into(), 0, 0]));
         let mut rng = Rng::new(seed, Stream::Init, 0, key);

@@ -209,7 +209,8 @@ fn rust_and_wgsl_agree_on_parameters_and_operands() {
 
 #[test]
 fn every_kernel_translates_to_every_backend() {
-    let kernels: BTreeSet<_> = dispatches(&catalogue()).into_keys().map(|(k, _)| k).collect();
+    let mut kernels: BTreeSet<_> = dispatches(&catalogue()).into_keys().map(|(k, _)| k).collect();
+    kernels.extend(sff::peak::kernels());
     let half = |mut kernel: Kernel| {
         kernel.definitions.insert("F16", 1);
         kernel
@@ -255,6 +256,7 @@ fn every_file_of_shaders_is_used() {
     let mut used = BTreeSet::new();
     let mut next: Vec<String> =
         dispatches(&catalogue()).into_keys().map(|(kernel, _)| kernel.file.to_owned()).collect();
+    next.extend(sff::peak::kernels().into_iter().map(|kernel| kernel.file.to_owned()));
     while let Some(name) = next.pop() {
         let text = std::fs::read_to_string(folder.join(format!("{name}.wgsl"))).unwrap();
         if used.insert(name) {

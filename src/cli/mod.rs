@@ -1,5 +1,6 @@
 //! Command line: one file per command, and what they share.
 
+mod bench;
 mod compare;
 mod data;
 mod devices;
@@ -9,8 +10,10 @@ mod export;
 mod import;
 mod inspect;
 mod manual;
+mod network;
 mod plan;
 mod predict;
+mod profile;
 mod progress;
 mod sheet;
 mod train;
@@ -61,7 +64,11 @@ enum Command {
     /// Write a model's weights as a state dict with torchvision's names
     Export(export::Export),
     /// Show what memory training takes, and where it goes; needs no GPU
-    Plan(plan::Plan),
+    Plan(Box<plan::Plan>),
+    /// Time every kernel of a training step, next to what the device can do at best
+    Profile(Box<profile::Profile>),
+    /// Measure the device
+    Bench(bench::Bench),
     /// List, fetch, check and look at data sets
     Data(data::Data),
     /// Print a script that completes commands and options in a shell
@@ -131,6 +138,8 @@ pub fn run() -> Result<()> {
         Command::Import(command) => command.run(),
         Command::Export(command) => command.run(),
         Command::Plan(command) => command.run(),
+        Command::Profile(command) => command.run(),
+        Command::Bench(command) => command.run(),
         Command::Data(command) => command.run(),
         Command::Completions(command) => command.run(Cli::command()),
         Command::Man(command) => command.run(Cli::command()),

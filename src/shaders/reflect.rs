@@ -14,6 +14,10 @@ pub struct Binding {
     pub index: u32,
     /// Whether it is the uniform with the parameters.
     pub uniform: bool,
+    /// Whether the entry point reads it.
+    pub reads: bool,
+    /// Whether the entry point writes it.
+    pub writes: bool,
 }
 
 /// A member of the parameter struct: name, byte offset, size in bytes.
@@ -76,6 +80,8 @@ impl Reflection {
                 name: variable.name.clone().unwrap_or_default(),
                 index: binding.binding,
                 uniform,
+                reads: used[handle].contains(naga::valid::GlobalUse::READ),
+                writes: used[handle].contains(naga::valid::GlobalUse::WRITE),
             });
             if let (true, naga::TypeInner::Struct { members, span }) =
                 (uniform, &module.types[variable.ty].inner)

@@ -56,8 +56,10 @@ impl Sandbox {
         command.args(&words).current_dir(self.0.path()).stdin(Stdio::null());
         // As on a machine without a desktop, where drivers like to print warnings.
         command.env_remove("XDG_RUNTIME_DIR");
-        if let (Ok(device), Some(&"train" | &"eval" | &"predict" | &"compare")) =
-            (std::env::var("SFF_TEST_DEVICE"), words.first())
+        if let (
+            Ok(device),
+            Some(&"train" | &"eval" | &"predict" | &"compare" | &"profile" | &"bench"),
+        ) = (std::env::var("SFF_TEST_DEVICE"), words.first())
             && !words.contains(&"--device")
         {
             command.args(["--device", &device]);

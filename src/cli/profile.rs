@@ -1,0 +1,88 @@
+//! `sff profile`.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use clap::Args;
+use serde::Serialize;
+use sff::Result;
+use sff::config::{Config, Method};
+use sff::files::write_whole;
+use sff::peak::Peak;
+use sff::profile::{self, Options};
+use sff::session::Clock;
+
+use super::network::NetworkArgs;
+
+/// How long each figure of the peak is measured.
+const PEAK: Duration = Duration::from_millis(500);
+
+#[derive(Args)]
+#[command(
+    after_help = "Example: sff profile --arch resnet18 --batch 8 --html profile.html --trace trace.json"
+)]
+pub struct Profile {
+    #[command(flatten)]
+    network: NetworkArgs,
+    #[command(flatten)]
+    device: super::DeviceArg,
+    /// Steps to time, on random images
+    #[arg(long, value_name = "N", default_value_t = 5)]
+    steps: usize,
+    /// How to time dispatches [default: the finest that the device has]
+    #[arg(long, value_enum)]
+    clock: Option<Clock>,
+    /// Print JSON: every op too
+    #[arg(long)]
+    json: bool,
+    /// Write a trace of a step, for ui.perfetto.dev or chrome://tracing
+    #[arg(long, value_name = "FILE")]
+    trace: Option<PathBuf>,
+    /// Write a page with a roofline, a timeline and the tables
+    #[arg(long, value_name = "FILE")]
+    html: Option<PathBuf>,
+}
+
+#[derive(Serialize)]
+struct Json<'a> {
+    arch: &'a str,
+    method: Method,
+    image: usize,
+    #[serde(flatten)]
+    profile: profile::Profile,
+}
+
+impl Profile {
+    pub fn run(self) -> Result<()> {
+        let Self { network, steps, clock, .. } = &self;
+        let config = network.given()?;
+        let gpu = self.device.open()?;
+        let built = network.build(&config, gpu.limits(), |demand| demand.program(network.batch))?;
+        let peak = Peak::measure(&gpu, PEAK)?;
+        let options = Options {
+            steps: *steps,
+            clock: *clock,
+            batch: network.batch,
+            classes: network.classes,
+        };
+        let profile = profile::profile(&gpu, &built, peak, options)?;
+        let Config { arch, method, partition, .. } = &config;
+        if let Some(path) = &self.html {
+            let title = format!(
+                "{arch}, {0}×{0}, batch {1}, {method:?} by {partition:?}",
+                network.image, network.batch
+            );
+            let page = profile::page(&profile, &title);
+            write_whole(path, |file| file.write_all(page.as_bytes()))?;
+        }
+        if let Some(path) = &self.trace {
+            let trace = profile::trace(&profile).to_string();
+            write_whole(path, |file| file.write_all(trace.as_bytes()))?;
+        }
+        if self.json {
+            let (method, image) = (*method, network.image);
+            return super::print_json(&Json { arch, method, image, profile });
+        }
+        super::print(&profile.to_string())
+    }
+}

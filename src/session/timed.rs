@@ -1,0 +1,135 @@
+//! Runs ops and tells how long each dispatch took. Queries exist here only: what is not timed pays
+//! nothing for it.
+
+use std::ops::Range;
+use std::time::Instant;
+
+use super::{Session, allocate};
+use crate::{Error, Result};
+
+/// How dispatches are timed.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, clap::ValueEnum)]
+pub enum Clock {
+    /// The device's timestamps around each dispatch, all of them in one pass.
+    Timestamps,
+    /// The device's timestamps at the borders of a pass for each dispatch.
+    Passes,
+    /// The host's clock around a submit of each dispatch and a wait for it.
+    Wall,
+}
+
+impl std::fmt::Display for Clock {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.pad(match self {
+            Self::Timestamps => "GPU timestamps around each dispatch",
+            Self::Passes => "GPU timestamps, a pass for each dispatch",
+            Self::Wall => "wall clock, a submit and a wait for each dispatch",
+        })
+    }
+}
+
+/// Dispatches with timestamps in one query set.
+const PER_SET: usize = wgpu::QUERY_SET_MAX_QUERIES as usize / 2;
+
+impl Session {
+    /// The best clock that the device has.
+    pub fn clock(&self) -> Clock {
+        let features = self.gpu.device.features();
+        if features.contains(wgpu::Features::TIMESTAMP_QUERY_INSIDE_PASSES) {
+            Clock::Timestamps
+        } else if features.contains(wgpu::Features::TIMESTAMP_QUERY) {
+            Clock::Passes
+        } else {
+            Clock::Wall
+        }
+    }
+
+    /// Runs some ops, waits, and returns beginning and end of each of their dispatches, in seconds
+    /// since the first began.
+    ///
+    /// # Errors
+    /// [`Error::Gpu`], also if the device's timestamps are of no use.
+    pub fn run_timed(&mut self, ops: Range<usize>, clock: Clock) -> Result<Vec<Range<f64>>> {
+        let span = self.span(ops);
+        match clock {
+            Clock::Timestamps => self.timestamps(span, true),
+            Clock::Passes => self.timestamps(span, false),
+            Clock::Wall => self.wall(span),
+        }
+    }
+
+    fn timestamps(&mut self, span: Range<usize>, one_pass: bool) -> Result<Vec<Range<f64>>> {
+        let count = span.len();
+        let device = &self.gpu.device;
+        let sets: Vec<wgpu::QuerySet> = (0..count)
+            .step_by(PER_SET)
+            .map(|first| {
+                device.create_query_set(&wgpu::QuerySetDescriptor {
+                    label: Some("timestamps"),
+                    ty: wgpu::QueryType::Timestamp,
+                    count: 2 * PER_SET.min(count - first) as u32,
+                })
+            })
+            .collect();
+        // Resolved sets begin at multiples of 256 bytes, and all but the last are whole.
+        let bytes = 2 * wgpu::QUERY_SIZE as usize * count;
+        let usage = wgpu::BufferUsages::QUERY_RESOLVE | wgpu::BufferUsages::COPY_SRC;
+        let resolved = allocate(&self.gpu, "timestamps", bytes.max(4), usage)?;
+        let staging = self.staging(bytes.max(4))?;
+        let mut encoder = self.gpu.device.create_command_encoder(&Default::default());
+        let place = |index: usize| (&sets[index / PER_SET], 2 * (index % PER_SET) as u32);
+        if one_pass {
+            let mut pass = encoder.begin_compute_pass(&Default::default());
+            for (index, ready) in self.ready[span].iter().enumerate() {
+                let (set, query) = place(index);
+                pass.write_timestamp(set, query);
+                ready.encode(&mut pass);
+                pass.write_timestamp(set, query + 1);
+            }
+        } else {
+            for (index, ready) in self.ready[span].iter().enumerate() {
+                let (query_set, query) = place(index);
+                let writes = wgpu::ComputePassTimestampWrites {
+                    query_set,
+                    beginning_of_pass_write_index: Some(query),
+                    end_of_pass_write_index: Some(query + 1),
+                };
+                let descriptor =
+                    wgpu::ComputePassDescriptor { label: None, timestamp_writes: Some(writes) };
+                ready.encode(&mut encoder.begin_compute_pass(&descriptor));
+            }
+        }
+        for (set, first) in sets.iter().zip((0..count).step_by(PER_SET)) {
+            let queries = 0..2 * PER_SET.min(count - first) as u32;
+            let offset = 2 * u64::from(wgpu::QUERY_SIZE) * first as u64;
+            encoder.resolve_query_set(set, queries, &resolved, offset);
+        }
+        encoder.copy_buffer_to_buffer(&resolved, 0, &staging, 0, staging.size());
+        let fetch = self.submit(encoder, staging);
+        let ticks = bytemuck::pod_collect_to_vec::<u8, u64>(&self.wait(&fetch)?);
+        self.spare.push(fetch.buffer);
+        let mut pairs = ticks.chunks_exact(2);
+        if pairs.any(|pair| pair[0] > pair[1]) || count > 0 && ticks.first() >= ticks.last() {
+            let advice = "this device's timestamps are of no use; use --clock wall";
+            return Err(Error::Gpu(advice.into()));
+        }
+        let seconds = 1e-9 * f64::from(self.gpu.queue.get_timestamp_period());
+        let since = |tick: u64| tick.saturating_sub(ticks[0]) as f64 * seconds;
+        Ok(ticks.chunks_exact(2).map(|pair| since(pair[0])..since(pair[1])).collect())
+    }
+
+    fn wall(&mut self, span: Range<usize>) -> Result<Vec<Range<f64>>> {
+        let mut spans = Vec::with_capacity(span.len());
+        let first = Instant::now();
+        for index in span {
+            let mut encoder = self.gpu.device.create_command_encoder(&Default::default());
+            self.ready[index].encode(&mut encoder.begin_compute_pass(&Default::default()));
+            let commands = encoder.finish();
+            let start = first.elapsed().as_secs_f64();
+            self.gpu.queue.submit([commands]);
+            self.gpu.idle(self.patience)?;
+            spans.push(start..first.elapsed().as_secs_f64());
+        }
+        Ok(spans)
+    }
+}
