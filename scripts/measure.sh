@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
-# Measures this machine: its peak, kernel rates, whole steps, a profile, and the reference table of the README (Fashion-MNIST, CNN
-# 24/48/96/96, 20,000 images, 3 epochs; on a CPU about ten minutes). Writes raw results to
-# benches/results/NAME. A machine without Rust uses what was built elsewhere and copied to target/.
+# Measures this machine: its peak, kernel rates, whole steps, a profile, and the reference table of the
+# README (Fashion-MNIST, CNN 24/48/96/96, 20,000 images, 3 epochs; on a CPU ten minutes or more).
+# Writes raw results to benches/results/NAME. A machine without Rust uses what was built elsewhere and copied to target/.
 #
 #   scripts/measure.sh NAME [DEVICE]
 source "$(dirname "$0")/setup.sh"
