@@ -119,7 +119,7 @@ fn ops(x: Shape, y: Shape, window: Window) -> Vec<(&'static str, Timed)> {
         (
             "goodness_grad",
             make(&|p, [xi, _, w, dw, dscores]| {
-                let slice = split::goodness_slice(x, y.c);
+                let slice = split::goodness_slice(Layout::Nhwc, x, y.c);
                 let maps_shape = x.with_n(slice).with_c(y.c);
                 let maps = p.add("maps", maps_shape, Layout::Nhwc, Kind::Workspace);
                 let rows = split::wgrad(maps_shape, weight).count(slice);

@@ -109,6 +109,7 @@ impl<'a> Inference<'a> {
             micro_batches: 1,
             adamw: AdamW { beta1: 0.0, beta2: 0.0, eps: 0.0, weight_decay: 0.0 },
             recompute: Recompute::None,
+            precision: config.precision,
             window: 0,
         };
         let built = program::build(&config.network(classes, h), &setup)?;

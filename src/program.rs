@@ -3,10 +3,12 @@
 mod build;
 mod emit;
 mod head;
+mod precision;
 mod recompute;
 
 pub use build::{Built, Feed, Routine, Setup, build};
 pub use emit::{Init, Parameter};
+pub use precision::Precision;
 pub use recompute::Recompute;
 
 use std::fmt;

@@ -16,7 +16,7 @@ use crate::memory::Demand;
 use crate::metrics::{Scores, Tally};
 use crate::ops::{AdamW, Normalize};
 use crate::plan::Limits;
-use crate::program::{Built, Init, Recompute, Routine, Setup};
+use crate::program::{Built, Init, Precision, Recompute, Routine, Setup};
 use crate::rng::{Rng, Stream, hash};
 use crate::session::{self, Session};
 use crate::shape::Shape;
@@ -55,6 +55,8 @@ pub struct Options {
     pub memory: Option<usize>,
     /// What backward computes again.
     pub recompute: Option<Recompute>,
+    /// What maps are stored in.
+    pub precision: Precision,
     /// How many blocks before a block its loss reaches, see [`Setup::window`].
     pub window: usize,
 }
@@ -72,6 +74,7 @@ impl Default for Options {
             input: None,
             memory: None,
             recompute: None,
+            precision: Precision::default(),
             window: 0,
         }
     }
@@ -98,6 +101,7 @@ impl Options {
             micro_batches: 1,
             adamw: AdamW { weight_decay: self.weight_decay, ..ADAMW },
             recompute: Recompute::default(),
+            precision: self.precision,
             window: self.window,
         };
         let none = image.with_n(0);

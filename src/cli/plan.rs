@@ -11,7 +11,7 @@ use sff::flops::Flops;
 use sff::memory::Demand;
 use sff::models::Stem;
 use sff::plan::{self, Limits, Plan as Layout, Report};
-use sff::program::{Built, Recompute};
+use sff::program::{Built, Precision, Recompute};
 use sff::shape::Shape;
 use sff::{Error, Result, gpu, memory};
 
@@ -75,6 +75,9 @@ pub struct Plan {
     /// --memory]
     #[arg(long, value_enum)]
     recompute: Option<Recompute>,
+    /// What maps and their gradients are stored in
+    #[arg(long, value_enum, default_value_t)]
+    precision: Precision,
     /// How many blocks before a block its loss reaches
     #[arg(long, value_name = "BLOCKS", default_value_t = 0)]
     window: usize,
@@ -128,6 +131,7 @@ struct Json<'a> {
     method: Method,
     partition: Partition,
     recompute: Recompute,
+    precision: Precision,
     batch: usize,
     micro_batch: usize,
     /// How the goodness heads see maps, if there are any.
@@ -174,12 +178,13 @@ impl Plan {
         }
         if self.json {
             let (recompute, batch) = (built.recompute, self.batch);
-            let partition = *partition;
+            let (partition, precision) = (*partition, self.precision);
             let json = Json {
                 arch,
                 method,
                 partition,
                 recompute,
+                precision,
                 batch,
                 micro_batch,
                 heads,
@@ -204,6 +209,7 @@ impl Plan {
             out.push_str(&format!(", {share:.1}% of it for heads of {heads}"));
         }
         out.push_str(&format!("\n{:20} {}", "computed again", again(built.recompute)));
+        out.push_str(&format!("\n{:20} {}", "maps in", stored(self.precision)));
         if let Some(memory) = self.memory {
             out.push_str(&format!(
                 "\n{:20} {micro_batch} images, {count} to a step, within {memory}",
@@ -255,6 +261,7 @@ impl Plan {
             batch: Some(Batch::Images(self.batch)),
             memory: self.memory,
             recompute,
+            precision: Some(self.precision),
             window: Some(self.window),
             ..Recipe::default()
         })
@@ -303,6 +310,14 @@ fn again(recompute: Recompute) -> &'static str {
         Recompute::None => "nothing",
         Recompute::Cheap => "what follows from batch norm's input",
         Recompute::Block => "all inside of blocks",
+    }
+}
+
+/// What maps are stored in, in words.
+fn stored(precision: Precision) -> &'static str {
+    match precision {
+        Precision::F32 => "float32",
+        Precision::F16 => "float16",
     }
 }
 

@@ -12,7 +12,7 @@ use std::rc::Rc;
 use sff::gpu::Gpu;
 use sff::kernel::Tiles;
 use sff::ops::Op;
-use sff::program::Program;
+use sff::program::{Precision, Program};
 use sff::reference::Reference;
 use sff::rng::{Rng, Stream};
 use sff::session::{Options, Session};
@@ -22,10 +22,23 @@ use sff::tensor::{Kind, TensorId};
 /// Largest difference allowed, relative to the tensor's largest magnitude.
 pub const TOLERANCE: f64 = 1e-4;
 
+/// Besides it, of what is stored in float16: the distance between neighbours, relative to a value.
+/// Devices may round to either of the two.
+pub const HALF: f64 = 1.0 / 1024.0;
+
 /// The device under test; `SFF_TEST_DEVICE` names another than the default one.
 pub fn gpu() -> Gpu {
     let selector = std::env::var("SFF_TEST_DEVICE").ok();
     Gpu::open(selector.as_deref()).expect("the tests need a Vulkan, Metal or DX12 device")
+}
+
+/// What the device under test can store maps in.
+pub fn precisions(gpu: &Gpu) -> &'static [Precision] {
+    if gpu.adapter.features.contains(&"f16") {
+        return &[Precision::F32, Precision::F16];
+    }
+    eprintln!("{} cannot compute with float16: tested in float32 only", gpu.adapter.name);
+    &[Precision::F32]
 }
 
 /// Random values in -1..1 with a few exact zeros.
@@ -36,14 +49,14 @@ pub fn random(seed: u64, count: usize) -> Vec<f32> {
 
 /// `max |a - b| / max |b|`, or infinity if `a` is not finite where `b` is.
 pub fn difference(a: &[f32], b: &[f64]) -> f64 {
-    difference_in(largest(b), a, b)
+    difference_in(largest(b), 0.0, a, b)
 }
 
-/// `max |a - b| / scale`, or infinity if `a` is not finite where `b` is.
-fn difference_in(scale: f64, a: &[f32], b: &[f64]) -> f64 {
+/// `max (|a - b| - own |b|) / scale`, or infinity if `a` is not finite where `b` is.
+fn difference_in(scale: f64, own: f64, a: &[f32], b: &[f64]) -> f64 {
     assert_eq!(a.len(), b.len());
     a.iter().zip(b).fold(0.0, |worst: f64, (a, b)| {
-        let d = (f64::from(*a) - b).abs() / scale;
+        let d = ((f64::from(*a) - b).abs() - own * b.abs()) / scale;
         if d.is_nan() { f64::INFINITY } else { worst.max(d) }
     })
 }
@@ -59,9 +72,16 @@ pub struct Case {
     pub program: Program,
     pub inputs: BTreeMap<TensorId, Vec<f32>>,
     pub words: BTreeMap<TensorId, Vec<u32>>,
+    /// What maps are stored in.
+    pub precision: Precision,
 }
 
 impl Case {
+    /// An empty program, whose maps are stored like this.
+    pub fn of(precision: Precision) -> Self {
+        Self { precision, ..Self::default() }
+    }
+
     /// An input with given values.
     pub fn given(&mut self, shape: Shape, layout: Layout, values: Vec<f32>) -> TensorId {
         let id = self.program.add(&format!("in{}", self.inputs.len()), shape, layout, Kind::Io);
@@ -73,6 +93,12 @@ impl Case {
     pub fn input(&mut self, shape: Shape) -> TensorId {
         let seed = self.inputs.len() as u64 + 1;
         self.given(shape, Layout::Nhwc, random(seed, shape.elements()))
+    }
+
+    /// The same of maps.
+    pub fn maps(&mut self, shape: Shape) -> TensorId {
+        let seed = self.inputs.len() as u64 + 1;
+        self.given(shape, self.precision.maps(), random(seed, shape.elements()))
     }
 
     /// A random convolution weight.
@@ -93,6 +119,11 @@ impl Case {
     /// An output.
     pub fn output(&mut self, shape: Shape) -> TensorId {
         self.temporary("out", shape, Layout::Nhwc, Kind::Activation)
+    }
+
+    /// Maps as an output.
+    pub fn output_maps(&mut self, shape: Shape) -> TensorId {
+        self.temporary("out", shape, self.precision.maps(), Kind::Activation)
     }
 
     /// Any other tensor.
@@ -196,8 +227,12 @@ impl Pair {
                     }
                     _ => largest(&expected),
                 };
-                let worst = difference_in(scale, &got, &expected);
-                assert!(worst <= TOLERANCE, "{what}: off by {worst:.2e} of the largest value");
+                let half = |id: &TensorId| program.tensor(*id).layout == Layout::Half;
+                let own = if half(&id) { HALF } else { 0.0 };
+                let worst = difference_in(scale, own, &got, &expected);
+                let within = if access.scratch.iter().any(half) { HALF } else { 0.0 };
+                let allowed = TOLERANCE + within;
+                assert!(worst <= allowed, "{what}: off by {worst:.2e} of the largest value");
                 self.check_padding(id, &what);
                 // What a layer norm makes of 0 marks where a ReLU before it was 0, to the last bit.
                 if self.follow && !matches!(op, Op::LayerNorm { .. }) {
@@ -212,10 +247,12 @@ impl Pair {
     /// Padding lanes are zero after every op.
     fn check_padding(&mut self, id: TensorId, what: &str) {
         let t = self.program.tensor(id).clone();
-        let stored: Vec<f32> = bytemuck::pod_collect_to_vec(&self.session.read_bytes(id).unwrap());
+        let stored = self.session.read_bytes(id).unwrap();
         let logical = t.layout.unpack(t.shape, &stored);
         if t.layout != Layout::Words {
-            assert!(t.layout.pack(t.shape, &logical) == stored, "{what}: padding is not zero");
+            let all = |bytes: &[u8]| t.layout.unpack(t.layout.stored(t.shape), bytes);
+            let padded = t.layout.pack(t.shape, &logical);
+            assert!(all(&padded) == all(&stored), "{what}: padding is not zero");
         }
     }
 }
