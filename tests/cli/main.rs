@@ -6,6 +6,7 @@ mod data;
 mod happy;
 mod interrupted;
 mod memory;
+mod precision;
 mod support;
 mod transfer;
 mod weights;
