@@ -2,7 +2,7 @@
 //!
 //! Prints GFLOP/s (two operations per multiply-add, padding lanes not counted), the best of
 //! several runs. With `--json` a line of JSON per kernel. `SFF_TEST_DEVICE` chooses the device,
-//! `SFF_TILES=cpu|gpu` the register tiles.
+//! `SFF_TILES=cpu|gpu|sharing` the register tiles.
 
 use std::time::Instant;
 
@@ -48,6 +48,7 @@ fn main() {
     let tiles = match std::env::var("SFF_TILES").as_deref() {
         Ok("cpu") => Some(Tiles::CPU),
         Ok("gpu") => Some(Tiles::GPU),
+        Ok("sharing") => gpu.adapter.subgroup.and_then(Tiles::sharing),
         _ => None,
     };
     if !json {

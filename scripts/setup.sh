@@ -34,6 +34,28 @@ require_device() {
     target/release/sff devices
 }
 
+# A second software driver, to test on: SwiftShader, which Debian has in a browser's package. Only
+# its library is unpacked.
+require_swiftshader() {
+    local folder=target/swiftshader
+    export VK_DRIVER_FILES=$PWD/$folder/usr/lib/chromium/vk_swiftshader_icd.json
+    export VK_ICD_FILENAMES=$VK_DRIVER_FILES
+    [ ! -e "$VK_DRIVER_FILES" ] || return 0
+    if ! command -v apt-get >/dev/null || ! apt-cache show chromium-common >/dev/null 2>&1; then
+        echo "please install SwiftShader, and name its JSON file in VK_DRIVER_FILES (no package has it here)" >&2
+        exit 2
+    fi
+    echo "unpacking SwiftShader"
+    mkdir -p "$folder"
+    (
+        cd "$folder"
+        apt-get download -qq chromium-common
+        dpkg-deb --fsys-tarfile chromium-common_*.deb |
+            tar -x --wildcards '*/libvk_swiftshader.so' '*/vk_swiftshader_icd.json'
+        rm chromium-common_*.deb
+    )
+}
+
 require_fashion_mnist() {
     local folder
     for folder in datasets/fashion-mnist /usr/share/datasets/fashion-mnist; do
@@ -41,4 +63,14 @@ require_fashion_mnist() {
         [ -e "$folder/train-images-idx3-ubyte" ] && return
     done
     install_packages dataset-fashion-mnist
+}
+
+# Tests look at pages with it, and are skipped without.
+wish_browser() {
+    local name
+    for name in chromium chromium-browser google-chrome; do
+        command -v "$name" >/dev/null && return
+    done
+    command -v apt-get >/dev/null || return 0
+    install_packages chromium || echo "no Chromium: tests of pages will be skipped" >&2
 }

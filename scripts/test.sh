@@ -1,26 +1,80 @@
 #!/usr/bin/env bash
-# Runs every check: format, lints, documentation, tests. Works on a bare Debian or Ubuntu with
-# Rust; a software Vulkan driver is installed if there is no GPU.
+# Runs every check: format, lints, documentation, tests, Khronos' validation layer, and tests of the
+# kernels on a second Vulkan driver. Works on a bare Debian or Ubuntu with Rust; a software Vulkan
+# driver is installed if there is no GPU, and Chromium if there is none.
+#
+#   scripts/test.sh                       all of it
+#   scripts/test.sh --device NAME         only the tests, on the device of that name; `swiftshader`
+#                                         is installed if it is not there
+#   scripts/test.sh --portable            only the tests, within what every WebGPU device has
+#   scripts/test.sh … TEST… [-- FILTER…]  only these files of tests, such as kernels
 source "$(dirname "$0")/setup.sh"
+
+tests=()
+only_tests=
+while [ $# -gt 0 ]; do
+    case $1 in
+    --device)
+        export SFF_TEST_DEVICE=${2:?--device needs a name}
+        [ "$SFF_TEST_DEVICE" != swiftshader ] || require_swiftshader
+        shift
+        only_tests=yes
+        ;;
+    --portable)
+        export SFF_TEST_PORTABLE=1
+        only_tests=yes
+        ;;
+    --)
+        shift
+        break
+        ;;
+    -*)
+        echo "there is no option $1: see the first lines of scripts/test.sh" >&2
+        exit 2
+        ;;
+    *)
+        tests+=(--test "$1")
+        only_tests=yes
+        ;;
+    esac
+    shift
+done
 
 require_rust
 cargo build --release --quiet
 require_device
+wish_browser
 
 step() {
     echo "== $*"
     "$@"
 }
+
+status=0
+log=$(mktemp)
+trap 'rm -f "$log"' EXIT
+
+# run_tests ARGUMENTS…: goes on after failures, and sums up.
+run_tests() {
+    echo "== cargo test --release $*"
+    cargo test --release --no-fail-fast "$@" 2>&1 | tee "$log" || status=$?
+    grep -h '^skipped' "$log" || true
+    echo "$(sum passed) passed, $(sum failed) failed, $(sum ignored) ignored"
+}
+sum() { sed -n "s/^test result: .*[ ;]\([0-9]*\) $1.*/\1/p" "$log" | awk '{n += $1} END {print n + 0}'; }
+
+if [ -n "$only_tests" ]; then
+    run_tests "${tests[@]}" -- "$@"
+    exit "$status"
+fi
+
 step cargo fmt --check
 step cargo clippy --release --all-targets --quiet -- -D warnings
 RUSTDOCFLAGS="-D warnings" step cargo doc --release --no-deps --quiet
-
-log=$(mktemp)
-trap 'rm -f "$log"' EXIT
-status=0
-echo "== cargo test --release"
-cargo test --release --no-fail-fast 2>&1 | tee "$log" || status=$?
-sum() { sed -n "s/^test result: .*[ ;]\([0-9]*\) $1.*/\1/p" "$log" | awk '{n += $1} END {print n + 0}'; }
-grep -h '^skipped' "$log" || true
-echo "$(sum passed) passed, $(sum failed) failed, $(sum ignored) ignored"
+run_tests
+if command -v apt-get >/dev/null; then
+    step scripts/validate.sh || status=$?
+    step scripts/test.sh --portable kernels || status=$?
+    step scripts/test.sh --device swiftshader kernels -- --skip convolution || status=$?
+fi
 exit "$status"

@@ -1,15 +1,16 @@
 // The tile of an invocation where all pixels of the batch are alike: pasted into an entry point,
-// it returns from those that have none.
-    let id = flat_id(invocation);
+// it returns from those that have none. Invocations that share have the same columns.
     let column_tiles = div_ceil(params.out_c4, ${COLUMNS}u);
     let pixel_tiles = div_ceil(params.pixels, ${PIXELS}u);
-    let column = id % column_tiles * ${COLUMNS}u;
-    let tile = id / column_tiles;
-    if tile >= pixel_tiles {
+    let column = line_id(invocation) % column_tiles * ${COLUMNS}u;
+    let first_tile = line_id(invocation) / column_tiles * SHARE;
+    if first_tile >= pixel_tiles {
         return;
     }
+    let lane = lane_of(invocation);
+    let tile = first_tile + lane;
 #for p in 0..PIXELS
     let pixel_${p} = tile + ${p}u * pixel_tiles;
-    let live_${p} = pixel_${p} < params.pixels;
+    let live_${p} = tile < pixel_tiles && pixel_${p} < params.pixels;
 #endfor
 #import conv2d_tile

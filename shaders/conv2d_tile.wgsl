@@ -1,6 +1,7 @@
 // The heart of every convolution: pasted into a function that defines, for each p in
-// 0..PIXELS, `pixel_p` (index of an output pixel) and `live_p` (whether it exists), and
-// `column`, the tile's first group of four output channels. Leaves the sums in `acc_p_v`.
+// 0..PIXELS, `pixel_p` (index of an output pixel) and `live_p` (whether it exists), `column`, the
+// tile's first group of four output channels, and `lane`, which of those that share it is. Leaves
+// the sums in `acc_p_v`.
 //
 // With DGRAD the roles turn round: "input" is the gradient of the convolution's output,
 // "output" that of its input, and the same weight is read transposed.
@@ -17,6 +18,19 @@
     let oy_${p} = i32(row_${p} - image_${p} * params.out_h);
     let base_${p} = image_${p} * params.in_h;
 #endfor
+#if SHARED
+    // Which of the tile's weights each invocation loads for all: with four rows of COLUMNS, the
+    // weight of row l and column v is number l * COLUMNS + v.
+#for k in 0..(4*COLUMNS+SHARED-1)/SHARED
+    let row_of_${k} = min((lane + ${k*SHARED}u) / ${COLUMNS}u, 3u);
+    let column_of_${k} = min(column + (lane + ${k*SHARED}u) % ${COLUMNS}u, params.out_c4 - 1u);
+#if DGRAD
+    let offset_${k} = (4u * column_of_${k} + row_of_${k}) * params.in_c4;
+#else
+    let offset_${k} = row_of_${k} * params.out_c4 + column_of_${k};
+#endif
+#endfor
+#endif
     for (var ky = 0u; ky < params.kernel; ky++) {
     for (var kx = 0u; kx < params.kernel; kx++) {
         let tap = ky * params.kernel + kx;
@@ -40,6 +54,30 @@
 #for p in 0..PIXELS
             let x_${p} = select(vec4<f32>(), vec4<f32>(x[at_${p} + c]), inside_${p});
 #endfor
+#if SHARED
+#if DGRAD
+            let weights = tap * params.out_c4 * 4u * params.in_c4 + c;
+#else
+            let weights = (tap * params.in_c4 + c) * 4u * params.out_c4;
+#endif
+#for k in 0..(4*COLUMNS+SHARED-1)/SHARED
+            let loaded_${k} = w[weights + offset_${k}];
+#endfor
+#for v in 0..COLUMNS
+#for l in 0..4
+            {
+                let m = subgroupBroadcast(loaded_${(l*COLUMNS+v)/SHARED}, ${(l*COLUMNS+v)%SHARED}u);
+#for p in 0..PIXELS
+#if DGRAD
+                acc_${p}_${v}[${l}] += dot(x_${p}, m);
+#else
+                acc_${p}_${v} += x_${p}[${l}] * m;
+#endif
+#endfor
+            }
+#endfor
+#endfor
+#else
 #for v in 0..COLUMNS
             {
 #if DGRAD
@@ -57,6 +95,7 @@
 #endif
             }
 #endfor
+#endif
         }
     }
     }

@@ -16,10 +16,13 @@ fn main(invocation: Invocation) {
     let rows = params.kernel * params.kernel * params.in_c4;
     let row_tiles = div_ceil(rows, ${ROWS}u);
     let column_tiles = div_ceil(params.out_c4, ${COLUMNS}u);
-    let id = flat_id(invocation);
-    let row = id % row_tiles * ${ROWS}u;
-    let column = id / row_tiles % column_tiles * ${COLUMNS}u;
-    let part = id / row_tiles / column_tiles;
+    // Invocations that share have the same columns and pixels.
+    let lines = div_ceil(row_tiles, SHARE);
+    let id = line_id(invocation);
+    let lane = lane_of(invocation);
+    let row = (id % lines * SHARE + lane) * ${ROWS}u;
+    let column = id / lines % column_tiles * ${COLUMNS}u;
+    let part = id / lines / column_tiles;
     if part >= part_count() {
         return;
     }
@@ -38,6 +41,11 @@ fn main(invocation: Invocation) {
 #endfor
 #endfor
 #endfor
+#if SHARED
+#for k in 0..(COLUMNS+SHARED-1)/SHARED
+    let loading_${k} = min(column + lane + ${k*SHARED}u, params.out_c4 - 1u);
+#endfor
+#endif
     let pixels = group_of(part);
     let share = div_ceil(pixels.size, params.parts);
     let skipped = min(part % params.parts * share, pixels.size);
@@ -48,9 +56,18 @@ fn main(invocation: Invocation) {
     var oy = i32(first / params.out_w % params.out_h);
     var base = first / params.out_w / params.out_h * params.in_h;
     for (var pixel = first; pixel < last; pixel++) {
+#if SHARED
+#for k in 0..(COLUMNS+SHARED-1)/SHARED
+        let loaded_${k} = vec4<f32>(dy[pixel * params.out_c4 + loading_${k}]);
+#endfor
+#for v in 0..COLUMNS
+        let d_${v} = subgroupBroadcast(loaded_${v/SHARED}, ${v%SHARED}u);
+#endfor
+#else
 #for v in 0..COLUMNS
         let d_${v} = vec4<f32>(dy[pixel * params.out_c4 + column_${v}]);
 #endfor
+#endif
 #for r in 0..ROWS
         {
             let iy = u32(oy * i32(params.stride) + ky_${r});

@@ -14,23 +14,27 @@
 // partial[image, part] = sum of squares over the part's share of the image's pixels.
 @compute @workgroup_size(GROUP)
 fn squares(invocation: Invocation) {
-    let id = flat_id(invocation);
     let column_tiles = div_ceil(params.out_c4, ${COLUMNS}u);
-    let column = id % column_tiles * ${COLUMNS}u;
-    let row = id / column_tiles;
-    if row >= params.images * params.parts {
+    let column = line_id(invocation) % column_tiles * ${COLUMNS}u;
+    let first_row = line_id(invocation) / column_tiles * SHARE;
+    let rows = params.images * params.parts;
+    if first_row >= rows {
         return;
     }
+    let lane = lane_of(invocation);
+    let row = min(first_row + lane, rows - 1u);
     let image = row / params.parts;
     let size = params.out_h * params.out_w;
     let tiles = div_ceil(size, ${PIXELS}u);
 #for v in 0..COLUMNS
     var sum_${v} = vec4<f32>();
 #endfor
-    for (var tile = row % params.parts; tile < tiles; tile += params.parts) {
+    // As often in all invocations, which may share.
+    for (var skipped = 0u; skipped < tiles; skipped += params.parts) {
+        let tile = skipped + row % params.parts;
 #for p in 0..PIXELS
         let within_${p} = tile + ${p}u * tiles;
-        let live_${p} = within_${p} < size;
+        let live_${p} = tile < tiles && within_${p} < size;
         let pixel_${p} = image * size + min(within_${p}, size - 1u);
 #endfor
 #import conv2d_tile
@@ -41,7 +45,7 @@ fn squares(invocation: Invocation) {
 #endfor
     }
 #for v in 0..COLUMNS
-    if column + ${v}u < params.out_c4 {
+    if first_row + lane < rows && column + ${v}u < params.out_c4 {
         partial[row * params.out_c4 + column + ${v}u] = sum_${v};
     }
 #endfor

@@ -56,11 +56,14 @@ fn per_image(invocation: Invocation) {
     rows[votes + 2u] = correct(image, params.blocks - 1u, params.blocks);
 }
 
-// Sums each column over the images that count: those before the step's fourth value.
+// Sums each column over the images that count: those before the step's fourth value. Zeros follow.
 @compute @workgroup_size(GROUP)
 fn sum(invocation: Invocation) {
     let word = flat_id(invocation);
     if word >= params.words {
+        if word < params.words + params.blocks {
+            result[word] = 0.0;
+        }
         return;
     }
     let images = min(u32(step[0].w), params.images);

@@ -289,7 +289,7 @@ pub fn take_over(
 }
 
 /// Whether a tensor's shape depends on the classes.
-fn is_head(name: &str) -> bool {
+pub(crate) fn is_head(name: &str) -> bool {
     ["aux.", "fc.", "classifier.3."].iter().any(|head| name.starts_with(head))
 }
 

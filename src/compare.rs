@@ -1,6 +1,7 @@
 //! Experiments: ways to train × what varies × seeds, each a run of its own, and tables of them.
 
 mod chart;
+mod page;
 
 use std::collections::BTreeSet;
 use std::fmt::Write as _;
@@ -10,13 +11,15 @@ use serde::Deserialize;
 use toml::Table;
 
 pub use chart::svg;
+pub use page::page;
 
 use crate::config::{Config, Recipe, Start};
 use crate::files::read_text;
 use crate::gpu::Gpu;
+use crate::interrupt::Interrupt;
 use crate::metrics::Votes;
 use crate::run::{self, Observer, RunOptions};
-use crate::{Error, Result};
+use crate::{Error, Result, names};
 
 /// An experiment as its file describes it. Options are those of [`Recipe`]; what a way says wins
 /// over what a column says, and that over `options`.
@@ -239,14 +242,15 @@ pub fn execute(
     gpu: &Gpu,
     root: &Path,
     cell: &Cell,
+    interrupt: &Interrupt,
     observer: &mut dyn Observer,
 ) -> Result<Outcome> {
     if let Some((folder, recipe)) = &cell.before {
-        finish(gpu, root.join(folder), recipe.clone(), observer)?;
+        finish(gpu, root.join(folder), recipe.clone(), interrupt, observer)?;
     }
     let init = cell.recipe.init.as_ref().map(|model| Start::from(root.join(&model.path)));
     let recipe = Recipe { init, ..cell.recipe.clone() };
-    let votes = finish(gpu, root.join(&cell.folder), recipe, observer)?;
+    let votes = finish(gpu, root.join(&cell.folder), recipe, interrupt, observer)?;
     let Cell { way, column, seed, .. } = *cell;
     Ok(Outcome { way, column, seed, votes })
 }
@@ -256,9 +260,10 @@ fn finish(
     gpu: &Gpu,
     folder: PathBuf,
     recipe: Recipe,
+    interrupt: &Interrupt,
     observer: &mut dyn Observer,
 ) -> Result<Votes> {
-    let options = RunOptions { folder, resume: true, save_steps: 1000 };
+    let options = RunOptions { interrupt: interrupt.clone(), ..RunOptions::new(folder, true) };
     let config = run::configure(recipe, &options, gpu)?;
     let records = match run::finished(&options.folder, &config)? {
         Some(records) => records,
@@ -274,9 +279,8 @@ fn recipe(options: &[&Table], seed: u64) -> Result<Recipe> {
     for table in options {
         all.extend(table.iter().map(|(k, v)| (k.clone(), v.clone())));
     }
-    let recipe: Recipe = all.try_into().map_err(|e: toml::de::Error| {
-        Error::Usage(e.message().lines().collect::<Vec<_>>().join(" "))
-    })?;
+    let said = |e: toml::de::Error| Error::Usage(names::said_by_serde(e.message()));
+    let recipe: Recipe = all.try_into().map_err(said)?;
     Ok(Recipe { seed: Some(seed), ..recipe })
 }
 
@@ -373,6 +377,7 @@ mod tests {
     fn mistakes_are_named() {
         for (from, to, expected) in [
             ("lr = 0.1", "learning-rate = 3", "learning-rate"),
+            ("epochs = 2", "epoch = 2", "did you mean `epochs`?"),
             ("method = \"bp\"", "method = \"magic\"", "magic"),
             ("name = \"many\"", "name = \"Few, images\"", "nearly so"),
             ("seeds = [3, 4]", "seeds = []", "a seed at least"),

@@ -20,7 +20,7 @@ use crate::models::{self, Stem};
 use crate::program::{Precision, Recompute};
 use crate::shape::Shape;
 use crate::train::{self, Schedule};
-use crate::{Error, Result};
+use crate::{Error, Result, names};
 
 /// How a network learns.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize, clap::ValueEnum)]
@@ -223,7 +223,7 @@ impl Recipe {
         toml::from_str(&text).map_err(|e| {
             let start = e.span().map_or(0, |span| span.start.min(text.len()));
             let line = 1 + text[..start].matches('\n').count();
-            Error::corrupt(path, format!("line {line}: {}", e.message()))
+            Error::corrupt(path, format!("line {line}: {}", names::said_by_serde(e.message())))
         })
     }
 
@@ -372,10 +372,7 @@ impl Config {
     pub fn resolve(recipe: Recipe) -> Result<Self> {
         let arch = recipe.arch.unwrap_or_else(|| "cnn".into());
         if !models::NAMES.contains(&arch.as_str()) {
-            let names = models::NAMES.join(", ");
-            return Err(Error::Usage(format!(
-                "there is no architecture `{arch}`; there are: {names}"
-            )));
+            return Err(Error::Usage(names::unknown("architecture", &arch, models::NAMES)));
         }
         let method = recipe.method.unwrap_or(Method::Sff);
         let widths = recipe.widths.unwrap_or_else(|| models::CNN_WIDTHS.to_vec());
@@ -569,6 +566,8 @@ impl Config {
             recompute: self.recompute,
             precision: self.precision,
             window: self.window,
+            debug: false,
+            drill: None,
         }
     }
 

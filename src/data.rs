@@ -24,7 +24,7 @@ pub mod verify;
 use std::path::{Path, PathBuf};
 
 use crate::rng::{Rng, Stream};
-use crate::{Error, Result};
+use crate::{Error, Result, names};
 pub use images::{Images, Normalization, Photos, Pixels, Reader};
 use place::Places;
 use select::Classes;
@@ -208,34 +208,7 @@ fn photos(request: &Request, given: Option<&Path>) -> Result<Dataset> {
 
 /// The error for a name that is not in [`NAMES`], with the likeliest one that was meant.
 pub(crate) fn unknown(name: &str) -> Error {
-    let close = nearest(name, NAMES.iter().copied());
-    let hint = close.map_or(String::new(), |known| format!("; did you mean {known}?"));
-    Error::Usage(format!("no data set is called '{name}'{hint} (there are {})", NAMES.join(", ")))
-}
-
-/// The name that is most like `typed`, if any is like it.
-fn nearest<'a>(typed: &str, names: impl Iterator<Item = &'a str>) -> Option<&'a str> {
-    let lower: Vec<char> = typed.to_lowercase().chars().take(64).collect();
-    names
-        .map(|known| (edits(&lower, &known.to_lowercase()), known))
-        .filter(|(edits, known)| *edits <= known.len() / 2)
-        .min()
-        .map(|(_, known)| known)
-}
-
-/// Levenshtein's distance: how many letters to insert, delete or replace.
-fn edits(word: &[char], other: &str) -> usize {
-    let mut row: Vec<usize> = (0..=word.len()).collect();
-    for (i, there) in other.chars().enumerate() {
-        let mut left = i + 1;
-        let mut next = vec![left];
-        for (here, above) in word.iter().zip(row.windows(2)) {
-            left = (left + 1).min(above[1] + 1).min(above[0] + usize::from(*here != there));
-            next.push(left);
-        }
-        row = next;
-    }
-    row.last().copied().unwrap_or(0)
+    Error::Usage(names::unknown("data set", name, NAMES))
 }
 
 #[cfg(test)]

@@ -1,6 +1,18 @@
 //! The one error type: every variant names what was wrong and what to do about it.
+//!
+//! The exit codes of the command, see [`Error::exit_code`]:
+//!
+//! | code | meaning |
+//! |---|---|
+//! | 0 | success |
+//! | 2 | bad options, bad files, and everything else |
+//! | 3 | the device was lost, has no memory left, or does not answer |
+//! | 4 | a number is not finite, or not what the reference computes |
+//! | 130 | interrupted by SIGINT (Ctrl-C) |
+//! | 143 | interrupted by SIGTERM |
 
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 /// Result with the crate's [`Error`].
 pub type Result<T, E = Error> = std::result::Result<T, E>;
@@ -11,9 +23,21 @@ pub enum Error {
     /// No usable GPU, or the one asked for is not there.
     #[error("{0}")]
     Adapter(String),
-    /// The GPU refused a request, ran out of memory or was lost.
+    /// The GPU refused a request.
     #[error("GPU error: {0}")]
     Gpu(String),
+    /// The device is gone: pulled out, or reset by its driver.
+    #[error("the device was lost ({0})")]
+    Lost(String),
+    /// The device has no memory left.
+    #[error("the device has no memory left for {0}")]
+    OutOfMemory(String),
+    /// The device does not answer.
+    #[error("the device did not finish its work within {} s", .0.as_secs_f64())]
+    TimedOut(Duration),
+    /// Somebody asked the run to end.
+    #[error("interrupted by {}", crate::interrupt::name(*.0))]
+    Interrupted(i32),
     /// A tensor or dispatch is larger than the device allows.
     #[error("{what} needs {needed} but the device allows {available}; {advice}")]
     Limit {
@@ -91,6 +115,16 @@ pub enum Error {
         /// Epoch, counted from 1.
         epoch: u32,
     },
+    /// An op that did not compute what it should have.
+    #[error("step {step} (epoch {epoch}): {problem}")]
+    Numerics {
+        /// Which op, which tensor, and by how much.
+        problem: String,
+        /// Optimiser step, counted from 1.
+        step: u64,
+        /// Epoch, counted from 1.
+        epoch: u32,
+    },
     /// A run that stopped, and where its last good checkpoint is.
     #[error("{source}; {kept}")]
     Stopped {
@@ -102,6 +136,42 @@ pub enum Error {
 }
 
 impl Error {
+    /// What the process says of this error to whoever started it.
+    pub fn exit_code(&self) -> u8 {
+        match self.root() {
+            Self::Lost(_) | Self::OutOfMemory(_) | Self::TimedOut(_) => 3,
+            Self::NotFinite { .. } | Self::Numerics { .. } => 4,
+            // As a shell says it of a process that the signal ended.
+            Self::Interrupted(signal) => 128 + u8::try_from(*signal).unwrap_or_default(),
+            _ => 2,
+        }
+    }
+
+    /// What stopped a run, where it is that which this error tells.
+    pub fn root(&self) -> &Self {
+        match self {
+            Self::Stopped { source, .. } => source.root(),
+            error => error,
+        }
+    }
+
+    /// How a run that this stopped can go on, if it can.
+    pub(crate) fn remedy(&self) -> Option<&'static str> {
+        Some(match self {
+            Self::Lost(_) => "once `sff devices` shows it again, go on with --resume",
+            Self::OutOfMemory(_) => {
+                "close other programs on the device, or give a smaller --batch or --memory; \
+                 --resume --on-oom shrink goes on with smaller micro-batches"
+            }
+            Self::TimedOut(_) => {
+                "look whether the device or its driver hangs, then go on with --resume"
+            }
+            Self::Interrupted(_) => "go on with --resume",
+            Self::Io { .. } => "once that is mended, go on with --resume",
+            _ => return None,
+        })
+    }
+
     /// A [`Error::Corrupt`] for `path`.
     pub fn corrupt(path: &Path, problem: impl Into<String>) -> Self {
         Self::Corrupt { path: path.to_owned(), problem: problem.into() }

@@ -2,11 +2,14 @@
 
 use crate::augment::{Sample, Sizes};
 use crate::data::{Images, Normalization, Reader};
+use crate::detail::Detail;
+use crate::interrupt::Interrupt;
 use crate::metrics::{Scores, Tally};
 use crate::ops::{IMAGE_CHANNELS, Normalize, SAMPLE_WORDS};
-use crate::program::{Built, Feed, Routine};
+use crate::program::{Built, Feed, Program, Routine};
 use crate::session::Session;
 use crate::shape::Shape;
+use crate::tensor::TensorId;
 use crate::{Error, Result};
 
 /// Steps whose results may be on their way to the host at a time.
@@ -148,13 +151,20 @@ pub struct StepValues {
 /// Runs a routine batch after batch; results come back a few batches late.
 pub struct Runner {
     routine: Routine,
+    /// What comes back besides the metrics.
+    extra: Option<TensorId>,
     waiting: std::collections::VecDeque<usize>,
 }
 
 impl Runner {
     /// For `routine`.
     pub fn new(routine: &Routine) -> Self {
-        Self { routine: routine.clone(), waiting: Default::default() }
+        Self { routine: routine.clone(), extra: None, waiting: Default::default() }
+    }
+
+    /// The same with another tensor, whose words follow those of the metrics in the results.
+    fn with(routine: &Routine, extra: TensorId) -> Self {
+        Self { extra: Some(extra), ..Self::new(routine) }
     }
 
     /// Runs one batch of `images` valid images that was brought before. Calls `done` with the
@@ -169,6 +179,9 @@ impl Runner {
         done: impl FnMut(&[f32], usize) -> Result<()>,
     ) -> Result<()> {
         session.run(self.routine.ops.clone(), Some(self.routine.metrics))?;
+        if self.extra.is_some() {
+            session.run(0..0, self.extra)?;
+        }
         self.waiting.push_back(images);
         self.collect(session, IN_FLIGHT, done)
     }
@@ -191,7 +204,11 @@ impl Runner {
         keep: usize,
         mut done: impl FnMut(&[f32], usize) -> Result<()>,
     ) -> Result<()> {
-        while let Some(bytes) = session.fetched(keep)? {
+        let keep = keep * (1 + usize::from(self.extra.is_some()));
+        while let Some(mut bytes) = session.fetched(keep)? {
+            if self.extra.is_some() {
+                bytes.extend(session.fetched(keep)?.unwrap_or_default());
+            }
             let images = self.waiting.pop_front().unwrap_or_default();
             done(&bytemuck::pod_collect_to_vec::<u8, f32>(&bytes), images)?;
         }
@@ -199,28 +216,69 @@ impl Runner {
     }
 }
 
-/// Evaluates all images of `feeder` with the eval routine of `built`. Whether the losses are
-/// finite is for the caller to look at.
+/// Evaluates all images of `feeder` with the eval routine of `built`, and adds what is to be seen
+/// of them to `detail`. Whether the losses are finite is for the caller to look at.
 ///
 /// # Errors
-/// [`Error::Gpu`], and those of reading photos.
+/// [`Error::Interrupted`], [`Error::Gpu`] and the like, and those of reading photos.
 pub fn evaluate(
     session: &mut Session,
     built: &Built,
     routine: &Routine,
     feeder: &Feeder,
+    interrupt: &Interrupt,
+    mut detail: Option<&mut Detail>,
 ) -> Result<Scores> {
     let mut tally = Tally::new(built.blocks.len());
-    let mut runner = Runner::new(routine);
+    let scores = Words::of(&built.program, routine);
+    let mut runner = match detail {
+        Some(_) => Runner::with(routine, scores.slab),
+        None => Runner::new(routine),
+    };
+    let (labels, mut first) = (&feeder.images.labels, 0);
     let mut add = |step: &[f32], images: usize| {
         tally.add(step, images);
+        if let Some(detail) = detail.as_deref_mut() {
+            for image in 0..images {
+                let label = labels[first + image] as usize;
+                detail.add(first + image, label, &scores.of_image(step, image));
+            }
+        }
+        first += images;
         Ok(())
     };
     feeder.expect((0..feeder.images.len() as u32).collect());
     for samples in feeder.plain().chunks(routine.batch) {
+        interrupt.check()?;
         feeder.bring(session, samples, StepValues::default())?;
         runner.run(session, samples.len(), &mut add)?;
     }
     runner.finish(session, &mut add)?;
     Ok(tally.scores())
+}
+
+/// Where the scores are in the words that come back.
+struct Words {
+    slab: TensorId,
+    /// The first word of each block.
+    blocks: Vec<usize>,
+    /// Words from one image to the next.
+    stride: usize,
+    classes: usize,
+}
+
+impl Words {
+    fn of(program: &Program, routine: &Routine) -> Self {
+        let metrics = program.tensor(routine.metrics).bytes();
+        let places: Vec<_> = routine.scores.iter().map(|id| program.root(*id)).collect();
+        let blocks = places.iter().map(|(_, offset)| (metrics + offset) / 4).collect();
+        let scores = program.tensor(routine.scores[0]);
+        let stride = scores.layout.stored(scores.shape).c;
+        Self { slab: places[0].0, blocks, stride, classes: scores.shape.c }
+    }
+
+    fn of_image<'a>(&self, words: &'a [f32], image: usize) -> Vec<&'a [f32]> {
+        let start = |block: &usize| block + image * self.stride;
+        self.blocks.iter().map(|block| &words[start(block)..][..self.classes]).collect()
+    }
 }

@@ -1,10 +1,12 @@
 //! Finding and opening a GPU.
 
 use std::fmt;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::{Arc, Mutex};
+use std::time::Duration;
 
 use crate::plan::Limits;
-use crate::{Error, Result};
+use crate::{Error, Result, names};
 
 /// An adapter as `sff devices` shows it.
 #[derive(Clone, Debug, serde::Serialize)]
@@ -27,6 +29,8 @@ pub struct Adapter {
     pub workgroup_memory: u32,
     /// Invocations per workgroup.
     pub max_invocations: u32,
+    /// Invocations of a subgroup, if there are subgroups and all are alike.
+    pub subgroup: Option<u32>,
     /// Optional features that matter here.
     pub features: Vec<&'static str>,
 }
@@ -54,6 +58,7 @@ impl Adapter {
         self.max_binding_size = limits.max_storage_buffer_binding_size;
         self.workgroup_memory = limits.max_compute_workgroup_storage_size;
         self.max_invocations = limits.max_compute_invocations_per_workgroup;
+        self.subgroup = self.subgroup.filter(|_| features.contains(wgpu::Features::SUBGROUP));
         self.features =
             known.iter().filter(|(f, _)| features.contains(*f)).map(|(_, n)| *n).collect();
     }
@@ -107,6 +112,7 @@ fn describe(index: usize, adapter: &wgpu::Adapter) -> Adapter {
         max_binding_size: 0,
         workgroup_memory: 0,
         max_invocations: 0,
+        subgroup: Some(info.subgroup_min_size).filter(|size| *size == info.subgroup_max_size),
         features: Vec::new(),
     };
     described.take(&adapter.limits(), adapter.features());
@@ -140,14 +146,17 @@ pub fn choose(adapters: &[Adapter], selector: Option<&str>) -> Result<usize> {
         .or_else(|| adapters.iter().find(|a| a.name.to_lowercase().contains(&wanted)))
         .map(|a| a.index)
         .ok_or_else(|| {
-            let names: Vec<_> =
+            let listed: Vec<_> =
                 adapters.iter().map(|a| format!("{} ({})", a.index, a.name)).collect();
-            Error::Adapter(format!(
-                "no device matches `{selector}`; there are: {}",
-                names.join(", ")
-            ))
+            let words = adapters.iter().flat_map(|a| a.name.split_whitespace());
+            let hint = names::hint(selector, words);
+            let listed = listed.join(", ");
+            Error::Adapter(format!("no device matches `{selector}`{hint}; there are: {listed}"))
         })
 }
+
+/// How long to wait for what may be the reason for an error.
+const ENOUGH: Duration = Duration::from_secs(10);
 
 /// An open GPU.
 #[derive(Clone)]
@@ -156,7 +165,17 @@ pub struct Gpu {
     pub(crate) queue: wgpu::Queue,
     /// What was opened.
     pub adapter: Adapter,
-    fault: Arc<Mutex<Option<String>>>,
+    access: Access,
+    reported: Arc<Mutex<Reported>>,
+}
+
+/// What the device said since it was opened.
+#[derive(Default)]
+struct Reported {
+    /// Why it is gone.
+    lost: Option<String>,
+    /// The first error, which is the cause of later ones.
+    error: Option<wgpu::Error>,
 }
 
 /// How much of an adapter to ask for.
@@ -228,37 +247,81 @@ impl Gpu {
         };
         let (device, queue) = pollster::block_on(adapters[index].request_device(&descriptor))
             .map_err(|e| Error::Adapter(format!("cannot open {}: {e}", described[index].name)))?;
-        let fault = Arc::new(Mutex::new(None));
-        let report = |fault: &Arc<Mutex<Option<String>>>| {
-            let fault = Arc::clone(fault);
-            move |message: String| {
-                if let Ok(mut slot) = fault.lock() {
-                    // The first error is the cause, later ones are its consequences.
-                    slot.get_or_insert(message.lines().collect::<Vec<_>>().join(" "));
-                }
+        let reported = Arc::new(Mutex::new(Reported::default()));
+        let slot = Arc::clone(&reported);
+        device.on_uncaptured_error(Arc::new(move |error| {
+            if let Ok(mut reported) = slot.lock() {
+                reported.error.get_or_insert(error);
             }
-        };
-        let (on_error, on_loss) = (report(&fault), report(&fault));
-        device.on_uncaptured_error(Arc::new(move |e: wgpu::Error| on_error(e.to_string())));
+        }));
+        let slot = Arc::clone(&reported);
         device.set_device_lost_callback(move |reason, message| {
-            if reason != wgpu::DeviceLostReason::Destroyed {
-                on_loss(format!("the device was lost: {message}"));
+            if let Ok(mut reported) = slot.lock() {
+                let destroyed = reason == wgpu::DeviceLostReason::Destroyed;
+                let said = if destroyed { "it was destroyed".into() } else { one_line(&message) };
+                reported.lost.get_or_insert(said);
             }
         });
         let mut adapter = described.swap_remove(index);
         adapter.take(&device.limits(), device.features());
-        Ok(Self { device, queue, adapter, fault })
+        Ok(Self { device, queue, adapter, access, reported })
+    }
+
+    /// Opens the same device again, after it was lost.
+    ///
+    /// # Errors
+    /// As [`Gpu::open`].
+    pub fn reopen(&self) -> Result<Self> {
+        Self::open_with(Some(&self.adapter.index.to_string()), self.access)
     }
 
     /// The first error that the device reported since it was opened, if any.
     ///
     /// # Errors
-    /// [`Error::Gpu`].
+    /// [`Error::Lost`], [`Error::OutOfMemory`], [`Error::Gpu`].
     pub fn check(&self) -> Result<()> {
-        match self.fault.lock().ok().and_then(|fault| fault.clone()) {
-            Some(message) => Err(Error::Gpu(message)),
-            None => Ok(()),
+        let odd = self.reported.lock().is_ok_and(|r| r.error.is_some() && r.lost.is_none());
+        if odd {
+            // It may be a consequence of a loss, which is told once nothing is under way.
+            let _ = self.wait(None, ENOUGH);
         }
+        let Ok(reported) = self.reported.lock() else { return Ok(()) };
+        match &*reported {
+            // A driver that has no memory for a submit takes the device away.
+            Reported { lost: Some(why), .. } if why.to_lowercase().contains("memory") => {
+                Err(Error::OutOfMemory("a step".into()))
+            }
+            Reported { lost: Some(why), .. } => Err(Error::Lost(why.clone())),
+            Reported { error: Some(wgpu::Error::OutOfMemory { .. }), .. } => {
+                Err(Error::OutOfMemory("a step".into()))
+            }
+            Reported { error: Some(error), .. } => Err(Error::Gpu(one_line(&error.to_string()))),
+            Reported { lost: None, error: None } => Ok(()),
+        }
+    }
+
+    /// Waits for a submission, or for all of them; `None` is wgpu's panic over a device that is
+    /// lost meanwhile.
+    pub(crate) fn wait(
+        &self,
+        submission_index: Option<wgpu::SubmissionIndex>,
+        timeout: Duration,
+    ) -> Result<(), Option<wgpu::PollError>> {
+        let wait = wgpu::PollType::Wait { submission_index, timeout: Some(timeout) };
+        match catch_unwind(AssertUnwindSafe(|| self.device.poll(wait))) {
+            Ok(polled) => polled.map(drop).map_err(Some),
+            Err(_) => Err(None),
+        }
+    }
+
+    /// Whether the device is gone.
+    pub fn is_lost(&self) -> bool {
+        self.reported.lock().is_ok_and(|reported| reported.lost.is_some())
+    }
+
+    /// Destroys the device: what is left of it fails as if it had been pulled out.
+    pub fn destroy(&self) {
+        self.device.destroy();
     }
 
     /// What a plan for this device must respect.
@@ -266,10 +329,19 @@ impl Gpu {
         self.adapter.limits()
     }
 
-    /// Whether the device is a CPU in disguise.
-    pub fn is_cpu(&self) -> bool {
-        self.adapter.kind == "cpu"
+    /// Whether the device is a CPU in disguise, which runs large register tiles best.
+    pub fn likes_large_tiles(&self) -> bool {
+        self.adapter.kind == "cpu" && !self.compiles_slowly()
     }
+
+    /// Whether the driver takes minutes to compile large register tiles, as SwiftShader does.
+    pub fn compiles_slowly(&self) -> bool {
+        self.adapter.driver.starts_with("SwiftShader")
+    }
+}
+
+fn one_line(text: &str) -> String {
+    text.lines().collect::<Vec<_>>().join(" ")
 }
 
 #[cfg(test)]
@@ -287,6 +359,7 @@ mod tests {
             max_binding_size: 1 << 27,
             workgroup_memory: 16384,
             max_invocations: 256,
+            subgroup: None,
             features: vec![],
         }
     }
@@ -298,7 +371,12 @@ mod tests {
         assert_eq!(choose(&all, Some("0")).unwrap(), 0);
         assert_eq!(choose(&all, Some("LLVM")).unwrap(), 0);
         let message = choose(&all, Some("GeForce")).unwrap_err().to_string();
-        assert!(message.contains("0 (llvmpipe), 1 (Radeon RX)"), "{message}");
+        assert!(
+            message.ends_with("`GeForce`; there are: 0 (llvmpipe), 1 (Radeon RX)"),
+            "{message}"
+        );
+        let message = choose(&all, Some("raedon")).unwrap_err().to_string();
+        assert!(message.contains(" (did you mean `Radeon`?); there are: 0 ("), "{message}");
         assert!(choose(&[], None).unwrap_err().to_string().contains("mesa-vulkan-drivers"));
     }
 }

@@ -1,4 +1,8 @@
-//! Using a trained model: evaluation and prediction.
+//! Using a trained model: evaluation, prediction, and what a prediction comes from.
+
+mod explain;
+
+pub use explain::{ClassMaps, Explainer, Explanation};
 
 use std::path::Path;
 
@@ -10,10 +14,11 @@ use crate::config::Config;
 use crate::data::Images;
 use crate::feed::{self, Feeder, Runner, StepValues};
 use crate::gpu::Gpu;
+use crate::interrupt::Interrupt;
 use crate::memory::resident_room;
 use crate::metrics::{Scores, Vote, vote};
 use crate::ops::AdamW;
-use crate::program::{self, Built, Recompute, Routine, Setup};
+use crate::program::{self, Built, Feed, Recompute, Routine, Setup};
 use crate::run::{self, ModelInfo};
 use crate::session::{Options, Session};
 use crate::shape::Shape;
@@ -84,7 +89,19 @@ impl<'a> Inference<'a> {
         images: &'a Images,
         batch: usize,
     ) -> Result<Self> {
-        let [h, w, c] = info.image;
+        Self::with(gpu, model, (arrays, info), images, batch, |_| Ok(()))
+    }
+
+    /// The same, for a program that `change` made more of.
+    fn with(
+        gpu: &Gpu,
+        model: &Path,
+        (arrays, info): (&Arrays, &ModelInfo),
+        images: &'a Images,
+        batch: usize,
+        change: impl FnOnce(&mut Built) -> Result<()>,
+    ) -> Result<Self> {
+        let [_, _, c] = info.image;
         if images.channels != c {
             return Err(Error::Usage(format!(
                 "{} takes images of {c} channels, but these have {}",
@@ -96,29 +113,16 @@ impl<'a> Inference<'a> {
             return Err(Error::Usage("there are no images to look at".into()));
         }
         let config = Config::resolve(info.config.clone())?;
-        let classes = info.classes.len();
         let room = resident_room(gpu.limits(), config.memory.map(|size| size.0));
         let batch = batch.clamp(1, images.len());
-        let stored = feed::stored_shape(images);
-        let setup = Setup {
-            image: Shape::new(1, h, w, c),
-            normalize: feed::normalize(&info.normalization, c)?,
-            augment: Augment::default(),
-            train: None,
-            eval: Some(feed::plan_feed(stored, batch, 0, room)),
-            micro_batches: 1,
-            adamw: AdamW { beta1: 0.0, beta2: 0.0, eps: 0.0, weight_decay: 0.0 },
-            recompute: Recompute::None,
-            precision: config.precision,
-            window: 0,
-        };
-        let built = program::build(&config.network(classes, h), &setup)?;
-        let missing = || Error::Model("the program has no routine to evaluate".into());
-        let routine = built.eval.clone().ok_or_else(missing)?;
+        let feed = feed::plan_feed(feed::stored_shape(images), batch, 0, room);
+        let mut built = program(info, feed)?;
+        change(&mut built)?;
+        let routine = built.eval.clone().ok_or_else(no_routine)?;
         let mut session = Session::new(gpu, built.program.clone(), Options::default())?;
         checkpoint::write_device(&mut session, &built, false, arrays, model)?;
         let feeder = Feeder::new(&session, &routine, images)?;
-        Ok(Self { session, built, routine, feeder, classes })
+        Ok(Self { session, built, routine, feeder, classes: info.classes.len() })
     }
 
     /// Accuracy and loss over all images.
@@ -127,7 +131,8 @@ impl<'a> Inference<'a> {
     /// [`Error::Gpu`], or [`Error::Model`] if a loss is not a number.
     pub fn evaluate(&mut self) -> Result<Scores> {
         let Self { session, built, routine, feeder, .. } = self;
-        let scores = feed::evaluate(session, built, routine, feeder)?;
+        let asked = Interrupt::default();
+        let scores = feed::evaluate(session, built, routine, feeder, &asked, None)?;
         match scores.not_finite() {
             Some((block, loss)) => Err(Error::Model(format!(
                 "the loss of {} is {loss}; these weights are of no use",
@@ -159,6 +164,33 @@ impl<'a> Inference<'a> {
         }
         Ok(predictions)
     }
+}
+
+/// The program that evaluates a model on images that are fed so.
+///
+/// # Errors
+/// Those of [`program::build`], and [`Error::Usage`] or [`Error::Model`] for a configuration or
+/// normalisation that cannot be.
+pub fn program(info: &ModelInfo, feed: Feed) -> Result<Built> {
+    let [h, w, c] = info.image;
+    let config = Config::resolve(info.config.clone())?;
+    let setup = Setup {
+        image: Shape::new(1, h, w, c),
+        normalize: feed::normalize(&info.normalization, c)?,
+        augment: Augment::default(),
+        train: None,
+        eval: Some(feed),
+        micro_batches: 1,
+        adamw: AdamW { beta1: 0.0, beta2: 0.0, eps: 0.0, weight_decay: 0.0 },
+        recompute: Recompute::None,
+        precision: config.precision,
+        window: 0,
+    };
+    program::build(&config.network(info.classes.len(), h), &setup)
+}
+
+fn no_routine() -> Error {
+    Error::Model("the program has no routine to evaluate".into())
 }
 
 fn decide(goodness: Vec<Vec<f32>>, which: Vote, classes: &[String]) -> Result<Prediction> {

@@ -63,6 +63,9 @@ pub struct Tiles {
     pub depthwise_rows: u32,
     /// Columns of pixels per invocation of a depthwise convolution, at most.
     pub depthwise_columns: u32,
+    /// Invocations that load for each other what several need; 1 if each loads for itself. The size
+    /// of every subgroup, and a divisor of a workgroup's 64.
+    pub share: u32,
 }
 
 impl Tiles {
@@ -74,6 +77,7 @@ impl Tiles {
         wgrad_columns: 2,
         depthwise_rows: 2,
         depthwise_columns: 4,
+        share: 1,
     };
     /// For Vulkan on a CPU, where loads are slow and registers are memory anyway.
     pub const CPU: Self = Self {
@@ -83,7 +87,25 @@ impl Tiles {
         wgrad_columns: 4,
         depthwise_rows: 4,
         depthwise_columns: 4,
+        share: 1,
     };
+}
+
+impl Tiles {
+    /// For Vulkan on a CPU with subgroups of so many invocations, if that divides a workgroup. A
+    /// load is a loop over them there, also where all load the same, so weights are loaded once
+    /// and handed round.
+    pub fn sharing(subgroup: u32) -> Option<Self> {
+        let shared = Self { columns: 8, wgrad_columns: 8, share: subgroup, ..Self::CPU };
+        matches!(subgroup, 4 | 8 | 16 | 32 | 64).then_some(shared)
+    }
+
+    /// Those that suit a device: whether it is a CPU that runs large tiles well, and the size of its
+    /// subgroups if all are alike.
+    pub fn of(cpu: bool, subgroup: Option<u32>) -> Self {
+        let own = if cpu { Self::CPU } else { Self::GPU };
+        subgroup.filter(|_| cpu).and_then(Self::sharing).unwrap_or(own)
+    }
 }
 
 /// What dispatches are made for.

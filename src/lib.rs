@@ -43,8 +43,9 @@
 //! - [`mod@reference`] gives the same ops their meaning in f64 on the CPU; tests compare the two.
 //! - [`flops`] counts the arithmetic of a program.
 //! - [`memory::Demand`] finds how many images at a time fit a device and a budget.
-//! - [`train::Trainer`] runs epochs; [`run`] adds a folder with checkpoints; [`infer`] uses what
-//!   came out, and [`weights`] trades it with torchvision.
+//! - [`train::Trainer`] runs epochs; [`run`] adds a folder with checkpoints, and [`report`] a page
+//!   with what [`detail`] an evaluation shows; [`infer`] uses what came out, [`mod@inspect`] shows
+//!   it, and [`weights`] trades it with torchvision.
 //!
 //! Everything up to [`plan`] and [`kernel`] is pure data and needs no device.
 //!
@@ -88,26 +89,34 @@ pub mod checkpoint;
 pub mod compare;
 pub mod config;
 pub mod data;
+pub mod debug;
+pub mod detail;
+pub mod drill;
 pub mod error;
 pub mod feed;
 pub mod files;
 pub mod flops;
 pub mod gpu;
 pub mod infer;
+pub mod inspect;
+pub mod interrupt;
 pub mod kernel;
 pub mod memory;
 pub mod metrics;
 pub mod models;
+pub mod names;
 pub mod ops;
 pub mod plan;
 pub mod program;
 pub mod reference;
+pub mod report;
 pub mod rng;
 pub mod run;
 pub mod session;
 pub mod shaders;
 pub mod shape;
 pub mod split;
+mod svg;
 pub mod tensor;
 pub mod train;
 pub mod weights;

@@ -12,10 +12,19 @@ fn main() -> ExitCode {
         // SAFETY: no other thread runs yet.
         unsafe { std::env::set_var("NODEVICE_SELECT", "1") };
     }
+    let panicked = std::panic::take_hook();
+    std::panic::set_hook(Box::new(move |info| {
+        // wgpu's answer to a device that is lost while somebody waits for it; a session catches it.
+        let said = info.payload().downcast_ref::<String>();
+        let wgpu = said.is_some_and(|said| said.contains("Device::poll"));
+        if !wgpu {
+            panicked(info);
+        }
+    }));
     match cli::run() {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
-            let message = error.to_string();
+            let (message, code) = (error.to_string(), error.exit_code());
             let line = match error {
                 sff::Error::Weights { .. } => message,
                 // One line, whatever a library put into it.
@@ -23,7 +32,7 @@ fn main() -> ExitCode {
             };
             // The exit code tells as much if nobody can read this.
             let _ = writeln!(std::io::stderr(), "error: {line}");
-            ExitCode::from(2)
+            ExitCode::from(code)
         }
     }
 }

@@ -74,6 +74,17 @@ impl Demand<'_> {
         )))
     }
 
+    /// A budget under which there is a program for steps of `batch` images that takes clearly less
+    /// than [`Demand::program`] does: for a device that turned out to have less room.
+    ///
+    /// # Errors
+    /// As [`Demand::program`], if there is none.
+    pub fn smaller(&self, batch: usize) -> Result<usize> {
+        let budget = self.bytes(&self.program(batch)?.program)? / 4 * 3;
+        Demand { budget: Some(budget), ..self.clone() }.program(batch)?;
+        Ok(budget)
+    }
+
     /// The largest batch, a power of two, that needs no micro-batches and one buffer only; 1 if
     /// there is none.
     ///
@@ -234,6 +245,19 @@ mod tests {
             let less = demand(&network, Some(least - 1)).program(batch).unwrap_err();
             assert!(less.to_string().contains(&format!("use --memory {least} ")), "{less}");
         }
+    }
+
+    #[test]
+    fn less_and_less_memory_ends_with_micro_batches_of_one_image() {
+        let network = network();
+        let (mut budget, mut seen) = (None, Vec::new());
+        while let Ok(less) = demand(&network, budget).smaller(60) {
+            let (micro, _, _, bytes) = chosen(&demand(&network, Some(less)), 60);
+            assert!(bytes <= less && budget.is_none_or(|budget| less < budget));
+            seen.push(micro);
+            budget = Some(less);
+        }
+        assert!(seen.is_sorted_by(|a, b| a >= b) && seen[seen.len() - 1] <= 2, "{seen:?}");
     }
 
     #[test]

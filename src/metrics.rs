@@ -38,6 +38,37 @@ pub struct Votes {
     pub last: f64,
 }
 
+/// What a run notes of an epoch: a line of `metrics.jsonl`.
+#[derive(Clone, PartialEq, Debug, serde::Serialize, serde::Deserialize)]
+pub struct EpochRecord {
+    /// From 1.
+    pub epoch: u32,
+    /// Steps since the beginning.
+    pub steps: u64,
+    /// Means over the epoch's training steps.
+    pub train: Scores,
+    /// Scores on the test images after it, if they were taken.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub test: Option<Scores>,
+}
+
+/// How long an epoch took: a line of `timing.jsonl`.
+#[derive(Clone, PartialEq, Debug, serde::Serialize, serde::Deserialize)]
+pub struct Timing {
+    /// From 1.
+    pub epoch: u32,
+    /// Wall-clock seconds of training in this epoch, as far as this process did it.
+    pub train_seconds: f64,
+    /// Training images per second.
+    pub images_per_second: f64,
+    /// Seconds of these in which training waited for images to be read.
+    pub data_wait_seconds: f64,
+    /// Wall-clock seconds of evaluation.
+    pub test_seconds: f64,
+    /// Bytes of the device that the run takes.
+    pub allocated_bytes: u64,
+}
+
 impl Tally {
     /// Nothing counted yet.
     pub fn new(blocks: usize) -> Self {

@@ -264,8 +264,8 @@ pub enum Op {
         scale: f32,
     },
     /// Sums over the valid images: loss per block, then correct answers per block, then those of
-    /// the votes of all blocks, the later half, and the last. `scores` and `losses` hold the
-    /// blocks one after another.
+    /// the votes of all blocks, the later half, and the last. A zero for each block follows, which
+    /// [`Op::Finite`] may change. `scores` and `losses` hold the blocks one after another.
     Metrics {
         scores: TensorId,
         losses: TensorId,
@@ -276,6 +276,8 @@ pub enum Op {
         blocks: usize,
         classes: usize,
     },
+    /// Sets value `at` of `out` to 1 if a value of `x` is not finite, and leaves it else.
+    Finite { x: TensorId, out: TensorId, at: usize },
 }
 
 /// The tensors that an op touches.
@@ -294,9 +296,14 @@ pub const fn late_half(blocks: usize) -> usize {
     blocks / 2
 }
 
-/// Values in the tensor that [`Op::Metrics`] writes.
+/// Sums in the tensor that [`Op::Metrics`] writes.
 pub const fn metrics_words(blocks: usize) -> usize {
     2 * blocks + 3
+}
+
+/// All values in that tensor: the sums, and for each block whether it is not finite.
+pub const fn result_words(blocks: usize) -> usize {
+    metrics_words(blocks) + blocks
 }
 
 impl Op {
@@ -375,6 +382,7 @@ impl Op {
             Self::Metrics { scores, losses, labels, step, scratch, out, .. } => {
                 access(&[scores, losses, labels, step], &[out], &[scratch])
             }
+            Self::Finite { x, out, .. } => access(&[x, out], &[out], &[]),
         }
     }
 
@@ -433,6 +441,7 @@ impl Op {
             Self::Accumulate { .. } => "accumulate",
             Self::AdamW { .. } => "adamw",
             Self::Metrics { .. } => "metrics",
+            Self::Finite { .. } => "finite",
         }
     }
 }

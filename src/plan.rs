@@ -7,7 +7,7 @@ mod picture;
 mod report;
 mod verify;
 
-pub(crate) use picture::escape;
+pub(crate) use picture::Area;
 pub use picture::svg;
 pub use report::{BlockPeak, LiveByKind, Report};
 pub use verify::verify;

@@ -8,6 +8,7 @@ mod recompute;
 
 pub use build::{Built, Feed, Routine, Setup, build};
 pub use emit::{Init, Parameter};
+pub use head::class_maps;
 pub use precision::Precision;
 pub use recompute::Recompute;
 

@@ -285,7 +285,16 @@ impl<'a> Reference<'a> {
             Op::Metrics { scores, losses, labels, step, out, blocks, .. } => {
                 let (scores, losses) = (self.blocks(scores, blocks), self.blocks(losses, blocks));
                 let valid = train::Step::new(self.get(step)).valid;
-                let values = train::metrics(&scores, &losses, &self.get(labels)[..valid]);
+                let mut values = train::metrics(&scores, &losses, &self.get(labels)[..valid]);
+                values.extend(vec![0.0; blocks]);
+                self.set(out, values);
+            }
+            Op::Finite { x, out, at } => {
+                let finite = |(_, id)| self.get(id).iter().all(|v| v.is_finite());
+                let mut values = self.get(out).to_vec();
+                if !self.members(x).into_iter().all(finite) {
+                    values[at] = 1.0;
+                }
                 self.set(out, values);
             }
         }

@@ -5,135 +5,45 @@
 //! | `config.toml` | the effective configuration; a recipe for the same run |
 //! | `metrics.jsonl` | a line per epoch: losses and accuracies; the same for the same seed |
 //! | `timing.jsonl` | a line per epoch: seconds, waits for data, images per second |
+//! | `report.html` | all of it for people, and what the last test showed, see [`crate::report`] |
 //! | `model.safetensors` | weights, heads, running statistics; what it takes to use them |
 //! | `state.safetensors` | all that a resumed run needs; the only file that it reads back |
 
 mod begin;
+mod live;
+mod lock;
+mod records;
 
+pub use crate::metrics::{EpochRecord, Timing};
 pub use begin::inherit;
+pub use records::ModelInfo;
+pub(crate) use records::{FORMAT, portable};
 
-use std::fs::{self, OpenOptions};
-use std::io::Write;
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
-use std::time::Instant;
-
-use serde::{Deserialize, Serialize};
 
 use crate::checkpoint::{self, Arrays, Taken};
-use crate::config::{Batch, Config, LARGEST_INPUT, Recipe, Start};
-use crate::data::{self, Dataset, Normalization};
+use crate::config::{Batch, Config, Recipe, Start};
+use crate::data::{self, Dataset};
+use crate::drill::Drill;
 use crate::files::{read_text, write_whole};
 use crate::gpu::Gpu;
-use crate::metrics::Scores;
-use crate::train::{Progress, Reached, StepReport, Trainer};
+use crate::interrupt::Interrupt;
+use crate::report::Report;
+use crate::train::{StepReport, Trainer};
 use crate::{Error, Result};
 use begin::Begin;
-
-/// Version of our metadata; files of another one are refused.
-pub(crate) const FORMAT: u32 = 1;
-
-/// What a model file says of itself.
-#[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
-pub struct ModelInfo {
-    /// Version of this structure.
-    pub format: u32,
-    /// How it was trained, which says what the network is.
-    pub config: Recipe,
-    /// Height, width and channels of what it sees.
-    pub image: [usize; 3],
-    /// Names of the classes.
-    pub classes: Vec<String>,
-    /// How pixels are normalised.
-    pub normalization: Normalization,
-}
-
-impl ModelInfo {
-    /// Checks that the file at `path` can be what it says of itself.
-    ///
-    /// # Errors
-    /// [`Error::Corrupt`].
-    pub fn sane(&self, path: &Path) -> Result<()> {
-        let [h, w, c] = self.image;
-        let classes = self.classes.len();
-        let sides = [h, w].iter().all(|side| (1..=LARGEST_INPUT).contains(side));
-        if self.format == FORMAT && sides && matches!(c, 1 | 3) && classes >= 2 {
-            return Ok(());
-        }
-        let problem = format!(
-            "its metadata (format {}, {h}×{w}×{c} images, {classes} classes) is not of this version of sff",
-            self.format
-        );
-        Err(Error::corrupt(path, problem))
-    }
-
-    /// Checks that the file at `path`, which says this of itself, is of the run that `config`
-    /// describes.
-    ///
-    /// # Errors
-    /// [`Error::Corrupt`].
-    pub fn check(&self, config: &Config, path: &Path) -> Result<()> {
-        // Options that a file does not know yet have their defaults.
-        let same = |own: Config| portable(&own) == portable(config);
-        if self.format == FORMAT && Config::resolve(self.config.clone()).is_ok_and(same) {
-            return Ok(());
-        }
-        let differing = self.config.conflicts(config);
-        let hint = if differing.is_empty() {
-            String::new()
-        } else {
-            format!(" (not the same: {})", differing.join(", ").replace('_', "-"))
-        };
-        Err(Error::corrupt(path, format!("it is of another run than config.toml describes{hint}")))
-    }
-}
-
-/// What a state file says of itself.
-#[derive(Clone, Debug, Serialize, Deserialize)]
-struct StateInfo {
-    /// As in the model file; its normalisation also tells whether the images are the same.
-    model: ModelInfo,
-    /// Normalisation of the images where the model has that of the one it began from.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    images: Option<Normalization>,
-    progress: Progress,
-    epochs: Vec<EpochRecord>,
-}
-
-/// A line of `metrics.jsonl`.
-#[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
-pub struct EpochRecord {
-    /// From 1.
-    pub epoch: u32,
-    /// Steps since the beginning.
-    pub steps: u64,
-    /// Means over the epoch's training steps.
-    pub train: Scores,
-    /// Scores on the test images after it, if they were taken.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub test: Option<Scores>,
-}
-
-/// A line of `timing.jsonl`.
-#[derive(Clone, PartialEq, Debug, Serialize)]
-pub struct Timing {
-    /// From 1.
-    pub epoch: u32,
-    /// Wall-clock seconds of training in this epoch, as far as this process did it.
-    pub train_seconds: f64,
-    /// Training images per second.
-    pub images_per_second: f64,
-    /// Seconds of these in which training waited for images to be read.
-    pub data_wait_seconds: f64,
-    /// Wall-clock seconds of evaluation.
-    pub test_seconds: f64,
-    /// Bytes of the device that the run takes.
-    pub allocated_bytes: u64,
-}
+use live::Run;
+use lock::Lock;
+use records::StateInfo;
 
 /// Hears how a run goes on.
 pub trait Observer {
     /// Weights were taken over from another model.
     fn began_from(&mut self, _start: &Start, _taken: &Taken) {}
+    /// The device had no memory left, as `error` says: from its last checkpoint on, or from the
+    /// beginning, the run is planned for so many bytes.
+    fn shrinks(&mut self, _error: &Error, _bytes: usize) {}
     /// Everything is ready; nothing is trained yet.
     fn started(&mut self, trainer: &Trainer, resumed: bool);
     /// A step is done.
@@ -151,9 +61,44 @@ pub struct RunOptions {
     pub resume: bool,
     /// Steps between checkpoints within an epoch.
     pub save_steps: usize,
+    /// What to do when the device has no memory left.
+    pub on_oom: OnOom,
+    /// Ends the run after a step, once it is asked.
+    pub interrupt: Interrupt,
+    /// Whether each op is held against the reference, see [`crate::debug`].
+    pub debug: bool,
+    /// What is to go wrong.
+    pub drill: Option<Drill>,
+}
+
+/// What to do when the device has no memory left.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default, clap::ValueEnum)]
+pub enum OnOom {
+    /// Stop; the last checkpoint stays.
+    #[default]
+    Stop,
+    /// Go on from the last checkpoint with a plan for less memory: micro-batches, as with a budget.
+    /// Batch norm then sees fewer images at a time.
+    Shrink,
+}
+
+impl RunOptions {
+    /// For a new run, or what is left of one with `resume`.
+    pub fn new(folder: PathBuf, resume: bool) -> Self {
+        Self {
+            folder,
+            resume,
+            save_steps: 1000,
+            on_oom: OnOom::default(),
+            interrupt: Interrupt::default(),
+            debug: false,
+            drill: None,
+        }
+    }
 }
 
 /// Paths in a run folder.
+#[derive(Clone, Copy)]
 struct Folder<'a>(&'a Path);
 
 impl Folder<'_> {
@@ -175,6 +120,9 @@ impl Folder<'_> {
     fn model(&self) -> PathBuf {
         self.0.join("model.safetensors")
     }
+    fn report(&self) -> PathBuf {
+        self.0.join("report.html")
+    }
     fn state(&self) -> PathBuf {
         self.0.join("state.safetensors")
     }
@@ -193,6 +141,27 @@ pub fn read_config(folder: &Path) -> Result<Config> {
     Config::read(&Folder(folder).config())
 }
 
+/// The records of the epochs that a run has finished.
+///
+/// # Errors
+/// [`Error::Io`] or [`Error::Corrupt`].
+pub fn read_records(folder: &Path) -> Result<Vec<EpochRecord>> {
+    let path = Folder(folder).metrics();
+    let text = read_text(&path)?;
+    let records = text.lines().map(serde_json::from_str).collect::<Result<Vec<EpochRecord>, _>>();
+    records.map_err(|e| Error::corrupt(&path, e.to_string()))
+}
+
+/// Whether a run has noted any epoch.
+pub fn has_records(folder: &Path) -> bool {
+    Folder(folder).metrics().exists()
+}
+
+/// The page of a run.
+pub fn report_path(folder: &Path) -> PathBuf {
+    Folder(folder).report()
+}
+
 /// The records of a run that is finished, if the one in `folder` is, and is of `config`.
 ///
 /// # Errors
@@ -202,10 +171,7 @@ pub fn finished(folder: &Path, config: &Config) -> Result<Option<Vec<EpochRecord
     if !folder.model().exists() || !folder.metrics().exists() {
         return Ok(None);
     }
-    let path = folder.metrics();
-    let text = read_text(&path)?;
-    let records = text.lines().map(serde_json::from_str).collect::<Result<Vec<EpochRecord>, _>>();
-    let records = records.map_err(|e| Error::corrupt(&path, e.to_string()))?;
+    let records = read_records(folder.0)?;
     Ok((records.len() == config.epochs as usize).then_some(records))
 }
 
@@ -235,9 +201,7 @@ pub fn configure(recipe: Recipe, options: &RunOptions, gpu: &Gpu) -> Result<Conf
         )));
     }
     if !options.resume {
-        return Err(Error::Usage(format!(
-            "{shown} already holds a run: add --resume to go on with it, or choose another --out"
-        )));
+        return Err(already_holds(&options.folder));
     }
     let config = Config::read(&folder.config())?;
     // The batch was chosen when the run began.
@@ -260,6 +224,13 @@ pub fn configure(recipe: Recipe, options: &RunOptions, gpu: &Gpu) -> Result<Conf
     }
 }
 
+fn already_holds(folder: &Path) -> Error {
+    let shown = folder.display();
+    Error::Usage(format!(
+        "{shown} already holds a run: add --resume to go on with it, or choose another --out"
+    ))
+}
+
 fn largest_batch(config: &Config, gpu: &Gpu) -> Result<usize> {
     let dataset = data::load(&config.request())?;
     let image = config.image(&dataset);
@@ -270,8 +241,9 @@ fn largest_batch(config: &Config, gpu: &Gpu) -> Result<usize> {
 /// Trains, from the beginning or from the last checkpoint, and leaves a complete run folder.
 ///
 /// # Errors
-/// Everything that loading, building, training and saving can meet; [`Error::Stopped`] once
-/// training has begun, saying what is kept.
+/// Everything that loading, building, training and saving can meet, and [`Error::Usage`] if
+/// another process is at work in the folder; [`Error::Stopped`] once training has begun, saying
+/// what is kept and how to go on.
 pub fn train(
     gpu: &Gpu,
     config: &Config,
@@ -279,187 +251,135 @@ pub fn train(
     observer: &mut dyn Observer,
 ) -> Result<Vec<EpochRecord>> {
     let dataset = data::load(&config.request())?;
-    let config = &config.settled(dataset.classes.len(), config.image(&dataset).h);
-    // What cannot be saved is said now, not after training.
-    let text = config.to_toml()?;
-    let network = config.network(dataset.classes.len(), config.image(&dataset).h);
-    let state = Folder(&options.folder).state();
-    let state = (options.resume && state.exists()).then(|| checkpoint::load(&state)).transpose()?;
-    let state: Option<(Arrays, StateInfo)> = state;
-    let begin = match &config.init {
-        Some(start) if state.is_none() => Some(Begin::read(start, config, &network, &dataset)?),
-        _ => None,
-    };
-    let images = dataset.normalization()?;
-    // Weights that were trained on pixels of one normalisation keep it.
-    let normalization = match (&begin, &state) {
-        (Some(begin), _) => begin.normalization.clone(),
-        (None, Some((_, info))) if config.init.is_some() => info.model.normalization.clone(),
-        _ => images.clone(),
-    };
-    let training = config.training();
-    let mut trainer =
-        Trainer::with_normalization(gpu, &network, &dataset, training, normalization)?;
-    if let Some(begin) = begin {
-        let taken = trainer.take_over(&begin.arrays, begin.heads, &begin.start.path)?;
-        observer.began_from(begin.start, &taken);
+    let config = config.settled(dataset.classes.len(), config.image(&dataset).h);
+    let _lock = Lock::take(&options.folder)?;
+    let folder = Folder(&options.folder);
+    // Since the configuration was made, another process may have come and gone.
+    if folder.is_used() && !options.resume {
+        return Err(already_holds(folder.0));
     }
-    let mut run = Run {
-        folder: Folder(&options.folder),
-        config,
-        dataset: &dataset,
-        images: config.init.is_some().then_some(images),
-        trainer,
-        records: Vec::new(),
-        saved: None,
-    };
-    fs::create_dir_all(&options.folder).map_err(Error::io("create", &options.folder))?;
-    let resumed = state.is_some();
-    if let Some((arrays, info)) = state {
-        run.resume(&arrays, info)?;
-    } else {
-        write_whole(&run.folder.config(), |file| file.write_all(text.as_bytes()))?;
+    let mut gpu = gpu.clone();
+    let mut job =
+        Job { folder, config: &config, options, dataset: &dataset, shrunk: None, drilled: false };
+    loop {
+        let error = match job.attempt(&gpu, observer) {
+            Err(error) if matches!(error.root(), Error::OutOfMemory(_)) => error,
+            done => return done,
+        };
+        if options.on_oom == OnOom::Stop {
+            return Err(error);
+        }
+        if gpu.is_lost() {
+            gpu = gpu.reopen()?;
+        }
+        let Ok(bytes) = job.smaller(&gpu) else { return Err(error) };
+        observer.shrinks(error.root(), bytes);
+        (job.shrunk, job.drilled) = (Some(bytes), true);
     }
-    observer.started(&run.trainer, resumed);
-    let result = run.go(options.save_steps.max(1), observer);
-    result.map_err(|source| run.stopped(source))?;
-    Ok(run.records)
 }
 
-struct Run<'a> {
+/// What is to be done, perhaps more than once.
+struct Job<'a> {
     folder: Folder<'a>,
     config: &'a Config,
+    options: &'a RunOptions,
     dataset: &'a Dataset,
-    /// Normalisation of the images, where it is not the model's.
-    images: Option<Normalization>,
-    trainer: Trainer<'a>,
-    records: Vec<EpochRecord>,
-    /// Epoch and step of the last checkpoint.
-    saved: Option<(u32, usize)>,
+    /// Bytes to plan for, after the device had no room for more.
+    shrunk: Option<usize>,
+    /// Whether what was to go wrong did.
+    drilled: bool,
 }
 
-impl Run<'_> {
-    fn go(&mut self, save_steps: usize, observer: &mut dyn Observer) -> Result<()> {
-        while !self.trainer.finished() {
-            let (start, first) = (Instant::now(), self.trainer.progress().step);
-            let waited = self.trainer.data_wait();
-            let epoch = self.trainer.epoch() + 1;
-            let train = loop {
-                match self.trainer.steps(save_steps, |report| observer.step(epoch, report))? {
-                    Reached::Pause => self.save_state()?,
-                    Reached::EpochEnd(scores) => break scores,
-                }
-            };
-            let train_seconds = start.elapsed().as_secs_f64();
-            let images = (self.trainer.steps_per_epoch() - first) * self.config.batch;
-            let start = Instant::now();
-            let wanted = epoch.is_multiple_of(self.config.test_every) || self.trainer.finished();
-            let test = if wanted { Some(self.trainer.evaluate()?) } else { None };
-            let timing = Timing {
-                epoch,
-                train_seconds,
-                data_wait_seconds: (self.trainer.data_wait() - waited).as_secs_f64(),
-                images_per_second: images as f64 / train_seconds.max(1e-9),
-                test_seconds: start.elapsed().as_secs_f64(),
-                allocated_bytes: self.trainer.session().allocated(),
-            };
-            let steps = self.trainer.total_steps();
-            self.records.push(EpochRecord { epoch, steps, train, test });
-            self.save_state()?;
-            self.write_metrics()?;
-            self.save_model()?;
-            self.append_timing(&timing)?;
-            observer.epoch(&self.records[self.records.len() - 1], &timing);
+impl<'a> Job<'a> {
+    fn training(&self) -> crate::train::Options {
+        let training = self.config.training();
+        crate::train::Options {
+            memory: self.shrunk.or(training.memory),
+            debug: self.options.debug,
+            drill: self.options.drill.filter(|_| !self.drilled),
+            ..training
         }
-        Ok(())
     }
 
-    /// Takes up the last checkpoint, and makes the other files agree with it.
-    fn resume(&mut self, arrays: &Arrays, info: StateInfo) -> Result<()> {
-        let path = self.folder.state();
-        info.model.check(self.config, &path)?;
-        if info.model != self.model_info() || info.images != self.images {
-            return Err(Error::corrupt(&path, "the images are not those that it was trained on"));
-        }
-        let per_epoch = self.trainer.steps_per_epoch() as u64;
-        let fits = |(r, epoch): (&EpochRecord, u32)| {
-            r.epoch == epoch && r.steps == u64::from(epoch) * per_epoch
+    /// A budget below what did not fit.
+    fn smaller(&self, gpu: &Gpu) -> Result<usize> {
+        let Self { config, dataset, .. } = *self;
+        let image = config.image(dataset);
+        let network = config.network(dataset.classes.len(), image.h);
+        self.training().demand(&network, image, gpu.limits()).of(dataset).smaller(config.batch)
+    }
+
+    /// Trains from the last checkpoint, if there is one.
+    fn attempt(&mut self, gpu: &Gpu, observer: &mut dyn Observer) -> Result<Vec<EpochRecord>> {
+        let Self { folder, config, options, dataset, .. } = *self;
+        // What cannot be saved is said now, not after training.
+        let text = config.to_toml()?;
+        let network = config.network(dataset.classes.len(), config.image(dataset).h);
+        let path = folder.state();
+        let state: Option<(Arrays, StateInfo)> =
+            path.exists().then(|| checkpoint::load(&path)).transpose()?;
+        let begin = match &config.init {
+            Some(start) if state.is_none() => Some(Begin::read(start, config, &network, dataset)?),
+            _ => None,
         };
-        let complete = info.epochs.len() == info.progress.epoch as usize;
-        if !complete || !info.epochs.iter().zip(1..).all(fits) {
-            return Err(Error::corrupt(&path, "its history does not match its progress"));
-        }
-        self.trainer.restore(arrays, &info.progress, &path)?;
-        self.records = info.epochs;
-        self.saved = Some((info.progress.epoch, info.progress.step));
-        self.write_metrics()?;
-        if self.trainer.finished() {
-            self.save_model()?;
-        }
-        Ok(())
-    }
-
-    fn save_state(&mut self) -> Result<()> {
-        let arrays = self.trainer.arrays(true)?;
-        let progress = self.trainer.progress();
-        let at = (progress.epoch, progress.step);
-        let (model, images) = (self.model_info(), self.images.clone());
-        let info = StateInfo { model, images, progress, epochs: self.records.clone() };
-        checkpoint::save(&self.folder.state(), &arrays, &info)?;
-        self.saved = Some(at);
-        Ok(())
-    }
-
-    fn save_model(&mut self) -> Result<()> {
-        let arrays = self.trainer.arrays(false)?;
-        checkpoint::save(&self.folder.model(), &arrays, &self.model_info())
-    }
-
-    fn model_info(&self) -> ModelInfo {
-        let image = self.trainer.image();
-        ModelInfo {
-            format: FORMAT,
-            config: portable(self.config),
-            image: [image.h, image.w, image.c],
-            classes: self.dataset.classes.clone(),
-            normalization: self.trainer.normalization().clone(),
-        }
-    }
-
-    fn write_metrics(&self) -> Result<()> {
-        let path = self.folder.metrics();
-        write_whole(&path, |file| self.records.iter().try_for_each(|r| json_line(file, r)))
-    }
-
-    /// Times are of interest, not of importance: they are appended, not rewritten.
-    fn append_timing(&self, timing: &Timing) -> Result<()> {
-        let path = self.folder.timing();
-        let file = OpenOptions::new().create(true).append(true).open(&path);
-        file.and_then(|mut file| json_line(&mut file, timing)).map_err(Error::io("write", &path))
-    }
-
-    fn stopped(&self, source: Error) -> Error {
-        let folder = self.folder.0.display();
-        let kept = match self.saved {
-            Some((epoch, 0)) => format!("{folder} keeps the checkpoint after epoch {epoch}"),
-            Some((epoch, step)) => {
-                format!("{folder} keeps the checkpoint of epoch {}, step {step}", epoch + 1)
+        let images = dataset.normalization()?;
+        // Weights that were trained on pixels of one normalisation keep it.
+        let normalization = match (&begin, &state) {
+            (Some(begin), _) => begin.normalization.clone(),
+            (None, Some((_, info))) if config.init.is_some() => info.model.normalization.clone(),
+            _ => images.clone(),
+        };
+        let (saved, shrunk) = match &state {
+            Some((_, info)) => (Some((info.progress.epoch, info.progress.step)), info.shrunk),
+            None => (None, None),
+        };
+        self.shrunk = self.shrunk.or(shrunk);
+        let training = self.training();
+        let trainer = Trainer::with_normalization(gpu, &network, dataset, training, normalization);
+        let mut trainer = match trainer {
+            // It may be the device's fault, and later another day.
+            Err(error) if error.exit_code() == 3 => {
+                return Err(live::stopped(folder.0, saved, error));
             }
-            None => format!("no checkpoint was reached; {folder} holds the configuration only"),
+            trainer => trainer?,
         };
-        Error::Stopped { source: Box::new(source), kept }
+        if let Some(begin) = begin {
+            let taken = trainer.take_over(&begin.arrays, begin.heads, &begin.start.path)?;
+            observer.began_from(begin.start, &taken);
+        }
+        trainer.heed(options.interrupt.clone());
+        let mut run = Run {
+            folder,
+            config,
+            dataset,
+            images: config.init.is_some().then_some(images),
+            shrunk: self.shrunk,
+            report: Report::new(gpu, config, dataset, &trainer)?,
+            trainer,
+            records: Vec::new(),
+            detail: None,
+            saved: None,
+        };
+        let resumed = state.is_some();
+        if let Some((arrays, info)) = state {
+            run.resume(&arrays, info)?;
+        } else {
+            write_whole(&run.folder.config(), |file| file.write_all(text.as_bytes()))?;
+        }
+        observer.started(&run.trainer, resumed);
+        let result = run.go(options.save_steps.max(1), &options.interrupt, observer);
+        result.map_err(|source| live::stopped(folder.0, run.saved, source))?;
+        Ok(run.records)
     }
 }
 
-/// The configuration without what is true on this machine only.
-pub(crate) fn portable(config: &Config) -> Recipe {
-    Recipe { init: None, ..config.recipe().portable() }
-}
-
-/// Writes a line in one call, so that a kill cannot leave a part of it.
-fn json_line(file: &mut (impl Write + ?Sized), value: &impl Serialize) -> std::io::Result<()> {
-    let line = serde_json::to_string(value)? + "\n";
-    file.write_all(line.as_bytes())
+/// The times of each epoch that are known. A resumed run notes some twice; lines that make no
+/// sense are passed over, for times are of interest, not of importance.
+fn read_timings(path: &Path) -> Vec<Timing> {
+    let text = read_text(path).unwrap_or_default();
+    let lines = text.lines().filter_map(|line| serde_json::from_str::<Timing>(line).ok());
+    let each: BTreeMap<u32, Timing> = lines.map(|timing| (timing.epoch, timing)).collect();
+    each.into_values().collect()
 }
 
 /// Reads a model file and what it says of itself.

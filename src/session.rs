@@ -6,7 +6,9 @@
 use std::collections::{BTreeMap, VecDeque};
 use std::ops::Range;
 use std::sync::mpsc;
+use std::time::Duration;
 
+use crate::drill::Fault;
 use crate::gpu::Gpu;
 use crate::kernel::{Dispatch, Kernel, Operand, Target, Tiles, check_bindings, lower};
 use crate::plan::{Limits, Plan};
@@ -18,6 +20,9 @@ use crate::{Error, Result};
 
 /// Workgroups that a dispatch may have in one dimension, on any device.
 const MAX_GROUPS: usize = 65_535;
+
+/// How long to wait for the device: far longer than any work takes that is given to it at once.
+const PATIENCE: Duration = Duration::from_secs(600);
 
 /// How a session is made.
 #[derive(Clone, Copy, Debug, Default)]
@@ -63,6 +68,8 @@ pub struct Session {
     guard: usize,
     in_flight: VecDeque<Fetch>,
     spare: Vec<wgpu::Buffer>,
+    patience: Duration,
+    full: bool,
 }
 
 impl Session {
@@ -71,7 +78,8 @@ impl Session {
     /// # Errors
     /// [`Error::Adapter`] if there are maps in half precision and the device cannot compute with
     /// them, [`Error::Limit`] if a tensor or the arena is larger than the device allows,
-    /// [`Error::Gpu`] if the device refuses, [`Error::Shader`] if a kernel does not compile.
+    /// [`Error::OutOfMemory`] if it has no room for it now, [`Error::Gpu`] if the device refuses,
+    /// [`Error::Shader`] if a kernel does not compile.
     pub fn new(gpu: &Gpu, program: Program, options: Options) -> Result<Self> {
         program.validate()?;
         let half = program.tensors().iter().any(|t| t.layout == Layout::Half);
@@ -83,7 +91,8 @@ impl Session {
         }
         let limits = options.limits.unwrap_or(gpu.limits());
         let plan = Plan::guarded(&program, limits, options.guard)?;
-        let tiles = options.tiles.unwrap_or(if gpu.is_cpu() { Tiles::CPU } else { Tiles::GPU });
+        let tiles =
+            options.tiles.unwrap_or(Tiles::of(gpu.likes_large_tiles(), gpu.adapter.subgroup));
         let target = Target { tiles, max_binding: limits.max_binding };
         let mut dispatches = Vec::new();
         let mut of_op = Vec::new();
@@ -131,6 +140,8 @@ impl Session {
             guard: options.guard,
             in_flight: VecDeque::new(),
             spare: Vec::new(),
+            patience: PATIENCE,
+            full: false,
         })
     }
 
@@ -147,6 +158,15 @@ impl Session {
     /// Bytes of the arenas as the device reports them.
     pub fn allocated(&self) -> u64 {
         self.arenas.iter().map(wgpu::Buffer::size).sum()
+    }
+
+    /// From now on, what `fault` says goes wrong.
+    pub fn drill(&mut self, fault: Fault) {
+        match fault {
+            Fault::Lost => self.gpu.destroy(),
+            Fault::Memory => self.full = true,
+            Fault::Stall => self.patience = Duration::ZERO,
+        }
     }
 
     /// Number of dispatches in some ops.
@@ -281,6 +301,9 @@ impl Session {
     }
 
     fn staging(&mut self, bytes: usize) -> Result<wgpu::Buffer> {
+        if self.full {
+            return Err(no_room("staging", bytes));
+        }
         if let Some(at) = self.spare.iter().position(|b| b.size() == bytes as u64) {
             return Ok(self.spare.swap_remove(at));
         }
@@ -317,15 +340,24 @@ impl Session {
     }
 
     fn wait(&self, fetch: &Fetch) -> Result<Vec<u8>> {
-        let gpu_error = |e: &dyn std::fmt::Display| match self.gpu.check() {
-            Err(cause) => cause,
-            Ok(()) => Error::Gpu(e.to_string()),
+        let gpu_error = |e: &dyn std::fmt::Display| {
+            // The loss of the device is told once nothing is under way.
+            let _ = self.gpu.wait(None, self.patience);
+            match self.gpu.check() {
+                Err(cause) => cause,
+                Ok(()) => Error::Gpu(e.to_string()),
+            }
         };
-        let wait = wgpu::PollType::Wait {
-            submission_index: Some(fetch.submission.clone()),
-            timeout: None,
-        };
-        self.gpu.device.poll(wait).map_err(|e| gpu_error(&e))?;
+        match self.gpu.wait(Some(fetch.submission.clone()), self.patience) {
+            Ok(()) => {}
+            Err(Some(wgpu::PollError::Timeout)) => {
+                // Whoever drops the device waits for it, which may be forever: it is not dropped.
+                std::mem::forget(self.gpu.clone());
+                return Err(Error::TimedOut(self.patience));
+            }
+            Err(Some(e)) => return Err(gpu_error(&e)),
+            Err(None) => return Err(gpu_error(&"the device cannot be waited for")),
+        }
         match fetch.mapped.recv() {
             Ok(Ok(())) => {}
             Ok(Err(e)) => return Err(gpu_error(&e)),
@@ -361,13 +393,12 @@ fn allocate(
     });
     match pollster::block_on(scope.pop()) {
         None => Ok(buffer),
-        Some(_) => Err(Error::Limit {
-            what: format!("the {label}"),
-            needed: format!("{} MiB", bytes.div_ceil(1 << 20)),
-            available: "less memory than that".into(),
-            advice: "use a smaller --batch, or close other programs on the device".into(),
-        }),
+        Some(_) => Err(no_room(label, bytes)),
     }
+}
+
+fn no_room(label: &str, bytes: usize) -> Error {
+    Error::OutOfMemory(format!("{label} buffers ({} MiB)", bytes.div_ceil(1 << 20)))
 }
 
 /// Makes a shader module. Without checks the compiler trusts every index: only shaders that the

@@ -46,6 +46,7 @@ sources![
     "depthwise_wgrad",
     "dropout",
     "elementwise",
+    "finite",
     "goodness",
     "gram",
     "gram_tile",

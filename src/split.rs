@@ -70,9 +70,10 @@ pub fn depthwise_wgrad(dy: Shape) -> Cut {
     Cut::new(dy, wanted(dy.pixels(), dy.c4()))
 }
 
-/// Partial sums per image of the goodness.
+/// Partial sums per image of the goodness: at most 16, each of the same number of 16 pixels.
 pub fn goodness_parts(shape: Shape) -> usize {
-    (shape.h * shape.w / 16).clamp(1, 16)
+    let pieces = (shape.h * shape.w).div_ceil(16);
+    pieces.div_ceil(pieces.div_ceil(16))
 }
 
 /// Images whose class maps exist at the same time in the gradient of the goodness of `x`. They

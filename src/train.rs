@@ -10,11 +10,15 @@ use crate::augment::{Augment, Sample};
 use crate::block::Network;
 use crate::checkpoint::{self, Arrays, Taken};
 use crate::data::{Dataset, Images, Normalization};
+use crate::debug::Numerics;
+use crate::detail::Detail;
+use crate::drill::{Drill, Fault};
 use crate::feed::{self, Feeder, Runner, StepValues};
 use crate::gpu::Gpu;
+use crate::interrupt::Interrupt;
 use crate::memory::Demand;
 use crate::metrics::{Scores, Tally};
-use crate::ops::{AdamW, Normalize};
+use crate::ops::{AdamW, Normalize, Op, metrics_words, result_words};
 use crate::plan::Limits;
 use crate::program::{Built, Init, Precision, Recompute, Routine, Setup};
 use crate::rng::{Rng, Stream, hash};
@@ -59,6 +63,10 @@ pub struct Options {
     pub precision: Precision,
     /// How many blocks before a block its loss reaches, see [`Setup::window`].
     pub window: usize,
+    /// Whether each op is held against the reference, see [`crate::debug`].
+    pub debug: bool,
+    /// What is to go wrong.
+    pub drill: Option<Drill>,
 }
 
 impl Default for Options {
@@ -76,6 +84,8 @@ impl Default for Options {
             recompute: None,
             precision: Precision::default(),
             window: 0,
+            debug: false,
+            drill: None,
         }
     }
 }
@@ -153,6 +163,8 @@ pub struct Trainer<'a> {
     test_feeder: Feeder<'a>,
     normalization: Normalization,
     options: Options,
+    interrupt: Interrupt,
+    numerics: Option<Numerics>,
     epoch: u32,
     step: usize,
     tally: Tally,
@@ -197,7 +209,12 @@ impl<'a> Trainer<'a> {
         let missing = || Error::Model("the program has no routine to train".into());
         let routine = built.train.clone().ok_or_else(missing)?;
         let eval = built.eval.clone().ok_or_else(missing)?;
+        if options.drill == Some(Drill { fault: Fault::Memory, step: 0 }) {
+            return Err(Error::OutOfMemory("this drill".into()));
+        }
         let session = Session::new(gpu, built.program.clone(), session::Options::default())?;
+        let numerics =
+            options.debug.then(|| Numerics::of_training(&built.program, routine.ops.clone()));
         initialise(&session, &built, options.seed);
         let train_feeder = Feeder::new(&session, &routine, &dataset.train)?;
         let test_feeder = Feeder::new(&session, &eval, &dataset.test)?;
@@ -213,11 +230,24 @@ impl<'a> Trainer<'a> {
             dataset,
             normalization,
             options,
+            interrupt: Interrupt::default(),
+            numerics,
             epoch: 0,
             step: 0,
         };
         trainer.start_epoch(0);
         Ok(trainer)
+    }
+
+    /// Ends [`Trainer::steps`] after a step, and [`Trainer::evaluate`] with an error, once this is
+    /// asked.
+    pub fn heed(&mut self, interrupt: Interrupt) {
+        self.interrupt = interrupt;
+    }
+
+    /// What holds each op against the reference, if anything does.
+    pub fn numerics(&self) -> Option<&Numerics> {
+        self.numerics.as_ref()
     }
 
     /// The data set.
@@ -235,9 +265,19 @@ impl<'a> Trainer<'a> {
         &self.session
     }
 
+    /// The same, to run ops of its program.
+    pub fn session_mut(&mut self) -> &mut Session {
+        &mut self.session
+    }
+
     /// The program and its parts.
     pub fn built(&self) -> &Built {
         &self.built
+    }
+
+    /// Most bytes to take of the device.
+    pub fn budget(&self) -> Option<usize> {
+        self.options.memory
     }
 
     /// Images that are on the device at a time, and how often that makes a step.
@@ -288,23 +328,64 @@ impl<'a> Trainer<'a> {
     /// Trains up to `limit` steps, at most to the end of the epoch. Nothing is left under way.
     ///
     /// # Errors
-    /// [`Error::NotFinite`] names the first block and step whose loss is not a number.
-    pub fn steps(&mut self, limit: usize, mut report: impl FnMut(&StepReport)) -> Result<Reached> {
+    /// [`Error::NotFinite`] names the first block, tensor and step where a loss (and with it a
+    /// goodness), a weight or its moment is not a number; [`Error::Numerics`].
+    pub fn steps(&mut self, limit: usize, report: impl FnMut(&StepReport)) -> Result<Reached> {
         let steps = self.steps_per_epoch();
+        let mut bad_weights = None;
         let last = steps.min(self.step.saturating_add(limit));
+        let reached = self.run_steps(last, &mut bad_weights, report);
+        self.step = match (reached, bad_weights) {
+            (Err(Error::NotFinite { step, epoch, .. }), Some(block)) => {
+                let (what, value) = self.culprit(block)?;
+                return Err(Error::NotFinite { what, value, step, epoch });
+            }
+            (reached, _) => reached?,
+        };
+        if self.step < steps {
+            return Ok(Reached::Pause);
+        }
+        let scores = self.tally.scores();
+        self.start_epoch(self.epoch + 1);
+        Ok(Reached::EpochEnd(scores))
+    }
+
+    /// Runs the steps before step `last` of the epoch, and returns the next one. Sets
+    /// `bad_weights` to the block whose weights are no numbers.
+    fn run_steps(
+        &mut self,
+        last: usize,
+        bad_weights: &mut Option<usize>,
+        mut report: impl FnMut(&StepReport),
+    ) -> Result<usize> {
+        let steps = self.steps_per_epoch();
         let before = u64::from(self.epoch) * steps as u64;
-        let Self { session, built, routine, tally, options, train_feeder, .. } = self;
+        let Self {
+            session, built, routine, tally, options, train_feeder, interrupt, numerics, ..
+        } = self;
         let (epoch, mut reported) = (self.epoch, self.step);
         let mut runner = Runner::new(routine);
         let mut done = |results: &[f32], images: usize| {
-            let losses = &results[..built.blocks.len()];
+            let step = before + reported as u64 + 1;
+            let not_finite = |what, value, step: u64| {
+                let epoch = ((step - 1) / steps as u64) as u32 + 1;
+                Err(Error::NotFinite { what, value, step, epoch })
+            };
+            let blocks = built.blocks.len();
+            let losses = &results[..blocks];
+            let weights = &results[metrics_words(blocks)..result_words(blocks)];
+            *bad_weights = weights.iter().position(|bad| *bad != 0.0);
+            // A sum over micro-batches updates weights after they were looked at.
+            if built.update.is_some() && bad_weights.is_some() {
+                return not_finite(String::new(), f32::NAN, (step - 1).max(1));
+            }
             if let Some(block) = losses.iter().position(|loss| !loss.is_finite()) {
-                return Err(Error::NotFinite {
-                    what: format!("the loss of {}", built.blocks[block]),
-                    value: losses[block],
-                    step: before + reported as u64 + 1,
-                    epoch: epoch + 1,
-                });
+                *bad_weights = None;
+                let what = format!("the loss of {}", built.blocks[block]);
+                return not_finite(what, losses[block], step);
+            }
+            if bad_weights.is_some() {
+                return not_finite(String::new(), f32::NAN, step);
             }
             tally.add(results, images);
             if tally.images() < ((reported + 1) * options.batch) as u64 {
@@ -314,7 +395,9 @@ impl<'a> Trainer<'a> {
             report(&StepReport { step: reported, steps, scores: tally.scores() });
             Ok(())
         };
-        for step in self.step..last {
+        let mut next = self.step;
+        while next < last && !interrupt.asked() {
+            let step = next;
             let batch = &self.order[step * options.batch..(step + 1) * options.batch];
             // The last image's partner is the first.
             let samples: Vec<Sample> = batch
@@ -327,6 +410,9 @@ impl<'a> Trainer<'a> {
                 })
                 .collect();
             let t = before + step as u64;
+            if let Some(drill) = options.drill.filter(|drill| drill.step == t + 1) {
+                session.drill(drill.fault);
+            }
             let correction = |beta: f32| (1.0 - f64::from(beta).powf((t + 1) as f64)) as f32;
             let values = StepValues {
                 lr: learning_rate(options, steps, t),
@@ -349,20 +435,41 @@ impl<'a> Trainer<'a> {
                     ]);
                     session.write_bytes(key, &bits.to_le_bytes());
                 }
-                runner.run(session, routine.batch, &mut done)?;
+                match numerics {
+                    None => runner.run(session, routine.batch, &mut done)?,
+                    Some(numerics) => {
+                        let deviation = numerics.run(session, routine.ops.clone())?;
+                        deviation.map_or(Ok(()), |found| Err(found.at(t + 1, epoch + 1)))?;
+                        done(&session.read(routine.metrics)?, routine.batch)?;
+                    }
+                }
             }
-            if let Some(update) = &built.update {
-                session.run(update.clone(), None)?;
+            match (&built.update, &mut *numerics) {
+                (None, _) => {}
+                (Some(update), None) => session.run(update.clone(), None)?,
+                (Some(update), Some(numerics)) => {
+                    let deviation = numerics.run(session, update.clone())?;
+                    deviation.map_or(Ok(()), |found| Err(found.at(t + 1, epoch + 1)))?;
+                }
             }
+            next += 1;
         }
         runner.finish(session, &mut done)?;
-        self.step = last;
-        if last < steps {
-            return Ok(Reached::Pause);
+        Ok(next)
+    }
+
+    /// The first tensor of a block's weights and moments that is not finite, and a value of it.
+    fn culprit(&mut self, block: usize) -> Result<(String, f32)> {
+        let name = &self.built.blocks[block];
+        for (parameter, p) in self.built.parameters.iter().filter(|(_, p)| p.block == block) {
+            for (suffix, id) in [("", p.value), (".m", p.m), (".v", p.v)] {
+                let values = self.session.read(id)?;
+                if let Some(value) = values.into_iter().find(|v| !v.is_finite()) {
+                    return Ok((format!("a value of {parameter}{suffix} ({name})"), value));
+                }
+            }
         }
-        let scores = self.tally.scores();
-        self.start_epoch(self.epoch + 1);
-        Ok(Reached::EpochEnd(scores))
+        Ok((format!("a weight of {name}"), f32::NAN))
     }
 
     /// Trains to the end of the epoch.
@@ -380,10 +487,24 @@ impl<'a> Trainer<'a> {
     /// Scores on the test images.
     ///
     /// # Errors
-    /// [`Error::NotFinite`] names the first block whose loss is not a number, [`Error::Gpu`].
+    /// [`Error::NotFinite`] names the first block whose loss is not a number,
+    /// [`Error::Interrupted`], [`Error::Gpu`].
     pub fn evaluate(&mut self) -> Result<Scores> {
-        let Self { session, built, eval, test_feeder, .. } = self;
-        let scores = feed::evaluate(session, built, eval, test_feeder)?;
+        self.look(None)
+    }
+
+    /// The same scores, and more of what is to be seen.
+    ///
+    /// # Errors
+    /// As [`Trainer::evaluate`].
+    pub fn evaluate_in_detail(&mut self) -> Result<(Scores, Detail)> {
+        let mut detail = Detail::new(self.built.blocks.len(), self.dataset.classes.len());
+        Ok((self.look(Some(&mut detail))?, detail))
+    }
+
+    fn look(&mut self, detail: Option<&mut Detail>) -> Result<Scores> {
+        let Self { session, built, eval, test_feeder, interrupt, .. } = self;
+        let scores = feed::evaluate(session, built, eval, test_feeder, interrupt, detail)?;
         match scores.not_finite() {
             Some((block, loss)) => {
                 let what = format!("the test loss of {}", self.built.blocks[block]);
@@ -411,6 +532,21 @@ impl<'a> Trainer<'a> {
             }
         }
         Ok(arrays)
+    }
+
+    /// The weight of the convolution that reads the images, in the order row, column, input,
+    /// output; `None` if the network begins otherwise.
+    ///
+    /// # Errors
+    /// [`Error::Gpu`].
+    pub fn first_filters(&mut self) -> Result<Option<(Shape, Vec<f32>)>> {
+        let program = &self.built.program;
+        let first = program.ops().iter().find_map(|op| match op {
+            Op::Conv2d { x, w, .. } if *x == self.routine.x => Some(*w),
+            _ => None,
+        });
+        let Some(w) = first else { return Ok(None) };
+        Ok(Some((program.tensor(w).shape, self.session.read(w)?)))
     }
 
     /// Begins from another model's weights, see [`checkpoint::take_over`].

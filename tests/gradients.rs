@@ -8,7 +8,6 @@ use std::collections::BTreeMap;
 use common::{Inputs, Pair, gpu};
 use sff::augment::Augment;
 use sff::block::{Block, Goodness, Head, Layer, Network, Scale};
-use sff::kernel::Tiles;
 use sff::ops::{Activation, AdamW, BatchNorm, Normalize, Op};
 use sff::program::{Built, Feed, Precision, Recompute, Setup, build};
 use sff::rng::{Rng, Stream};
@@ -241,7 +240,7 @@ fn check_on_device(head: Head, window: usize) {
     let gpu = gpu();
     let built = compile(head, window);
     let inputs = Inputs::new(&built, AUGMENT);
-    for tiles in [Tiles::CPU, Tiles::GPU] {
+    for tiles in common::usual_tiles(&gpu) {
         let options = Options { tiles: Some(tiles), checked: true, ..Options::default() };
         let mut pair = Pair::new(Session::new(&gpu, built.program.clone(), options).unwrap());
         inputs.floats.iter().for_each(|(id, values)| pair.set(*id, values));

@@ -5,8 +5,8 @@ mod common;
 
 use common::{Case, gpu, precisions, random};
 use sff::gpu::Gpu;
-use sff::ops::{Activation, AdamW, BatchNorm, Op, metrics_words};
-use sff::program::Precision;
+use sff::ops::{Activation, AdamW, BatchNorm, Op, metrics_words, result_words};
+use sff::program::{Precision, Program};
 use sff::session::{Options, Session};
 use sff::shape::{Layout, Shape, Window};
 use sff::split;
@@ -453,7 +453,7 @@ fn cross_entropy_and_metrics() {
         }
         let words = Shape::vector(images * metrics_words(blocks));
         let per_image = case.temporary("rows", words, Layout::Words, Kind::Workspace);
-        let out = Shape::vector(metrics_words(blocks));
+        let out = Shape::vector(result_words(blocks));
         let out = case.temporary("out", out, Layout::Words, Kind::Io);
         case.program.push(Op::Metrics {
             scores: all_scores,
@@ -502,4 +502,40 @@ fn adamw_updates_a_slab() {
         case.program.push(Op::Accumulate { x: grads, total: m, keep, factor: 0.25 });
     }
     case.check(&gpu, "adamw");
+}
+
+/// Members of a slab, with what is not finite in one of them, between them, or nowhere.
+#[test]
+fn numbers_that_are_not_finite_are_found_in_members_only() {
+    let gpu = gpu();
+    for members in [1, 24, 25, 60] {
+        for bad in [None, Some(0), Some(members / 2), Some(members - 1)] {
+            for value in [f32::NAN, f32::NEG_INFINITY] {
+                let mut program = Program::default();
+                let slab = program.add_slab("slab", Kind::Parameter);
+                let shape = |i: usize| Shape::vector(1 + i * 5 % 130);
+                let ids: Vec<_> = (0..members)
+                    .map(|i| program.add_member(slab, &format!("m{i}"), shape(i), Layout::Nhwc))
+                    .collect();
+                let out = program.add("out", Shape::vector(7), Layout::Words, Kind::Io);
+                program.push(Op::Finite { x: slab, out, at: 5 });
+                let options = Options { checked: true, guard: 64, ..Options::default() };
+                let mut session = Session::new(&gpu, program, options).unwrap();
+                session.write_bytes(slab, &vec![0xff; session.program().tensor(slab).bytes()]);
+                for (i, id) in ids.iter().enumerate() {
+                    let mut values = vec![f32::MAX; shape(i).c];
+                    if bad == Some(i) {
+                        values[shape(i).c - 1] = value;
+                    }
+                    session.write(*id, &values);
+                }
+                session.write_bytes(out, &[0; 28]);
+                session.run(0..1, None).unwrap();
+                let mut expected = [0.0; 7];
+                expected[5] = f32::from(u8::from(bad.is_some()));
+                let label = format!("{members} members, {value} in {bad:?}");
+                assert_eq!(session.read(out).unwrap(), expected, "{label}");
+            }
+        }
+    }
 }

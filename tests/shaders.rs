@@ -64,6 +64,7 @@ variants![
     Accumulate,
     AdamW,
     Metrics,
+    Finite,
 ];
 
 /// Convolutions with and without bias, every use of batch norm and activations, depthwise
@@ -159,7 +160,7 @@ fn dispatches(programs: &[Program]) -> BTreeMap<Use, Dispatch> {
     let mut found = BTreeMap::new();
     for program in programs {
         for op in program.ops() {
-            for tiles in [Tiles::CPU, Tiles::GPU] {
+            for tiles in [Tiles::CPU, Tiles::GPU].into_iter().chain(Tiles::sharing(8)) {
                 for dispatch in
                     lower(op, program.tensors(), Target { tiles, max_binding: usize::MAX })
                 {

@@ -135,7 +135,7 @@ fn check_twins(arch: &str) {
                 [precision, Precision::F32].map(|p| build(&network, &setup(p)).unwrap());
             let options = Options { checked: true, ..Options::default() };
             let mut pair = Pair::new(Session::new(&gpu, built.program.clone(), options).unwrap());
-            pair.follow = true;
+            pair.numerics.follow = true;
             let inputs = Inputs::new(&built, Augment::default());
             inputs.floats.iter().for_each(|(id, values)| pair.set(*id, values));
             inputs.words.iter().for_each(|(id, values)| pair.set_words(*id, values));
@@ -147,7 +147,7 @@ fn check_twins(arch: &str) {
                 if let Op::AdamW { grads, scale, .. } = op {
                     let (mut off, mut length) = (0.0, 0.0);
                     for id in built.program.members(*grads) {
-                        for (a, b) in pair.values[&id].iter().zip(reference.get(id)) {
+                        for (a, b) in pair.numerics.values[&id].iter().zip(reference.get(id)) {
                             let a = a / f64::from(*scale);
                             off += (a - b) * (a - b);
                             length += b * b;

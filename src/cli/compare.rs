@@ -3,17 +3,20 @@
 use std::path::{Path, PathBuf};
 
 use clap::Args;
+use serde::Serialize;
 use sff::Result;
-use sff::compare::{self, Experiment, Outcome};
+use sff::compare::{self, Cell, Experiment, Outcome};
 use sff::files::write_whole;
+use sff::interrupt::Interrupt;
+use sff::metrics::Votes;
 use sff::run::{EpochRecord, Observer, Timing};
 use sff::train::{StepReport, Trainer};
 
 #[derive(Args)]
-#[command(after_help = "Example: sff compare --recipe recipes/fashion-scarce.toml
-
+#[command(before_help = "Example: sff compare --recipe recipes/fashion-scarce.toml")]
+#[command(after_help = "\
 Every run has a folder of its own below --out. What was interrupted goes on where it was, and what is
-done is not done again. results.md, results.csv and results.svg are there after the first run.")]
+done is not done again. results.md, .csv, .svg and .html are there after the first run.")]
 pub struct Compare {
     /// The experiment: ways to train, what varies, seeds
     #[arg(long, value_name = "FILE")]
@@ -30,8 +33,24 @@ pub struct Compare {
     /// List the runs, and do nothing
     #[arg(long)]
     list: bool,
+    /// Show no line for each run, only the table
+    #[arg(long)]
+    quiet: bool,
+    /// Print JSON: column, way, seed and accuracies, as fractions, of each run; with --list, folders
+    #[arg(long)]
+    json: bool,
     #[command(flatten)]
     device: super::DeviceArg,
+}
+
+/// An element of what `--json` prints.
+#[derive(Serialize)]
+struct Row<'a> {
+    column: &'a str,
+    way: &'a str,
+    seed: u64,
+    folder: PathBuf,
+    accuracy: Votes,
 }
 
 /// Hears of runs; only their ends are worth a line.
@@ -64,7 +83,10 @@ impl Compare {
         }
         if self.list {
             let lines: Vec<_> = cells.iter().map(|c| c.folder.display().to_string()).collect();
-            return super::print(&lines.join("\n"));
+            return match self.json {
+                true => super::print_json(&lines),
+                false => super::print(&lines.join("\n")),
+            };
         }
         let name = self.recipe.file_stem().unwrap_or_default().to_string_lossy();
         let mut out = self.out.clone().unwrap_or_else(|| Path::new("runs").join(&*name));
@@ -72,11 +94,15 @@ impl Compare {
             out.as_mut_os_string().push("-quick");
         }
         let gpu = self.device.open()?;
+        let interrupt = Interrupt::on_signals()?;
         let mut outcomes: Vec<Outcome> = Vec::new();
         for (index, cell) in cells.iter().enumerate() {
-            let outcome = compare::execute(&gpu, &out, cell, &mut Quiet)?;
+            let outcome = compare::execute(&gpu, &out, cell, &interrupt, &mut Quiet)?;
             outcomes.push(outcome);
-            save(&out, &experiment, &outcomes)?;
+            save(&out, &experiment, &cells, &outcomes)?;
+            if self.quiet || self.json {
+                continue;
+            }
             super::print(&format!(
                 "{}/{} {}, {}, seed {}: {} by all, {} by the later half",
                 index + 1,
@@ -88,17 +114,30 @@ impl Compare {
                 super::percent(outcome.votes.late),
             ))?;
         }
-        super::print(&format!("\n{}", experiment.markdown(&outcomes)))?;
+        if self.json {
+            let row = |(outcome, cell): (&Outcome, &Cell)| Row {
+                column: &experiment.columns[outcome.column].name,
+                way: &experiment.ways[outcome.way].name,
+                seed: outcome.seed,
+                folder: out.join(&cell.folder),
+                accuracy: outcome.votes,
+            };
+            let rows = outcomes.iter().zip(&cells).map(row);
+            return super::print_json(&rows.collect::<Vec<_>>());
+        }
+        let gap = if self.quiet { "" } else { "\n" };
+        super::print(&format!("{gap}{}", experiment.markdown(&outcomes)))?;
         super::print(&format!("saved to {}", out.display()))
     }
 }
 
-fn save(out: &Path, experiment: &Experiment, outcomes: &[Outcome]) -> Result<()> {
+fn save(out: &Path, experiment: &Experiment, cells: &[Cell], outcomes: &[Outcome]) -> Result<()> {
     let table = format!("# {}\n\n{}", experiment.title, experiment.markdown(outcomes));
     for (name, text) in [
         ("results.md", table),
         ("results.csv", experiment.csv(outcomes)),
         ("results.svg", compare::svg(experiment, outcomes)),
+        ("results.html", compare::page(experiment, out, cells, outcomes)?),
     ] {
         write_whole(&out.join(name), |file| file.write_all(text.as_bytes()))?;
     }

@@ -7,6 +7,7 @@ use std::time::Duration;
 use clap::{Args, Subcommand};
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use serde::Serialize;
+use serde_json::json;
 use sff::data::catalog::{ENTRIES, Entry};
 use sff::data::fetch::{self, Options, Origin};
 use sff::data::verify::verify;
@@ -16,7 +17,7 @@ use sff::{Error, Result};
 use super::sheet::Sheet;
 
 #[derive(Args)]
-#[command(arg_required_else_help = false)]
+#[command(arg_required_else_help = false, before_help = "Example: sff data list")]
 pub struct Data {
     #[command(subcommand)]
     command: Command,
@@ -25,20 +26,20 @@ pub struct Data {
 #[derive(Subcommand)]
 enum Command {
     /// List the data sets, their sources and licences, and where they were found
-    #[command(after_help = "Example: sff data list")]
+    #[command(before_help = "Example: sff data list")]
     List(List),
     /// Download a data set and check it
-    #[command(after_help = "Examples:
+    #[command(before_help = "Examples:
   sff data fetch cifar10
   sff data fetch imagenette-160 --to /mnt/datasets
   sff data fetch svhn --from https://mirror.example.org/svhn")]
     Fetch(Fetch),
     /// Check the files of a data set: checksums, content, number of images
-    #[command(after_help = "Example: sff data verify cifar10")]
+    #[command(before_help = "Example: sff data verify cifar10")]
     Verify(Verify),
     /// Write some test images of a data set as PNG files, named INDEX-CLASS.png
     #[command(
-        after_help = "Example: sff data export --dataset fashion-mnist --count 8 --out pictures"
+        before_help = "Example: sff data export --dataset fashion-mnist --count 8 --out pictures"
     )]
     Export(Export),
     /// Draw a sheet of training images as a run would change them, as a PNG
@@ -69,6 +70,12 @@ struct Fetch {
     #[arg(long, value_name = "SECONDS", default_value_t = 30)]
     #[arg(value_parser = clap::value_parser!(u64).range(1..=3600))]
     timeout: u64,
+    /// Show no progress
+    #[arg(long)]
+    quiet: bool,
+    /// Print JSON: name, folder
+    #[arg(long)]
+    json: bool,
 }
 
 #[derive(Args)]
@@ -78,6 +85,10 @@ struct Verify {
     /// Folder with the data set's files
     #[arg(long, value_name = "FOLDER")]
     data: Option<PathBuf>,
+    /// Print JSON: name, folder, numbers of images, and of files whose checksums are right or that
+    /// are packed in another way
+    #[arg(long)]
+    json: bool,
 }
 
 #[derive(Args)]
@@ -190,9 +201,12 @@ impl Fetch {
             stall: Duration::from_secs(self.timeout),
             ..Options::default()
         };
-        let mut bar = Bar(ProgressBar::hidden());
+        let mut bar = Bar { bar: ProgressBar::hidden(), quiet: self.quiet };
         let fetched = fetch::fetch(source, &self.to, &options, &mut bar);
-        bar.0.finish_and_clear();
+        bar.bar.finish_and_clear();
+        if self.json {
+            return super::print_json(&json!({ "name": self.name, "folder": fetched? }));
+        }
         let to = self.to.display();
         // Where it is looked for anyway needs no option.
         let option = match self.to == Path::new("datasets") {
@@ -204,38 +218,57 @@ impl Fetch {
 }
 
 /// A download on a terminal; a line for each file elsewhere.
-struct Bar(ProgressBar);
+struct Bar {
+    bar: ProgressBar,
+    quiet: bool,
+}
 
 impl fetch::Progress for Bar {
     fn file(&mut self, name: &str, done: u64, bytes: u64) {
-        self.0.finish_and_clear();
-        self.0 = ProgressBar::with_draw_target(Some(bytes), ProgressDrawTarget::stderr());
+        if self.quiet {
+            return;
+        }
+        self.bar.finish_and_clear();
+        self.bar = ProgressBar::with_draw_target(Some(bytes), ProgressDrawTarget::stderr());
         let style = "{prefix} {wide_bar} {bytes} of {total_bytes}, {bytes_per_sec}, {eta} left";
         if let Ok(style) = ProgressStyle::with_template(style) {
-            self.0.set_style(style);
+            self.bar.set_style(style);
         }
-        self.0.set_prefix(name.to_owned());
-        self.0.set_position(done);
-        self.0.reset_eta();
-        if self.0.is_hidden() {
+        self.bar.set_prefix(name.to_owned());
+        self.bar.set_position(done);
+        self.bar.reset_eta();
+        if self.bar.is_hidden() {
             let from = if done > 0 { format!(", from byte {done} on") } else { String::new() };
             self.note(&format!("fetching {name} ({}){from}", megabytes(bytes)));
         }
     }
 
     fn at(&mut self, bytes: u64) {
-        self.0.set_position(bytes);
+        self.bar.set_position(bytes);
     }
 
     fn note(&mut self, text: &str) {
+        if self.quiet {
+            return;
+        }
         // The download goes on even if nobody listens.
-        let _ = self.0.suspend(|| writeln!(std::io::stderr(), "{text}"));
+        let _ = self.bar.suspend(|| writeln!(std::io::stderr(), "{text}"));
     }
 }
 
 impl Verify {
     fn run(self) -> Result<()> {
         let found = verify(&self.name, self.data.as_deref())?;
+        if self.json {
+            return super::print_json(&json!({
+                "name": self.name,
+                "folder": found.folder,
+                "train": found.train,
+                "test": found.test,
+                "checksums_right": found.sums.right,
+                "packed_otherwise": found.sums.repacked,
+            }));
+        }
         let checksums = match (found.sums.right, found.sums.repacked) {
             (0, 0) => "no checksum is known for these files".to_owned(),
             (right, 0) => format!("{right} checksums are right"),

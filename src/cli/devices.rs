@@ -6,7 +6,7 @@ use sff::Result;
 use sff::gpu::{self, Adapter};
 
 #[derive(Args)]
-#[command(after_help = "Example: sff devices --device nvidia")]
+#[command(before_help = "Example: sff devices --device nvidia")]
 pub struct Devices {
     #[command(flatten)]
     device: super::DeviceArg,

@@ -8,11 +8,11 @@ use sff::config::Config;
 use sff::data::Dataset;
 use sff::gpu::Gpu;
 use sff::infer::Inference;
-use sff::metrics::Votes;
+use sff::metrics::{Scores, Votes};
 use sff::{Error, Result, data, run};
 
 #[derive(Args)]
-#[command(after_help = "Example: sff eval --run runs/first --json")]
+#[command(before_help = "Example: sff eval --run runs/first --json")]
 pub struct Eval {
     /// Run folder
     #[arg(long, value_name = "FOLDER")]
@@ -34,11 +34,17 @@ pub struct Eval {
 
 /// What `--json` prints.
 #[derive(Serialize)]
-struct Report {
+pub struct Report {
     accuracy: Votes,
     blocks: Vec<f64>,
     loss: f64,
     images: u64,
+}
+
+impl From<Scores> for Report {
+    fn from(Scores { accuracy, blocks, loss, images, .. }: Scores) -> Self {
+        Self { accuracy, blocks, loss, images }
+    }
 }
 
 impl Eval {
@@ -67,9 +73,7 @@ impl Eval {
         let read = (&arrays, &info);
         let scores = Inference::of_model(&gpu, &model, read, &dataset.test, batch)?.evaluate()?;
         if self.json {
-            let accuracy = scores.accuracy;
-            let (blocks, loss, images) = (scores.blocks, scores.loss, scores.images);
-            return super::print_json(&Report { accuracy, blocks, loss, images });
+            return super::print_json(&Report::from(scores));
         }
         let network = config.network(dataset.classes.len(), info.image[0]);
         let names: Vec<_> = network.blocks.into_iter().map(|b| b.name).collect();

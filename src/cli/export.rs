@@ -6,7 +6,7 @@ use clap::Args;
 use sff::{Result, weights};
 
 #[derive(Args)]
-#[command(after_help = "Example: sff export --run runs/first --out weights.safetensors")]
+#[command(before_help = "Example: sff export --run runs/first --out weights.safetensors")]
 pub struct Export {
     #[command(flatten)]
     model: super::ModelArg,

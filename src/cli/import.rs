@@ -12,7 +12,7 @@ use sff::{Error, Result, checkpoint};
 
 #[derive(Args)]
 #[command(
-    after_help = "Example: sff import resnet18.safetensors --arch resnet18 --out model.safetensors"
+    before_help = "Example: sff import resnet18.safetensors --arch resnet18 --out model.safetensors"
 )]
 pub struct Import {
     /// State dict with torchvision's names, as safetensors

@@ -4,8 +4,11 @@ mod compare;
 mod data;
 mod devices;
 mod eval;
+mod explain;
 mod export;
 mod import;
+mod inspect;
+mod manual;
 mod plan;
 mod predict;
 mod progress;
@@ -15,7 +18,7 @@ mod train;
 use std::io::Write;
 use std::path::PathBuf;
 
-use clap::{Args, Parser, Subcommand};
+use clap::{Args, CommandFactory, FromArgMatches, Parser, Subcommand};
 use serde::Serialize;
 use sff::data::Dataset;
 use sff::gpu::Gpu;
@@ -28,7 +31,13 @@ use sff::{Error, Result};
 #[command(
     version,
     arg_required_else_help = false,
-    after_help = "Example: sff train --dataset fashion-mnist --out runs/first\n\nExit codes: 0 success, 2 an error (one line on standard error)"
+    before_help = "Example: sff train --dataset fashion-mnist --out runs/first",
+    after_help = "Exit codes, with one line on standard error:
+  0    success
+  2    bad options, bad files, and everything else
+  3    the device was lost, has no memory left, or does not answer
+  4    a number is not finite, or not what the reference computes
+  130  interrupted by SIGINT (Ctrl-C); 143 by SIGTERM: a run saves first, unless asked again"
 )]
 struct Cli {
     #[command(subcommand)]
@@ -47,6 +56,8 @@ enum Command {
     Eval(eval::Eval),
     /// Classify pictures with a trained network
     Predict(predict::Predict),
+    /// Show what a model holds, how it was trained and what it reached
+    Inspect(inspect::Inspect),
     /// Make a model of a state dict with torchvision's names
     Import(Box<import::Import>),
     /// Write a model's weights as a state dict with torchvision's names
@@ -55,6 +66,10 @@ enum Command {
     Plan(plan::Plan),
     /// List, fetch, check and look at data sets
     Data(data::Data),
+    /// Print a script that completes commands and options in a shell
+    Completions(manual::Completions),
+    /// Write manual pages
+    Man(manual::Manual),
 }
 
 /// Which GPU to use.
@@ -130,16 +145,20 @@ pub fn run() -> Result<()> {
         Command::Compare(command) => command.run(),
         Command::Eval(command) => command.run(),
         Command::Predict(command) => command.run(),
+        Command::Inspect(command) => command.run(),
         Command::Import(command) => command.run(),
         Command::Export(command) => command.run(),
         Command::Plan(command) => command.run(),
         Command::Data(command) => command.run(),
+        Command::Completions(command) => command.run(Cli::command()),
+        Command::Man(command) => command.run(Cli::command()),
     }
 }
 
 /// Clap's own errors, too, become one line: what it says before the usage, which `--help` shows.
 fn parse() -> Result<Cli> {
-    Cli::try_parse().map_err(|error| {
+    let matches = manual::laid_out(Cli::command()).try_get_matches();
+    matches.and_then(|matches| Cli::from_arg_matches(&matches)).map_err(|error| {
         if !error.use_stderr() {
             // `--help` and `--version` are no errors.
             error.exit();
@@ -167,8 +186,8 @@ fn print(text: &str) -> Result<()> {
     }
 }
 
-/// What to say of the photos that were left out.
-fn skipped_lines(dataset: &Dataset) -> Vec<String> {
+/// Says on standard error which photos were left out.
+fn warn_skipped(dataset: &Dataset) {
     /// Files to name; more than these are only counted.
     const NAMED: usize = 10;
     let all = &dataset.skipped;
@@ -178,12 +197,7 @@ fn skipped_lines(dataset: &Dataset) -> Vec<String> {
         let total = all.len() + dataset.train.len() + dataset.test.len();
         lines.push(format!("warning: {} of {total} pictures left out", all.len()));
     }
-    lines
-}
-
-/// Says on standard error which photos were left out.
-fn warn_skipped(dataset: &Dataset) {
-    for line in skipped_lines(dataset) {
+    for line in lines {
         // The command is of use even if nobody reads this.
         let _ = writeln!(std::io::stderr(), "{line}");
     }
@@ -198,4 +212,45 @@ fn print_json(value: &impl Serialize) -> Result<()> {
 /// A fraction as a percentage.
 fn percent(fraction: f64) -> String {
     format!("{:.2}%", 100.0 * fraction)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Every command that does something, with its name and its help.
+    fn leaves(command: clap::Command, name: &str) -> Vec<(String, String)> {
+        let mut command = command;
+        let help = command.render_help().to_string();
+        let below: Vec<_> = command.get_subcommands().filter(|c| c.get_name() != "help").collect();
+        let below = below
+            .into_iter()
+            .flat_map(|below| leaves(below.clone(), &format!("{name} {}", below.get_name())));
+        let below: Vec<_> = below.collect();
+        [vec![(name.to_owned(), help)], below].concat()
+    }
+
+    #[test]
+    fn help_begins_with_examples_that_work() {
+        let all = leaves(manual::laid_out(Cli::command()), "sff");
+        assert_eq!(all.len(), 17);
+        for (name, help) in all {
+            let (before, after) = help.split_once("Usage:").expect("help tells the usage");
+            assert!(after.contains("Options:") && !after.contains("Example"), "{help}");
+            let (_, examples) = before.split_once("Example").unwrap_or_else(|| panic!("{help}"));
+            let lines = examples.trim_start_matches('s').trim_start_matches(':').lines();
+            let lines: Vec<_> = lines.map(str::trim).filter(|line| !line.is_empty()).collect();
+            assert!(!lines.is_empty(), "{help}");
+            for line in lines {
+                assert!(line.starts_with(&format!("{name} ")), "{name}: {line}");
+                let words = line.split(" > ").next().unwrap_or_default().split_whitespace();
+                Cli::try_parse_from(words).unwrap_or_else(|e| panic!("{line}: {e}"));
+            }
+        }
+    }
+
+    #[test]
+    fn the_command_line_is_sound() {
+        Cli::command().debug_assert();
+    }
 }

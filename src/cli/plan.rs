@@ -16,7 +16,7 @@ use sff::shape::Shape;
 use sff::{Error, Result, gpu, memory};
 
 #[derive(Args)]
-#[command(after_help = "Example: sff plan --image 32 --batch 128 --classes 10 --svg plan.svg")]
+#[command(before_help = "Example: sff plan --image 32 --batch 128 --classes 10 --svg plan.svg")]
 pub struct Plan {
     /// Network: cnn, resnet18, mobilenet-v3-small, mobilenet-v3-large [default: cnn]
     #[arg(long)]

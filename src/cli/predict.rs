@@ -4,20 +4,25 @@ use std::path::{Path, PathBuf};
 
 use clap::Args;
 use serde::Serialize;
+use sff::checkpoint::Arrays;
 use sff::config::Config;
 use sff::data::{Images, catalog, picture};
-use sff::infer::{Inference, Prediction};
+use sff::gpu::Gpu;
+use sff::infer::{Explainer, Explanation, Inference, Prediction};
 use sff::metrics::Vote;
 use sff::models::Stem;
 use sff::run::ModelInfo;
 use sff::{Error, Result, run};
 
+use super::explain;
+
 /// Images per step.
 const BATCH: usize = 32;
 
 #[derive(Args)]
-#[command(after_help = "Examples:
+#[command(before_help = "Examples:
   sff predict --run runs/first shoe.png shirt.jpg
+  sff predict --run runs/first --explain why.png shoe.png
   sff predict --init model.safetensors --image-size 224 --resize 256 --top 5 dog.jpg")]
 pub struct Predict {
     #[command(flatten)]
@@ -42,6 +47,11 @@ pub struct Predict {
     /// and class, logits
     #[arg(long)]
     json: bool,
+    /// Also show where goodness comes from: a PNG for a single picture, else a folder for one each.
+    /// Beside the picture are its class maps in each block, squared; a row for each of the --top
+    /// classes, two at least
+    #[arg(long, value_name = "FILE.png|FOLDER")]
+    explain: Option<PathBuf>,
     #[command(flatten)]
     precision: super::PrecisionArg,
     #[command(flatten)]
@@ -55,8 +65,16 @@ pub struct Predict {
 #[derive(Serialize)]
 struct Report {
     file: String,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    explained: Option<String>,
     #[serde(flatten)]
     prediction: Prediction,
+}
+
+/// A prediction, and where it is explained: the file, and the same in numbers.
+struct Answer {
+    prediction: Prediction,
+    explained: Option<(PathBuf, String)>,
 }
 
 impl Predict {
@@ -79,20 +97,26 @@ impl Predict {
         let labels = vec![0; self.pictures.len()];
         let images = Images::in_memory([height, width, channels], pixels, labels);
         let gpu = self.device.open()?;
-        let mut inference = Inference::of_model(&gpu, &model, (&arrays, &info), &images, BATCH)?;
-        let predictions = inference.predict(&info, self.vote)?;
+        let answers = match &self.explain {
+            Some(target) => self.explain(&gpu, (&model, &arrays, &info), &images, target)?,
+            None => {
+                let mut inference =
+                    Inference::of_model(&gpu, &model, (&arrays, &info), &images, BATCH)?;
+                let predictions = inference.predict(&info, self.vote)?.into_iter();
+                predictions.map(|prediction| Answer { prediction, explained: None }).collect()
+            }
+        };
         if self.json {
-            let reports: Vec<_> = self
-                .pictures
-                .into_iter()
-                .zip(predictions)
-                .map(|(path, prediction)| Report { file: path.display().to_string(), prediction })
-                .collect();
-            return super::print_json(&reports);
+            let reports = self.pictures.iter().zip(answers).map(|(path, answer)| Report {
+                file: path.display().to_string(),
+                explained: answer.explained.map(|(path, _)| path.display().to_string()),
+                prediction: answer.prediction,
+            });
+            return super::print_json(&reports.collect::<Vec<_>>());
         }
         let width = self.pictures.iter().map(|p| p.display().to_string().len()).max().unwrap_or(0);
-        for (path, p) in self.pictures.iter().zip(predictions) {
-            let guesses = p.top.iter().take(self.top.into());
+        for (path, answer) in self.pictures.iter().zip(answers) {
+            let guesses = answer.prediction.top.iter().take(self.top.into());
             let guesses =
                 guesses.map(|g| format!("{}  {}", g.label, super::percent(g.probability)));
             let guesses: Vec<_> = guesses.collect();
@@ -101,8 +125,32 @@ impl Predict {
                 path.display().to_string(),
                 guesses.join("  ")
             ))?;
+            if let Some((path, table)) = answer.explained {
+                super::print(&format!("{table}\n  drawn in {}", path.display()))?;
+            }
         }
         Ok(())
+    }
+
+    /// Predictions, drawn and in numbers.
+    fn explain(
+        &self,
+        gpu: &Gpu,
+        (model, arrays, info): (&Path, &Arrays, &ModelInfo),
+        images: &Images,
+        target: &Path,
+    ) -> Result<Vec<Answer>> {
+        let mut explainer = Explainer::new(gpu, model, (arrays, info), images)?;
+        let files = explain::targets(target, &self.pictures)?;
+        let explanations = explainer.explain(info, self.vote)?;
+        let answer = |(at, (of, file)): (usize, (Explanation, PathBuf))| {
+            let top = of.prediction.top.iter().take(usize::from(self.top).max(2));
+            let classes: Vec<usize> = top.map(|guess| guess.class).collect();
+            explain::draw(&file, images, at, &of, &classes)?;
+            let table = explain::table(&of, explainer.blocks(), &classes, &info.classes);
+            Ok(Answer { prediction: of.prediction, explained: Some((file, table)) })
+        };
+        explanations.into_iter().zip(files).enumerate().map(answer).collect()
     }
 
     /// The model with the size and the names that are asked for.

@@ -5,6 +5,7 @@ use std::path::Path;
 use std::time::{Duration, Instant};
 
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
+use sff::Error;
 use sff::checkpoint::Taken;
 use sff::config::{Config, Size, Start};
 use sff::data::catalog;
@@ -19,9 +20,9 @@ use super::percent;
 const LINE_EVERY: Duration = Duration::from_secs(10);
 
 pub struct Progress {
+    quiet: bool,
     intro: String,
     batch: usize,
-    memory: Option<Size>,
     epochs: u32,
     blocks: Vec<String>,
     bar: ProgressBar,
@@ -32,11 +33,12 @@ pub struct Progress {
 }
 
 impl Progress {
-    pub fn new(gpu: &Gpu, config: &Config, folder: &Path) -> Self {
+    /// If `quiet`, a person sees nothing but warnings.
+    pub fn new(gpu: &Gpu, config: &Config, folder: &Path, quiet: bool) -> Self {
         let device = &gpu.adapter;
         // Photos take a while before there is anything else to show.
         let bar = match catalog::entry(&config.dataset) {
-            Some(entry) if entry.photos() => {
+            Some(entry) if entry.photos() && !quiet => {
                 let spinner = ProgressBar::new_spinner().with_message("reading photos");
                 spinner.enable_steady_tick(Duration::from_millis(100));
                 spinner
@@ -48,6 +50,7 @@ impl Progress {
             parts.push_str(&format!(", cut at {}", cuts.join(", ")));
         }
         Self {
+            quiet,
             intro: format!(
                 "{} on {} by {:?}, {} on {} ({}), into {}",
                 config.arch,
@@ -61,7 +64,6 @@ impl Progress {
             .replace("by Sff", "by sff")
             .replace("by Bp", "by bp"),
             batch: config.batch,
-            memory: config.memory,
             epochs: config.epochs,
             blocks: Vec::new(),
             bar,
@@ -82,6 +84,9 @@ impl Progress {
 
     /// A line of text, above the bar if there is one.
     fn say(&self, text: &str) {
+        if self.quiet {
+            return;
+        }
         // Training goes on even if nobody listens any more.
         let _ = self.bar.suspend(|| writeln!(std::io::stderr(), "{text}"));
     }
@@ -105,6 +110,12 @@ impl Observer for Progress {
         }
     }
 
+    fn shrinks(&mut self, error: &Error, bytes: usize) {
+        let size = Size(bytes);
+        self.bar.finish_and_clear();
+        self.say(&format!("{error}; going on within {size} of the device"));
+    }
+
     fn started(&mut self, trainer: &Trainer, resumed: bool) {
         let (session, built) = (trainer.session(), trainer.built());
         self.blocks.clone_from(&built.blocks);
@@ -120,7 +131,7 @@ impl Observer for Progress {
         self.bar.finish_and_clear();
         let mib = |bytes: u64| bytes as f64 / (1 << 20) as f64;
         self.say(&self.intro);
-        super::skipped_lines(trainer.dataset()).iter().for_each(|line| self.say(line));
+        self.bar.suspend(|| super::warn_skipped(trainer.dataset()));
         self.say(&format!(
             "{parameters} parameters in {} blocks{frozen}; {} steps per epoch of {} images; memory planned {:.1} MiB, allocated {:.1} MiB",
             self.blocks.len(),
@@ -129,7 +140,7 @@ impl Observer for Progress {
             mib(session.plan().bytes as u64),
             mib(session.allocated()),
         ));
-        if let Some(memory) = self.memory {
+        if let Some(memory) = trainer.budget().map(Size) {
             let steps = match trainer.micro_batches() {
                 (_, 1) => "whole batches fit".to_owned(),
                 (images, count) => format!(
@@ -139,12 +150,23 @@ impl Observer for Progress {
             let images = if trainer.resident() { "stay there" } else { "are brought step by step" };
             self.say(&format!("within {memory} of the device: {steps}; images {images}"));
         }
+        if let Some(numerics) = trainer.numerics() {
+            self.say(if numerics.compare {
+                "every op of every step is compared with the reference"
+            } else {
+                "every tensor of every step is looked at; there is too much arithmetic to compare"
+            });
+        }
         let total = u64::from(self.epochs) * trainer.steps_per_epoch() as u64;
         (self.first, self.done) = (trainer.total_steps(), trainer.total_steps());
         if resumed {
             self.say(&format!("resumed after step {} of {total}", self.done));
         }
-        self.bar = ProgressBar::with_draw_target(Some(total), ProgressDrawTarget::stderr());
+        let target = match self.quiet {
+            true => ProgressDrawTarget::hidden(),
+            false => ProgressDrawTarget::stderr(),
+        };
+        self.bar = ProgressBar::with_draw_target(Some(total), target);
         let style = ProgressStyle::with_template("{prefix} {wide_bar} {msg} {eta} left");
         if let Ok(style) = style {
             self.bar.set_style(style);

@@ -16,7 +16,7 @@ use sff::{Error, Result};
 
 #[derive(Args)]
 #[command(
-    after_help = "Example: sff data sheet --dataset cifar10 --crop 4 --flip --cutout 8 --out sheet.png"
+    before_help = "Example: sff data sheet --dataset cifar10 --crop 4 --flip --cutout 8 --out sheet.png"
 )]
 pub struct Sheet {
     #[command(flatten)]

@@ -1,16 +1,20 @@
 //! `sff train`.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use clap::Args;
+use serde::Serialize;
 use sff::config::{Config, Method, Recipe};
-use sff::run::{self, RunOptions};
+use sff::drill::Drill;
+use sff::interrupt::Interrupt;
+use sff::run::{self, OnOom, RunOptions};
 use sff::{Error, Result};
 
+use super::eval::Report;
 use super::progress::Progress;
 
 #[derive(Args)]
-#[command(after_help = "Examples:
+#[command(before_help = "Examples:
   sff train --dataset fashion-mnist --partition block --epochs 3 --out runs/first
   sff train --out runs/first --resume
   sff train --recipe runs/first/config.toml --seed 1 --out runs/second
@@ -30,8 +34,33 @@ pub struct Train {
     /// Steps between checkpoints within an epoch; there is always one after an epoch
     #[arg(long, value_name = "N", default_value_t = 1000)]
     save_steps: usize,
+    /// What to do when the device has no memory left: stop, or go on from the last checkpoint with
+    /// smaller micro-batches, of which batch norm sees each alone
+    #[arg(long, value_name = "stop|shrink", default_value = "stop", hide_possible_values = true)]
+    on_oom: OnOom,
+    /// Look at every tensor of every step for numbers that are not finite and, for small networks,
+    /// compare every op with a float64 reference; slow
+    #[arg(long)]
+    debug_numerics: bool,
+    /// Have a fault happen before a step: lost, memory or stall, such as lost@5
+    #[arg(long, hide = true, value_name = "FAULT@STEP")]
+    drill: Option<Drill>,
+    /// Show no progress: only warnings, and the result
+    #[arg(long)]
+    quiet: bool,
+    /// Print the result as JSON: the run folder, and what `sff eval --json` prints
+    #[arg(long)]
+    json: bool,
     #[command(flatten)]
     device: super::DeviceArg,
+}
+
+/// What `--json` prints.
+#[derive(Serialize)]
+struct Json<'a> {
+    folder: &'a Path,
+    #[serde(flatten)]
+    report: Report,
 }
 
 impl Train {
@@ -47,15 +76,26 @@ impl Train {
             Some(folder) => folder,
             None => default_folder(&Config::resolve(run::inherit(recipe.clone())?)?),
         };
-        let options = RunOptions { folder, resume: self.resume, save_steps: self.save_steps };
         let gpu = self.device.open()?;
+        let mut options = RunOptions {
+            save_steps: self.save_steps,
+            on_oom: self.on_oom,
+            debug: self.debug_numerics,
+            drill: self.drill,
+            ..RunOptions::new(folder, self.resume)
+        };
         let config = run::configure(recipe, &options, &gpu)?;
-        let mut progress = Progress::new(&gpu, &config, &options.folder);
+        options.interrupt = Interrupt::on_signals()?;
+        let mut progress = Progress::new(&gpu, &config, &options.folder, self.quiet);
         let result = run::train(&gpu, &config, &options, &mut progress);
         progress.end();
         let records = result?;
         let last = records.last().and_then(|record| record.test.as_ref());
         let last = last.ok_or_else(|| Error::Usage("this run has no epochs".into()))?;
+        if self.json {
+            let (folder, report) = (options.folder.as_path(), last.clone().into());
+            return super::print_json(&Json { folder, report });
+        }
         super::print(&super::progress::table(last, progress.blocks()))?;
         super::print(&format!("saved to {}", options.folder.display()))
     }

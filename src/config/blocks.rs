@@ -3,7 +3,7 @@
 use super::{Config, Method};
 use crate::block::{self, Block, Partition};
 use crate::models::{self, Stem};
-use crate::{Error, Result};
+use crate::{Error, Result, names};
 
 impl Config {
     /// What learns together, before any of it is frozen.
@@ -39,9 +39,8 @@ impl Config {
         for cut in cuts {
             match blocks.iter().position(|block| block.name == *cut) {
                 None => {
-                    let names: Vec<_> = blocks.into_iter().map(|block| block.name).collect();
-                    let names = names.join(", ");
-                    return fail(format!(": there is no block `{cut}`; there are: {names}"));
+                    let known: Vec<_> = blocks.iter().map(|block| block.name.as_str()).collect();
+                    return fail(format!(": {}", names::unknown("block", cut, &known)));
                 }
                 Some(0) => return fail(format!(" {cut}: the first block begins there anyway")),
                 // There is one way to write a list of cuts, so that runs can be compared.
@@ -67,17 +66,18 @@ impl Config {
         };
         let blocks = self.blocks(Stem::Imagenet, units).into_iter().map(|block| block.name);
         let head = (self.method == Method::Bp).then(|| "head".to_owned());
-        let names: Vec<String> = blocks.chain(head).collect();
-        match names.iter().position(|name| name == until) {
+        let known: Vec<String> = blocks.chain(head).collect();
+        match known.iter().position(|name| name == until) {
             Some(0) => {
                 let message = format!("--freeze-until {until}: there is nothing before {until}");
                 Err(Error::Usage(message))
             }
             Some(count) => Ok(count),
-            None => Err(Error::Usage(format!(
-                "--freeze-until: there is no block `{until}`; there are: {}",
-                names.join(", ")
-            ))),
+            None => {
+                let known: Vec<&str> = known.iter().map(String::as_str).collect();
+                let message = names::unknown("block", until, &known);
+                Err(Error::Usage(format!("--freeze-until: {message}")))
+            }
         }
     }
 }

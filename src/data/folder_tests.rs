@@ -144,7 +144,7 @@ fn mistakes_are_named() {
     assert!(message(&request(&root.join("none"))).contains("no such folder"));
     let classes = Some(vec!["singel".into(), "only".into()]);
     let unknown = Request { classes, ..request(root) };
-    assert!(message(&unknown).contains("'singel'; did you mean 'single'?"));
+    assert!(message(&unknown).contains("`singel` (did you mean `single`?)"));
 }
 
 #[test]

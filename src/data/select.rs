@@ -1,7 +1,6 @@
 //! Some of a data set's classes.
 
-use super::nearest;
-use crate::{Error, Result};
+use crate::{Error, Result, names};
 
 /// Which classes are used, and in which order.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -81,9 +80,8 @@ fn find(all: &[String], item: &str) -> Result<std::ops::RangeInclusive<usize>> {
             "--classes {item}: classes are numbered from 0 to {last}, a range is like 0-{last}"
         ))),
         None => {
-            let hint = nearest(item, all.iter().map(String::as_str));
-            let hint = hint.map_or(String::new(), |name| format!("; did you mean '{name}'?"));
-            Err(Error::Usage(format!("--classes: no class is called '{item}'{hint}")))
+            let hint = names::hint(item, all.iter().map(String::as_str));
+            Err(Error::Usage(format!("--classes: there is no class `{item}`{hint}")))
         }
     }
 }
@@ -120,7 +118,7 @@ mod tests {
     #[test]
     fn mistakes_are_named() {
         for (wanted, part) in [
-            ("dgg,cat", "no class is called 'dgg'; did you mean 'dog'?"),
+            ("dgg,cat", "there is no class `dgg` (did you mean `dog`?)"),
             ("xxxxxxxxxxx,cat", "no class is called 'xxxxxxxxxxx'"),
             ("0-5", "numbered from 0 to 4"),
             ("3-1", "numbered from 0 to 4"),

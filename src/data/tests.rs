@@ -43,7 +43,7 @@ fn unknown_names_get_a_hint() {
         ("shapes-32", "shapes32"),
     ] {
         let message = load(&request(typed)).unwrap_err().to_string();
-        assert!(message.contains(&format!("did you mean {meant}?")), "{message}");
+        assert!(message.contains(&format!("did you mean `{meant}`?")), "{message}");
     }
     for typed in ["", "celeba-hq", &"m".repeat(1 << 20)] {
         let message = load(&request(typed)).unwrap_err().to_string();

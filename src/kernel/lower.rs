@@ -2,6 +2,7 @@
 
 mod conv;
 mod depthwise;
+mod finite;
 mod goodness;
 mod input;
 mod norm;
@@ -10,7 +11,7 @@ mod slices;
 use self::slices::Named;
 use super::params::{self, Params};
 use super::{Dispatch, Kernel, Operand, Target, tensor};
-use crate::ops::{Activation, Op, late_half, metrics_words};
+use crate::ops::{Activation, Op, late_half, metrics_words, result_words};
 use crate::shaders::Definitions;
 use crate::shape::{ALIGNMENT, LANES, Layout, Shape, Window};
 use crate::tensor::{Tensor, TensorId};
@@ -325,8 +326,9 @@ impl Lowering<'_> {
                     [("scores", scores), ("losses", losses), ("labels", labels), ("rows", scratch)];
                 self.once(("metrics", "per_image", &[]), &operands, params, images);
                 let operands = [("step", step), ("rows", scratch), ("result", out)];
-                self.once(("metrics", "sum", &[]), &operands, params, metrics_words(blocks));
+                self.once(("metrics", "sum", &[]), &operands, params, result_words(blocks));
             }
+            Op::Finite { x, out, at } => self.finite(x, out, at),
         }
     }
 }

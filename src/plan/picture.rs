@@ -4,6 +4,7 @@ use std::fmt::Write;
 
 use super::Plan;
 use crate::program::Program;
+use crate::svg::{block_colour, document, escape};
 
 const WIDTH: f64 = 960.0;
 const HEIGHT: f64 = 420.0;
@@ -13,46 +14,12 @@ const TOP: f64 = 50.0;
 /// Draws the tensors that come and go, coloured by block, as an SVG document. What persists is
 /// one grey strip at the bottom, not to scale in time but in bytes.
 pub fn svg(program: &Program, plan: &Plan, title: &str) -> String {
-    let ops = program.ops().len().max(1) as f64;
-    let scale = |bytes: usize| HEIGHT * bytes as f64 / plan.bytes.max(1) as f64;
-    let mib = |bytes: usize| format!("{:.1} MiB", bytes as f64 / (1 << 20) as f64);
-    let mut out = String::new();
-    let (full_width, full_height) = (WIDTH + LEFT + 20.0, HEIGHT + TOP + 40.0);
+    let note = "each rectangle is a tensor: the ops during which it lives, the bytes that it holds; a colour and a number for each block";
+    let mut out = document(WIDTH + LEFT + 20.0, HEIGHT + TOP + 40.0, LEFT, title, note);
+    let (left, top, width, height) = (LEFT, TOP, WIDTH, HEIGHT);
+    let area = Area { left, top, width, height, bytes: plan.bytes, least: 0.0, paper: "white" };
+    out.push_str(&area.draw(program, plan));
     // Writing to a String cannot fail.
-    let _ = write!(
-        out,
-        "<svg xmlns=\"http://www.w3.org/2000/svg\" viewBox=\"0 0 {full_width} {full_height}\" font-family=\"sans-serif\" font-size=\"12\">\n<rect width=\"100%\" height=\"100%\" fill=\"white\"/>\n<text x=\"{LEFT}\" y=\"24\" font-size=\"16\">{}</text>\n<text x=\"{LEFT}\" y=\"42\" fill=\"#555\">each rectangle is a tensor: the ops during which it lives, the bytes that it holds; a colour for each block</text>\n",
-        escape(title)
-    );
-    let mut rectangle = |x: f64,
-                         width: f64,
-                         offset: usize,
-                         bytes: usize,
-                         fill: &str,
-                         label: &str| {
-        let (y, height) = (TOP + HEIGHT - scale(offset + bytes), scale(bytes));
-        let _ = writeln!(
-            out,
-            "<rect x=\"{:.2}\" y=\"{y:.2}\" width=\"{width:.2}\" height=\"{height:.2}\" fill=\"{fill}\" stroke=\"white\" stroke-width=\"0.3\"><title>{}</title></rect>",
-            LEFT + x,
-            escape(label)
-        );
-    };
-    let label = format!("kept between steps: {}", mib(plan.persistent));
-    rectangle(0.0, WIDTH, 0, plan.persistent, "#b0b0b0", &label);
-    for cell in &plan.cells {
-        let names: Vec<_> =
-            cell.tensors.iter().map(|id| program.tensor(*id).name.as_str()).collect();
-        let fill = match program.tensor(cell.tensors[0]).block {
-            // Steps of the golden angle keep neighbours apart.
-            Some(block) => format!("hsl({:.0} 55% 52%)", (block as f64 * 137.508) % 360.0),
-            None => "#777".to_owned(),
-        };
-        let x = WIDTH * cell.life.start as f64 / ops;
-        let width = WIDTH * cell.life.len() as f64 / ops;
-        let label = format!("{}: {}", names.join(", then "), mib(cell.bytes));
-        rectangle(x, width, plan.offset(cell.tensors[0]), cell.bytes, &fill, &label);
-    }
     let _ = writeln!(
         out,
         "<g fill=\"#333\"><text x=\"4\" y=\"{:.0}\">{}</text><text x=\"4\" y=\"{:.0}\">0</text><text x=\"{LEFT}\" y=\"{:.0}\">first op</text><text x=\"{:.0}\" y=\"{:.0}\" text-anchor=\"end\">op {}</text></g>\n</svg>",
@@ -67,7 +34,63 @@ pub fn svg(program: &Program, plan: &Plan, title: &str) -> String {
     out
 }
 
-/// Text as it may stand in an SVG document.
-pub(crate) fn escape(text: &str) -> String {
-    text.replace('&', "&amp;").replace('<', "&lt;").replace('>', "&gt;")
+fn mib(bytes: usize) -> String {
+    format!("{:.1} MiB", bytes as f64 / (1 << 20) as f64)
+}
+
+/// The part of a picture where a plan is drawn.
+pub(crate) struct Area<'a> {
+    pub left: f64,
+    pub top: f64,
+    pub width: f64,
+    pub height: f64,
+    /// The bytes that its height stands for.
+    pub bytes: usize,
+    /// Rectangles that are less high are left out.
+    pub least: f64,
+    /// The colour between rectangles.
+    pub paper: &'a str,
+}
+
+impl Area<'_> {
+    /// The rectangles of a plan; where there is room, with the number of their block.
+    pub fn draw(&self, program: &Program, plan: &Plan) -> String {
+        let ops = program.ops().len().max(1) as f64;
+        let scale = |bytes: usize| self.height * bytes as f64 / self.bytes.max(1) as f64;
+        let mut out = format!("<g stroke=\"{}\" stroke-width=\"0.3\">\n", self.paper);
+        let mut numbers = String::new();
+        let mut rectangle = |life: (f64, f64),
+                             offset: usize,
+                             bytes: usize,
+                             fill: &str,
+                             label: &str| {
+            let (x, width) = (self.left + self.width * life.0, self.width * life.1);
+            let (y, height) = (self.top + self.height - scale(offset + bytes), scale(bytes));
+            if height >= self.least {
+                // Writing to a String cannot fail.
+                let _ = writeln!(
+                    out,
+                    "<rect x=\"{x:.1}\" y=\"{y:.1}\" width=\"{width:.1}\" height=\"{height:.1}\" fill=\"{fill}\"><title>{}</title></rect>",
+                    escape(label)
+                );
+            }
+            (x + width / 2.0, y + height / 2.0 + 4.0, width > 18.0 && height > 13.0)
+        };
+        let label = format!("kept between steps: {}", mib(plan.persistent));
+        rectangle((0.0, 1.0), 0, plan.persistent, "#b0b0b0", &label);
+        for cell in &plan.cells {
+            let names: Vec<_> =
+                cell.tensors.iter().map(|id| program.tensor(*id).name.as_str()).collect();
+            let block = program.tensor(cell.tensors[0]).block;
+            let fill = block.map_or("#777".to_owned(), block_colour);
+            let life = (cell.life.start as f64 / ops, cell.life.len() as f64 / ops);
+            let label = format!("{}: {}", names.join(", then "), mib(cell.bytes));
+            let offset = plan.offset(cell.tensors[0]);
+            let (x, y, room) = rectangle(life, offset, cell.bytes, &fill, &label);
+            if let (Some(block), true) = (block, room) {
+                let _ = writeln!(numbers, "<text x=\"{x:.1}\" y=\"{y:.1}\">{}</text>", block + 1);
+            }
+        }
+        out + "</g>\n<g class=\"numbers\" text-anchor=\"middle\">\n" + &numbers + "</g>\n"
+    }
 }

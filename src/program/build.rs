@@ -11,7 +11,7 @@ use crate::augment::{Augment, MAX_SIDE};
 use crate::block::{Goodness, Head, Layer, Network, Scale};
 use crate::ops::{
     Activation, AdamW, Greys, IMAGE_CHANNELS, Normalize, Op, PARTNER_WORDS, SAMPLE_WORDS,
-    STEP_WORDS, metrics_words,
+    STEP_WORDS, metrics_words, result_words,
 };
 use crate::shape::{Layout, Shape, Window};
 use crate::split;
@@ -263,7 +263,7 @@ impl RoutineBuilder<'_> {
             ("all_labels", io(feed.resident)),
             ("samples", io(records * SAMPLE_WORDS)),
             ("step", io(STEP_WORDS)),
-            ("metrics", io(metrics_words(blocks))),
+            ("metrics", io(result_words(blocks))),
         ]
         .map(|(what, (shape, layout, kind))| add(what, shape, layout, kind));
         let summing = training && setup.micro_batches > 1;
@@ -298,7 +298,7 @@ impl RoutineBuilder<'_> {
 
         let (mut scores, mut losses, mut maps) = (Vec::new(), Vec::new(), Vec::new());
         let mut input = x;
-        let mut waiting = VecDeque::new();
+        let (mut waiting, mut learned) = (VecDeque::new(), Vec::new());
         for (index, block) in network.blocks.iter().enumerate() {
             e.block(index);
             let mut result = |slab, what: &str, shape| {
@@ -324,6 +324,7 @@ impl RoutineBuilder<'_> {
                     Some(keep) => e.accumulate(keep, 1.0 / setup.micro_batches as f32),
                     None => e.adamw(step, setup.adamw, scale),
                 }
+                learned.push(block);
             }
             scores.push(results.scores);
             losses.push(results.loss);
@@ -346,6 +347,10 @@ impl RoutineBuilder<'_> {
             blocks,
             classes: network.classes,
         });
+        for block in learned {
+            e.block(block);
+            e.check_finite(metrics, metrics_words(blocks) + block);
+        }
         Ok(Routine {
             ops: first_op..e.program.ops().len(),
             batch: feed.batch,

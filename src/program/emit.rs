@@ -281,6 +281,15 @@ impl Emitter {
         self.program.push(Op::AdamW { params: value, grads, m, v, step, adamw, scale });
     }
 
+    /// Notes in value `at` of `out` whether the block's weights and their second moments are
+    /// finite: a gradient that is too large for its square shows in the latter alone.
+    pub fn check_finite(&mut self, out: TensorId, at: usize) {
+        let Slabs { value, v, .. } = self.slabs[self.block];
+        for x in [value, v] {
+            self.program.push(Op::Finite { x, out, at });
+        }
+    }
+
     /// Runs layers forward; returns the output and, in training, what backward needs.
     pub fn forward(&mut self, layers: &[Layer], mut x: TensorId) -> Result<(TensorId, Vec<Saved>)> {
         let mut tape = Vec::new();

@@ -1,5 +1,8 @@
 //! Goodness heads to ops: forward, and backward through what forward kept.
 
+use std::ops::Range;
+
+use super::Program;
 use super::emit::{Emitter, Init, Saved};
 use crate::block::{Goodness, Scale};
 use crate::ops::Op;
@@ -152,6 +155,29 @@ impl Emitter {
         let shape = split::gram(shape.with_n(split::gram_slice(layout, shape)));
         self.temporary("gram", shape, Layout::Nhwc, Kind::Workspace)
     }
+}
+
+/// Appends convolutions that make the class maps which the goodness ops among `ops` do without: a
+/// tensor for each block, which keeps its value. Returns them, and the ops that write them.
+pub fn class_maps(program: &mut Program, ops: Range<usize>) -> (Vec<TensorId>, Range<usize>) {
+    let heads = program.ops()[ops].iter().filter_map(|op| match *op {
+        Op::Goodness { x, w, window, .. } => Some((x, w, window)),
+        Op::GramGoodness { x, w, .. } => Some((x, w, Window::same(1, 1))),
+        _ => None,
+    });
+    let heads: Vec<_> = heads.collect();
+    let first = program.ops().len();
+    let mut maps = Vec::new();
+    for (block, (x, w, window)) in heads.into_iter().enumerate() {
+        let shape = program.tensor(x).shape.with_c(program.tensor(w).shape.c);
+        let name = format!("class_maps.{block}");
+        let y = program.add(&name, shape, Layout::Nhwc, Kind::Activation);
+        program.set_block(y, block);
+        program.keep(y);
+        program.push(Op::Conv2d { x, w, bias: None, y, window });
+        maps.push(y);
+    }
+    (maps, first..program.ops().len())
 }
 
 fn by_gram(x: Shape, window: Window, classes: usize) -> bool {

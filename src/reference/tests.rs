@@ -1,7 +1,7 @@
 //! Small cases computed by hand.
 
 use super::Reference;
-use crate::ops::{Activation, AdamW, BatchNorm, Op, metrics_words};
+use crate::ops::{Activation, AdamW, BatchNorm, Op, result_words};
 use crate::shape::{Layout, Shape, Window};
 use crate::tensor::{Kind, Tensor, TensorId};
 
@@ -290,7 +290,7 @@ fn metrics_count_votes_of_valid_images() {
     let mut t = Table::default();
     let [scores, losses] = [(); 2].map(|()| t.vector(99));
     let (labels, step, scratch) = (t.words(4), t.vector(4), t.vector(1));
-    let out = t.vector(metrics_words(BLOCKS));
+    let out = t.vector(result_words(BLOCKS));
     let op = Op::Metrics { scores, losses, labels, step, scratch, out, blocks: BLOCKS, classes: 3 };
     let mut inputs = vec![(labels, vec![0.0; 4])];
     for block in (0..BLOCKS).rev() {
@@ -305,7 +305,8 @@ fn metrics_count_votes_of_valid_images() {
         let inputs: Vec<_> = inputs.iter().map(|(id, v)| (*id, &v[..])).chain([step]).collect();
         let r = t.run(&op, &inputs);
         assert_close(&r.get(out)[..BLOCKS], &[1.0, 10.0, 100.0, 1000.0].map(|v| v * valid));
-        assert_close(&r.get(out)[BLOCKS..], &expected);
+        assert_close(&r.get(out)[BLOCKS..2 * BLOCKS + 3], &expected);
+        assert_eq!(r.get(out)[2 * BLOCKS + 3..], [0.0; BLOCKS]);
     }
 }
 
@@ -313,7 +314,7 @@ fn metrics_count_votes_of_valid_images() {
 fn metrics_of_a_single_block_need_no_slab() {
     let mut t = Table::default();
     let (scores, losses) = (t.maps(2, 1, 1, 3), t.maps(2, 1, 1, 1));
-    let (labels, step, scratch, out) = (t.words(2), t.vector(4), t.vector(1), t.vector(5));
+    let (labels, step, scratch, out) = (t.words(2), t.vector(4), t.vector(1), t.vector(6));
     let op = Op::Metrics { scores, losses, labels, step, scratch, out, blocks: 1, classes: 3 };
     let inputs: [(TensorId, &[f64]); 4] = [
         (scores, &[0.0, 1.0, 2.0, 3.0, 1.0, 2.0]),
@@ -321,7 +322,7 @@ fn metrics_of_a_single_block_need_no_slab() {
         (labels, &[2.0, 2.0]),
         (step, &[0.0, 0.0, 0.0, 2.0]),
     ];
-    assert_close(t.run(&op, &inputs).get(out), &[0.75, 1.0, 1.0, 1.0, 1.0]);
+    assert_close(t.run(&op, &inputs).get(out), &[0.75, 1.0, 1.0, 1.0, 1.0, 0.0]);
 }
 
 #[test]

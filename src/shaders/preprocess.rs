@@ -120,20 +120,61 @@ impl Expander<'_> {
     }
 }
 
-/// The value of sums, differences and products of numbers and variables.
+/// The value of an expression of numbers and variables with `+ - * / %` and parentheses.
 fn value(expression: &str, vars: &Variables) -> Result<u32, String> {
-    let outside = || format!("`{expression}` is not between 0 and 2^32");
-    if let Some(at) = expression.rfind(['+', '-']) {
-        let (a, b) = (value(&expression[..at], vars)?, value(&expression[at + 1..], vars)?);
-        let sum =
-            if expression[at..].starts_with('+') { a.checked_add(b) } else { a.checked_sub(b) };
-        return sum.ok_or_else(outside);
+    let mut rest = expression.trim();
+    let value = sum(&mut rest, vars)?;
+    let left = format!("`{expression}` does not end before `{rest}`");
+    if rest.is_empty() { Ok(value) } else { Err(left) }
+}
+
+/// Takes a token of which `is` holds from the front of `rest`.
+fn take<'a>(rest: &mut &'a str, is: impl Fn(char) -> bool) -> Option<&'a str> {
+    let end = rest.find(|c| !is(c)).unwrap_or(rest.len());
+    let (token, after) = rest.split_at(end);
+    *rest = after.trim_start();
+    (end > 0).then_some(token)
+}
+
+fn operator(rest: &mut &str, among: &str) -> Option<char> {
+    let found = rest.chars().next().filter(|c| among.contains(*c))?;
+    *rest = rest[1..].trim_start();
+    Some(found)
+}
+
+fn sum(rest: &mut &str, vars: &Variables) -> Result<u32, String> {
+    let mut total = product(rest, vars)?;
+    while let Some(sign) = operator(rest, "+-") {
+        let next = product(rest, vars)?;
+        let sum = if sign == '+' { total.checked_add(next) } else { total.checked_sub(next) };
+        total = sum.ok_or_else(|| format!("`{total}{sign}{next}` is not between 0 and 2^32"))?;
     }
-    if let Some((a, b)) = expression.split_once('*') {
-        return value(a, vars)?.checked_mul(value(b, vars)?).ok_or_else(outside);
+    Ok(total)
+}
+
+fn product(rest: &mut &str, vars: &Variables) -> Result<u32, String> {
+    let mut total = factor(rest, vars)?;
+    while let Some(sign) = operator(rest, "*/%") {
+        let next = factor(rest, vars)?;
+        let product = match sign {
+            '*' => total.checked_mul(next),
+            '/' => total.checked_div(next),
+            _ => total.checked_rem(next),
+        };
+        total =
+            product.ok_or_else(|| format!("`{total}{sign}{next}` is not between 0 and 2^32"))?;
     }
-    let number = expression.parse().ok().or_else(|| vars.get(expression).copied());
-    number.ok_or_else(|| format!("`{expression}` is not defined"))
+    Ok(total)
+}
+
+fn factor(rest: &mut &str, vars: &Variables) -> Result<u32, String> {
+    if operator(rest, "(").is_some() {
+        let inner = sum(rest, vars)?;
+        return operator(rest, ")").map(|_| inner).ok_or_else(|| "`(` without `)`".to_owned());
+    }
+    let name = take(rest, |c| c.is_alphanumeric() || c == '_').unwrap_or_default();
+    let number = name.parse().ok().or_else(|| vars.get(name).copied());
+    number.ok_or_else(|| format!("`{name}` is not defined"))
 }
 
 /// Finds the line that closes the directive on line 0, and its `#else` if it has one.
@@ -179,8 +220,8 @@ mod tests {
             "shared 2\na\nx0_1\nx0_2\nx1_1\nx1_2\n"
         );
         assert_eq!(run(text, &[("N", 0)]).unwrap(), "shared 0\nb\nc\n");
-        let sums = "#for i in N-1..2*N-1\n${10*i+3-N} ${7-1-2}\n#endfor";
-        assert_eq!(run(sums, &[("N", 2)]).unwrap(), "11 4\n21 4\n");
+        let sums = "#for i in N-1..2*N-1\n${10*i+3-N} ${7-1-2} ${(7*i+ 1)/(1+N) %N}\n#endfor";
+        assert_eq!(run(sums, &[("N", 2)]).unwrap(), "11 4 0\n21 4 1\n");
     }
 
     #[test]
@@ -193,6 +234,9 @@ mod tests {
             ("a\n\n${x}", "line 3: `x` is not defined"),
             ("#endif", "unexpected #endif"),
             ("${1-2}", "line 1: `1-2` is not between"),
+            ("${1/0}", "line 1: `1/0` is not between"),
+            ("${(1}", "line 1: `(` without `)`"),
+            ("${1 2}", "line 1: `1 2` does not end before `2`"),
             ("#if A\n#else\n${y}\n#endif", "line 3"),
         ] {
             let message = run(text, &[]).unwrap_err().to_string();

@@ -44,9 +44,12 @@ fn the_command_line() {
 fn options_that_cannot_work() {
     let sandbox = Sandbox::new();
     for (options, parts) in [
-        ("--dataset fashion_mnist", &["'fashion_mnist'", "did you mean fashion-mnist?"][..]),
-        ("--dataset ../shapes", &["no data set is called", "shapes32"]),
-        ("--arch vgg", &["no architecture `vgg`", "cnn"]),
+        ("--dataset fashion_mnist", &["`fashion_mnist`", "did you mean `fashion-mnist`?"][..]),
+        ("--dataset ../shapes", &["there is no data set", "shapes32"]),
+        ("--arch vgg", &["no architecture `vgg`; there are: cnn, "]),
+        ("--arch resnet", &["did you mean `resnet18`?"]),
+        ("--cuts blok2", &["no block `blok2` (did you mean `block2`?); there are: block1"]),
+        ("--freeze-until conv2", &["no block `conv2`; there are: block1"]),
         ("--batch 41", &["a batch of 41 is larger than the 40 training images", "--batch"]),
         ("--batch 0", &["--batch", "at least 1"]),
         ("--epochs 0", &["--epochs", "at least 1"]),
@@ -95,7 +98,7 @@ fn options_that_cannot_work() {
     }
     assert_eq!(sandbox.files("").len(), 0, "nothing is left behind");
     sandbox.refuses("devices --device nosuchgpu", &["no device matches"]);
-    sandbox.refuses("data export --dataset shape --out p", &["did you mean shapes?"]);
+    sandbox.refuses("data export --dataset shape --out p", &["did you mean `shapes`?"]);
 }
 
 #[test]
@@ -103,6 +106,8 @@ fn recipes() {
     let sandbox = Sandbox::new();
     for (recipe, parts) in [
         ("epochs = 2\nlearning-rate = 3\n", &["line 2", "learning-rate"][..]),
+        ("epoch = 2", &["line 1: unknown field `epoch` (did you mean `epochs`?)"]),
+        ("method = 'sfff'", &["line 1: unknown variant `sfff` (did you mean `sff`?)"]),
         ("epochs = -1", &["line 1"]),
         ("lr = nan\ndataset = 'shapes'", &["--lr must be a positive number"]),
         ("crop = 200", &["--crop must be at most 127"]),

@@ -43,6 +43,14 @@ fn an_experiment_goes_on_where_it_stopped() {
     assert!(table.starts_with("# Few shapes\n\n| | 16 images | 24 |\n"), "{table}");
     assert_eq!((table.matches(" ± ").count(), csv.lines().count()), (4, 9), "{table}{csv}");
     assert!(read("results.svg").contains("16 images"));
+    let page = read("results.html");
+    for part in ["<title>Few shapes</title>", "8 of 8 runs", "<th scope=\"col\">16 images</th>"] {
+        assert!(page.contains(part), "{part}");
+    }
+    let links: Vec<&str> =
+        page.split("href=\"").skip(1).filter_map(|rest| rest.split('"').next()).collect();
+    assert!(links.len() == 8 && links.contains(&"16-images/sff-block-seed-1/report.html"));
+    assert!(links.iter().all(|link| sandbox.path("runs/few").join(link).exists()), "{links:?}");
     // One run is lost, another was stopped before its end: both are done again, the rest is not.
     let model = sandbox.path("runs/few/24/bp-seed-0/model.safetensors");
     let kept = fs::metadata(&model).unwrap().modified().unwrap();
@@ -79,7 +87,7 @@ fn every_recipe_that_is_shipped_makes_sense() {
 fn mistakes_in_an_experiment_are_named() {
     let sandbox = Sandbox::new();
     for (from, to, expected) in [
-        ("dataset = \"shapes\"", "dataset = \"shape\"", "did you mean shapes"),
+        ("dataset = \"shapes\"", "dataset = \"shape\"", "did you mean `shapes`"),
         ("epochs = 1", "epoch = 1", "epoch"),
         ("seeds", "seds", "seds"),
     ] {

@@ -54,7 +54,7 @@ fn a_list_of_what_there_is() {
 fn fetching_says_what_is_wrong() {
     let sandbox = Sandbox::new();
     for (line, parts) in [
-        ("data fetch cifar", &["'cifar'", "did you mean cifar10?"][..]),
+        ("data fetch cifar", &["`cifar`", "did you mean `cifar10`?"][..]),
         ("data fetch shapes", &["shapes has no files to fetch"]),
         ("data fetch folder", &["folder has no files to fetch: your own photos"]),
         ("data fetch svhn --from ftp://x", &["--from", "not ftp://"]),
@@ -96,6 +96,12 @@ fn fetched_from_a_folder_and_verified() {
     let expected = "mnist in datasets/mnist: 60000 images to train on, 10000 to test with; \
                     4 checksums are right\n";
     assert_eq!(verified, expected);
+    let found = sandbox.json("data verify mnist --json");
+    assert_eq!((&found["train"], &found["checksums_right"]), (&60_000.into(), &4.into()));
+    let ran = sandbox.run(&format!("data fetch mnist --from {from} --to other --quiet --json"));
+    assert_eq!(ran.err, "");
+    let fetched: Value = serde_json::from_str(&ran.ok()).unwrap();
+    assert_eq!((&fetched["name"], &fetched["folder"]), (&"mnist".into(), &"other/mnist".into()));
     // A checksum that is wrong, and one that is not known.
     let labels = sandbox.path("datasets/mnist/t10k-labels-idx1-ubyte.gz");
     let good = fs::read(&labels).unwrap();
@@ -219,7 +225,7 @@ fn some_classes_only() {
     for (classes, part) in [
         ("3", "two classes or more"),
         ("0,9,10", "numbered from 0 to 9"),
-        ("disk,ring", "'disk'; did you mean 'disc'?"),
+        ("disk,ring", "`disk` (did you mean `disc`?)"),
         ("0-3,2", "twice"),
     ] {
         sandbox.refuses(&format!("{line} --classes {classes} --out none"), &[part]);

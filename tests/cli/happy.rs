@@ -35,11 +35,12 @@ fn largest(values: &[f64]) -> usize {
 }
 
 #[test]
-fn a_run_leaves_five_files_plain_lines_and_a_table() {
+fn a_run_leaves_its_files_plain_lines_and_a_table() {
     let sandbox = Sandbox::new();
     let ran = sandbox.run(&format!("{SMALL} --out run"));
     assert!(!ran.err.contains(['\r', '\x1b']), "a pipe is no terminal:\n{}", ran.err);
-    let lines: Vec<&str> = ran.err.lines().collect();
+    // On a slow machine, there is a line of progress now and then.
+    let lines: Vec<&str> = ran.err.lines().filter(|line| !line.contains("  step ")).collect();
     assert!(lines[0].starts_with("cnn on shapes by sff, partition layer on "), "{}", lines[0]);
     assert!(lines[1].contains("12 steps per epoch of 8 images"), "{}", lines[1]);
     assert!(lines[2].starts_with("epoch 1/2  loss "), "{}", lines[2]);
@@ -317,7 +318,7 @@ fn partitions_have_their_blocks_and_begin_alike() {
     }
     // Without --out, the folder is named after what is trained.
     sandbox.ok("train --dataset shapes --train-limit 32 --widths 4 --epochs 1");
-    assert_eq!(sandbox.files("runs/shapes-cnn-sff-block").len(), 5);
+    assert_eq!(sandbox.files("runs/shapes-cnn-sff-block").len(), RUN_FILES.len());
 }
 
 #[test]
@@ -441,7 +442,7 @@ fn nobody_needs_to_listen() {
     let closed = || writer.try_clone().unwrap();
     let status = command.stderr(closed()).stdout(closed()).status().unwrap();
     assert_eq!(status.code(), Some(0));
-    assert_eq!(sandbox.files("quiet").len(), 5);
+    assert_eq!(sandbox.files("quiet").keys().collect::<Vec<_>>(), RUN_FILES);
 }
 
 #[test]

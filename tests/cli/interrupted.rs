@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 use serde_json::{Value, json};
 use sff::checkpoint::{self, Arrays};
 
-use crate::support::{SMALL, Sandbox, assert_same, digits};
+use crate::support::{RUN_FILES, SMALL, Sandbox, assert_same, digits};
 
 /// A run with a checkpoint after every step.
 const SAVING: &str = "train --resume --save-steps 1";
@@ -37,6 +37,15 @@ fn stopped(sandbox: &Sandbox, line: &str, folder: &str, name: &str) {
     let message = sandbox.run(line).last_error();
     assert!(message.contains(&format!("cannot write {folder}/{name}: ")), "{message}");
     fs::remove_dir(obstacle).unwrap();
+}
+
+/// Waits until something is so; false if it takes longer than `limit`.
+pub fn waited(limit: Duration, so: impl Fn() -> bool) -> bool {
+    let started = Instant::now();
+    while !so() && started.elapsed() < limit {
+        sleep(Duration::from_millis(1));
+    }
+    so()
 }
 
 /// True after so many milliseconds.
@@ -232,7 +241,7 @@ fn a_run_that_diverges_keeps_its_last_good_checkpoint() {
     // Each step of decay multiplies the weights by -8: they leave float32 in the third epoch.
     let line = "train --dataset shapes --train-limit 64 --batch 8 --widths 4 --epochs 5 \
                 --lr 1 --schedule const --weight-decay 9 --out run";
-    let message = sandbox.run(line).last_error();
+    let message = sandbox.run(line).last_error_of(4);
     for part in
         ["block1", " at step ", "(epoch 3)", "--lr", "run keeps the checkpoint after epoch 2"]
     {
@@ -244,24 +253,24 @@ fn a_run_that_diverges_keeps_its_last_good_checkpoint() {
     // Loading refuses a model with values that are not finite.
     sandbox.ok("eval --run run");
     // It stops there again.
-    assert_eq!(sandbox.run("train --resume --out run").last_error(), message);
+    assert_eq!(sandbox.run("train --resume --out run").last_error_of(4), message);
     assert_same(&kept, &sandbox.files("run"));
-    assert_eq!(kept.len(), 5);
+    assert_eq!(kept.len(), RUN_FILES.len());
 
     // Without a checkpoint, only the configuration is left; one that exists holds finite values.
     let line = "train --dataset shapes --train-limit 64 --widths 4 --lr 1e30";
-    let message = sandbox.run(&format!("{line} --out none")).last_error();
+    let message = sandbox.run(&format!("{line} --out none")).last_error_of(4);
     assert!(message.contains("NaN at step 2 (epoch 1)"), "{message}");
     assert!(message.contains("no checkpoint was reached"), "{message}");
     assert_eq!(sandbox.files("none").keys().collect::<Vec<_>>(), ["config.toml"]);
-    let message = sandbox.run(&format!("{line} --save-steps 1 --out some")).last_error();
+    let message = sandbox.run(&format!("{line} --save-steps 1 --out some")).last_error_of(4);
     assert!(message.contains("some keeps the checkpoint of epoch 1, step 1"), "{message}");
     checkpoint::load::<Value>(&sandbox.path("some/state.safetensors")).unwrap();
     assert_eq!(sandbox.files("some").len(), 2);
     // Here the loss of the only step is finite, and what comes of it is not.
     let line =
         "train --dataset shapes --train-limit 64 --batch 64 --widths 8,8 --lr 1e30 --out test";
-    let message = sandbox.run(line).last_error();
+    let message = sandbox.run(line).last_error_of(4);
     assert!(
         message.contains("the test loss of block1 became NaN at step 1 (epoch 1)"),
         "{message}"
@@ -278,5 +287,5 @@ fn a_full_disk_is_an_error() {
     let status = sandbox.command(line).stdout(full()).stderr(full()).status().unwrap();
     assert_eq!(status.code(), Some(2));
     // The table could not be printed, but the run is complete.
-    assert_eq!(sandbox.files("run").len(), 5);
+    assert_eq!(sandbox.files("run").len(), RUN_FILES.len());
 }

@@ -1,10 +1,15 @@
 //! The program from outside: every command, its files, its errors, and runs that are killed.
 
 mod bad_input;
+mod book;
 mod compare;
 mod data;
+mod explain;
+mod faults;
 mod happy;
+mod inspect;
 mod interrupted;
+mod manual;
 mod memory;
 mod precision;
 mod support;

@@ -13,8 +13,14 @@ pub const SMALL: &str =
     "train --dataset shapes --train-limit 96 --batch 8 --widths 4,4,4 --partition layer --epochs 2";
 
 /// What a finished run folder holds.
-pub const RUN_FILES: [&str; 5] =
-    ["config.toml", "metrics.jsonl", "model.safetensors", "state.safetensors", "timing.jsonl"];
+pub const RUN_FILES: [&str; 6] = [
+    "config.toml",
+    "metrics.jsonl",
+    "model.safetensors",
+    "report.html",
+    "state.safetensors",
+    "timing.jsonl",
+];
 
 /// A folder that the program is run in.
 pub struct Sandbox(TempDir);
@@ -92,10 +98,11 @@ impl Sandbox {
         files(&self.path(folder))
     }
 
-    /// The same without times, which differ from run to run.
+    /// The same without those that tell times, which differ from run to run.
     pub fn results(&self, folder: &str) -> BTreeMap<String, Vec<u8>> {
         let mut files = self.files(folder);
         files.remove("timing.jsonl");
+        files.remove("report.html");
         files
     }
 
@@ -130,7 +137,12 @@ impl Ran {
 
     /// The error line of a command that failed after some progress.
     pub fn last_error(self) -> String {
-        assert_eq!(self.code, Some(2), "{}{}", self.out, self.err);
+        self.last_error_of(2)
+    }
+
+    /// The same with another exit code.
+    pub fn last_error_of(self, code: i32) -> String {
+        assert_eq!(self.code, Some(code), "{}{}", self.out, self.err);
         assert!(!self.err.contains("panicked"), "{}", self.err);
         let (_, message) =
             self.err.rsplit_once("error: ").unwrap_or_else(|| panic!("{}", self.err));

@@ -7,29 +7,42 @@ mod inputs;
 pub use inputs::Inputs;
 
 use std::collections::BTreeMap;
-use std::rc::Rc;
 
-use sff::gpu::Gpu;
+use sff::debug::Numerics;
+pub use sff::debug::TOLERANCE;
+use sff::gpu::{Access, Gpu};
 use sff::kernel::Tiles;
 use sff::ops::Op;
 use sff::program::{Precision, Program};
-use sff::reference::Reference;
 use sff::rng::{Rng, Stream};
 use sff::session::{Options, Session};
 use sff::shape::{Layout, Shape};
 use sff::tensor::{Kind, TensorId};
 
-/// Largest difference allowed, relative to the tensor's largest magnitude.
-pub const TOLERANCE: f64 = 1e-4;
-
-/// Besides it, of what is stored in float16: the distance between neighbours, relative to a value.
-/// Devices may round to either of the two.
-pub const HALF: f64 = 1.0 / 1024.0;
-
-/// The device under test; `SFF_TEST_DEVICE` names another than the default one.
+/// The device under test; `SFF_TEST_DEVICE` names another than the default one, and with
+/// `SFF_TEST_PORTABLE` it is opened with WebGPU's default limits and no optional feature.
 pub fn gpu() -> Gpu {
     let selector = std::env::var("SFF_TEST_DEVICE").ok();
-    Gpu::open(selector.as_deref()).expect("the tests need a Vulkan, Metal or DX12 device")
+    let access = match std::env::var_os("SFF_TEST_PORTABLE") {
+        Some(_) => Access::Portable,
+        None => Access::Full,
+    };
+    Gpu::open_with(selector.as_deref(), access)
+        .expect("the tests need a Vulkan, Metal or DX12 device")
+}
+
+/// All sets of register tiles that a device can use, and compiles in reasonable time.
+pub fn tiles(gpu: &Gpu) -> Vec<Tiles> {
+    let sharing = gpu.adapter.subgroup.and_then(Tiles::sharing);
+    let large = [Tiles::CPU].into_iter().chain(sharing);
+    let large = large.filter(|_| !gpu.compiles_slowly());
+    [Tiles::GPU].into_iter().chain(large).collect()
+}
+
+/// Those of them that a session may choose by itself.
+pub fn usual_tiles(gpu: &Gpu) -> Vec<Tiles> {
+    let large = (!gpu.compiles_slowly()).then(|| Tiles::of(true, gpu.adapter.subgroup));
+    [Tiles::GPU].into_iter().chain(large).collect()
 }
 
 /// What the device under test can store maps in.
@@ -49,21 +62,12 @@ pub fn random(seed: u64, count: usize) -> Vec<f32> {
 
 /// `max |a - b| / max |b|`, or infinity if `a` is not finite where `b` is.
 pub fn difference(a: &[f32], b: &[f64]) -> f64 {
-    difference_in(largest(b), 0.0, a, b)
-}
-
-/// `max (|a - b| - own |b|) / scale`, or infinity if `a` is not finite where `b` is.
-fn difference_in(scale: f64, own: f64, a: &[f32], b: &[f64]) -> f64 {
     assert_eq!(a.len(), b.len());
+    let scale = b.iter().fold(1e-30f64, |m, v| m.max(v.abs()));
     a.iter().zip(b).fold(0.0, |worst: f64, (a, b)| {
-        let d = ((f64::from(*a) - b).abs() - own * b.abs()) / scale;
+        let d = (f64::from(*a) - b).abs() / scale;
         if d.is_nan() { f64::INFINITY } else { worst.max(d) }
     })
-}
-
-/// The largest magnitude; never 0, so that it can divide.
-fn largest(values: &[f64]) -> f64 {
-    values.iter().fold(1e-30f64, |m, v| m.max(v.abs()))
 }
 
 /// A program under construction with the values of its inputs.
@@ -132,9 +136,10 @@ impl Case {
         self.program.add(&name, shape, layout, kind)
     }
 
-    /// Runs the program's ops on both sides, with both sets of tiles, and compares.
+    /// Runs the program's ops on both sides, with all sets of tiles that the device can use, and
+    /// compares.
     pub fn check(&self, gpu: &Gpu, label: &str) {
-        for tiles in [Tiles::CPU, Tiles::GPU] {
+        for tiles in tiles(gpu) {
             let options = Options { tiles: Some(tiles), checked: true, ..Options::default() };
             let session = Session::new(gpu, self.program.clone(), options)
                 .unwrap_or_else(|e| panic!("{label}: {e}"));
@@ -151,23 +156,19 @@ impl Case {
 /// One program in two places.
 pub struct Pair {
     pub session: Session,
-    pub values: BTreeMap<TensorId, Vec<f64>>,
-    /// Whether the reference goes on from what the device has. Then every op is judged alone: in a
-    /// deep network, small differences put values on the other side of a kink.
-    pub follow: bool,
-    program: Rc<Program>,
+    pub numerics: Numerics,
 }
 
 impl Pair {
     pub fn new(session: Session) -> Self {
-        let program = Rc::new(session.program().clone());
-        Self { session, values: BTreeMap::new(), follow: false, program }
+        let numerics = Numerics::new(session.program());
+        Self { session, numerics }
     }
 
     /// Sets a tensor on both sides.
     pub fn set(&mut self, id: TensorId, values: &[f32]) {
         self.session.write(id, values);
-        self.values.insert(id, values.iter().map(|v| f64::from(*v)).collect());
+        self.numerics.values.insert(id, values.iter().map(|v| f64::from(*v)).collect());
     }
 
     /// Sets a tensor of words on both sides.
@@ -176,83 +177,17 @@ impl Pair {
         let floats = values.iter().map(|v| f64::from(f32::from_bits(*v)));
         let small = values.iter().map(|v| f64::from(*v));
         // The step's words are float32, all others integers.
-        let step = self.program.ops().iter().any(|op| match op {
+        let step = self.session.program().ops().iter().any(|op| match op {
             Op::AdamW { step, .. } | Op::Metrics { step, .. } => *step == id,
             _ => false,
         });
-        self.values.insert(id, if step { floats.collect() } else { small.collect() });
+        self.numerics.values.insert(id, if step { floats.collect() } else { small.collect() });
     }
 
     /// Runs op `index` on both sides and compares what it writes.
     pub fn step(&mut self, index: usize, label: &str) {
-        let program = Rc::clone(&self.program);
-        let op = &program.ops()[index];
-        let access = op.access();
-        let members = |ids: &[TensorId]| -> Vec<TensorId> {
-            ids.iter().flat_map(|id| program.members(*id)).collect()
-        };
-        let written = members(&access.writes);
-        let mut reference = Reference::new(program.tensors());
-        for id in members(&access.reads).iter().chain(&written) {
-            if let Some(values) = self.values.get(id) {
-                reference.set(*id, values.clone());
-            }
-        }
-        reference.run(op);
-        self.session.run(index..index + 1, None).unwrap();
-        for id in written {
-            let expected = reference.get(id).to_vec();
-            let t = program.tensor(id);
-            let what = format!("{label}: {} writes {} {}", op.name(), t.name, t.shape);
-            let integers = t.layout == Layout::Words && !matches!(op, Op::Metrics { .. });
-            if integers {
-                let got = self.session.read_words(id).unwrap();
-                // Bytes of padding channels mean nothing.
-                let live = |i: usize, word: u32| match op {
-                    Op::MaxPool { y, .. } => {
-                        let channels = program.tensor(*y).shape.c - i % t.shape.c * 4;
-                        if channels < 4 { word & ((1 << (8 * channels)) - 1) } else { word }
-                    }
-                    _ => word,
-                };
-                let got = got.into_iter().enumerate().map(|(i, w)| f64::from(live(i, w)));
-                let got: Vec<f64> = got.collect();
-                assert_eq!(got, expected, "{what}");
-            } else {
-                let got = self.session.read(id).unwrap();
-                let scale = match op {
-                    // A batch norm that follows makes beta's gradient vanish, but for rounding.
-                    Op::BatchNormGrad { dgamma, dbeta, .. } if id == *dbeta => {
-                        largest(reference.get(*dgamma)).max(largest(&expected))
-                    }
-                    _ => largest(&expected),
-                };
-                let half = |id: &TensorId| program.tensor(*id).layout == Layout::Half;
-                let own = if half(&id) { HALF } else { 0.0 };
-                let worst = difference_in(scale, own, &got, &expected);
-                let within = if access.scratch.iter().any(half) { HALF } else { 0.0 };
-                let allowed = TOLERANCE + within;
-                assert!(worst <= allowed, "{what}: off by {worst:.2e} of the largest value");
-                self.check_padding(id, &what);
-                // What a layer norm makes of 0 marks where a ReLU before it was 0, to the last bit.
-                if self.follow && !matches!(op, Op::LayerNorm { .. }) {
-                    self.values.insert(id, got.into_iter().map(f64::from).collect());
-                    continue;
-                }
-            }
-            self.values.insert(id, expected);
-        }
-    }
-
-    /// Padding lanes are zero after every op.
-    fn check_padding(&mut self, id: TensorId, what: &str) {
-        let t = self.program.tensor(id).clone();
-        let stored = self.session.read_bytes(id).unwrap();
-        let logical = t.layout.unpack(t.shape, &stored);
-        if t.layout != Layout::Words {
-            let all = |bytes: &[u8]| t.layout.unpack(t.layout.stored(t.shape), bytes);
-            let padded = t.layout.pack(t.shape, &logical);
-            assert!(all(&padded) == all(&stored), "{what}: padding is not zero");
+        if let Some(deviation) = self.numerics.op(&mut self.session, index).unwrap() {
+            panic!("{label}: {deviation}");
         }
     }
 }

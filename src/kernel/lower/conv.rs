@@ -28,22 +28,50 @@ pub fn conv(x: Shape, y: Shape, window: Window) -> params::Conv2d {
     }
 }
 
-impl Lowering<'_> {
-    /// Tile sizes as definitions, and tiles of `columns` side by side.
-    pub fn tile(
-        &self,
-        out_c4: u32,
-        flag: Option<&'static str>,
-    ) -> (Vec<(&'static str, u32)>, usize) {
-        let columns = self.target.tiles.columns.min(out_c4);
-        let mut definitions = vec![("PIXELS", self.target.tiles.pixels), ("COLUMNS", columns)];
-        definitions.extend(flag.map(|flag| (flag, 1)));
-        (definitions, out_c4.div_ceil(columns) as usize)
+/// Register tiles of a kernel.
+pub struct Tile {
+    pub definitions: Vec<(&'static str, u32)>,
+    /// Output pixels of each.
+    pixels: usize,
+    /// Tiles of columns side by side.
+    pub across: usize,
+    /// Invocations that share loads.
+    share: usize,
+}
+
+impl Tile {
+    /// Threads of a kernel with a tile for so many pieces of work.
+    pub fn threads_for(&self, pieces: usize) -> usize {
+        pieces.next_multiple_of(self.share) * self.across
     }
 
-    /// Threads of a kernel with one register tile of pixels for each.
-    pub fn tile_threads(&self, pixels: u32, across: usize) -> usize {
-        pixels.div_ceil(self.target.tiles.pixels) as usize * across
+    /// Threads of a kernel with one tile of pixels for each.
+    pub fn threads(&self, pixels: u32) -> usize {
+        self.threads_for((pixels as usize).div_ceil(self.pixels))
+    }
+}
+
+impl Lowering<'_> {
+    /// Tiles of a matrix product with `out_c4` groups of columns.
+    pub fn tile(&self, out_c4: u32, flag: Option<&'static str>) -> Tile {
+        let tiles = self.target.tiles;
+        let columns = tiles.columns.min(out_c4);
+        let mut definitions = vec![("PIXELS", tiles.pixels), ("COLUMNS", columns)];
+        definitions.extend(flag.map(|flag| (flag, 1)));
+        let (pixels, across) = (tiles.pixels as usize, out_c4.div_ceil(columns) as usize);
+        Tile { definitions, pixels, across, share: 1 }
+    }
+
+    /// Tiles of a convolution, whose invocations may share weights.
+    pub fn conv_tile(&self, out_c4: u32, flag: Option<&'static str>) -> Tile {
+        let mut tile = self.tile(out_c4, flag);
+        tile.definitions.extend(self.shared());
+        Tile { share: self.target.tiles.share as usize, ..tile }
+    }
+
+    /// The definition that makes invocations share loads, if they are to.
+    fn shared(&self) -> Option<(&'static str, u32)> {
+        Some(("SHARED", self.target.tiles.share)).filter(|(_, share)| *share > 1)
     }
 
     /// A convolution from `x` to `y`; with DGRAD the gradient of one.
@@ -55,22 +83,26 @@ impl Lowering<'_> {
         flag: Option<&'static str>,
     ) {
         let (from, to) = (self.shape(x), self.shape(y));
-        let (definitions, across) = self.tile(u(to.c4()), flag);
-        let pixels = self.target.tiles.pixels as usize;
+        let tile = self.conv_tile(u(to.c4()), flag);
         let make = |s: Slice| {
             let params = conv(from.with_n(s.count), to.with_n(s.count), window);
-            (params, (params.pixels as usize).div_ceil(pixels) * across)
+            (params, tile.threads(params.pixels))
         };
         let each = [("x", x), ("y", y)];
-        self.per_image(("conv2d", "main", &definitions), from.n, &each, weights, make);
+        self.per_image(("conv2d", "main", &tile.definitions), from.n, &each, weights, make);
     }
 
+    /// Definitions of a weight gradient's kernel, and its threads for each part of the sum.
     pub fn wgrad_tile(&self, params: &params::Conv2d) -> (Vec<(&'static str, u32)>, usize) {
+        let tiles = self.target.tiles;
         let depth = params.kernel * params.kernel * params.in_c4;
-        let rows = self.target.tiles.rows.min(depth);
-        let columns = self.target.tiles.wgrad_columns.min(params.out_c4);
-        let tiles = depth.div_ceil(rows) as usize * params.out_c4.div_ceil(columns) as usize;
-        (vec![("ROWS", rows), ("COLUMNS", columns)], tiles)
+        // Those that share should all have rows.
+        let rows = tiles.rows.min(depth.div_ceil(tiles.share));
+        let columns = tiles.wgrad_columns.min(params.out_c4);
+        let down = depth.div_ceil(rows).next_multiple_of(tiles.share);
+        let mut definitions = vec![("ROWS", rows), ("COLUMNS", columns)];
+        definitions.extend(self.shared());
+        (definitions, down as usize * params.out_c4.div_ceil(columns) as usize)
     }
 
     pub fn wgrad(

@@ -49,19 +49,21 @@ impl Lowering<'_> {
         let from = self.shape(x);
         let maps = from.with_c(self.shape(scores).c);
         let parts = self.shape(scratch).h;
-        let (definitions, across) = self.tile(u(maps.c4()), None);
-        let make = |s: Slice, per_image: usize| {
+        let tile = self.conv_tile(u(maps.c4()), None);
+        let make = |s: Slice, threads: usize| {
             let mut params = conv(from.with_n(s.count), maps.with_n(s.count), window);
             params.parts = u(parts);
             params.factor = scale / (maps.h * maps.w) as f32;
-            (params, s.count * per_image)
+            (params, threads)
         };
         let each = [("x", x), ("partial", scratch)];
-        let permutation = ("goodness", "squares", &definitions[..]);
-        self.per_image(permutation, from.n, &each, &[("w", w)], |s| make(s, parts * across));
+        let permutation = ("goodness", "squares", &tile.definitions[..]);
+        self.per_image(permutation, from.n, &each, &[("w", w)], |s| {
+            make(s, tile.threads_for(s.count * parts))
+        });
         let each = [("partial", scratch), ("scores", scores)];
-        let permutation = ("goodness", "sum", &definitions[..]);
-        self.per_image(permutation, from.n, &each, &[], |s| make(s, maps.c4()));
+        let permutation = ("goodness", "sum", &tile.definitions[..]);
+        self.per_image(permutation, from.n, &each, &[], |s| make(s, s.count * maps.c4()));
     }
 
     /// Slice after slice of the batch: class maps again, times the gradient of the scores, and
@@ -81,18 +83,18 @@ impl Lowering<'_> {
             let mut params = conv(x_shape, map_shape, window);
             params.factor = 2.0 * scale / (map_shape.h * map_shape.w) as f32;
 
-            let (definitions, across) = self.tile(params.out_c4, None);
+            let tile = self.conv_tile(params.out_c4, None);
             let scores = ("scores", self.whole(dscores));
             let operands = [("x", input), weight, scores, ("maps", part)];
-            let threads = self.tile_threads(params.pixels, across);
+            let threads = tile.threads(params.pixels);
             let slopes = params::Conv2d { first: u(s.first), ..params };
-            self.push(("goodness", "map_grad", &definitions), &operands, slopes, threads);
+            self.push(("goodness", "map_grad", &tile.definitions), &operands, slopes, threads);
 
             let back = conv(map_shape, x_shape, window);
-            let (definitions, across) = self.tile(back.out_c4, Some("DGRAD"));
+            let tile = self.conv_tile(back.out_c4, Some("DGRAD"));
             let operands = [("x", part), weight, ("y", output)];
-            let threads = self.tile_threads(back.pixels, across);
-            self.push(("conv2d", "main", &definitions), &operands, back, threads);
+            let threads = tile.threads(back.pixels);
+            self.push(("conv2d", "main", &tile.definitions), &operands, back, threads);
 
             let (mut definitions, tiles) = self.wgrad_tile(&params);
             definitions.extend(adding(s));
@@ -112,18 +114,18 @@ impl Lowering<'_> {
             let g = self.grams(x, gram, s);
             let width = u(classes.c4());
             let params = params::Gram { width, parts: u(parts), ..g.params() };
-            let (definitions, across) = self.tile(width, None);
+            let tile = self.tile(width, None);
             let bound = Slice { first: 0, count: s.count };
             let partial = ("partial", self.part(scratch, slice, bound));
             let operands = [("a", g.matrices), ("b", self.whole(w)), partial];
-            let threads = s.count * parts * across;
-            self.push(("gram", "squares", &definitions), &operands, params, threads);
+            let threads = tile.threads_for(s.count * parts);
+            self.push(("gram", "squares", &tile.definitions), &operands, params, threads);
 
             let one = Shape::rows(s.count, classes.c);
             let mut sum = params::Conv2d { parts: u(parts), ..conv(one, one, ONE) };
             (sum.first, sum.factor) = (u(s.first), scale / g.size() as f32);
             let operands = [partial, ("scores", self.whole(scores))];
-            self.push(("goodness", "sum", &definitions), &operands, sum, one.n * one.c4());
+            self.push(("goodness", "sum", &tile.definitions), &operands, sum, one.n * one.c4());
         }
     }
 
@@ -135,32 +137,31 @@ impl Lowering<'_> {
         };
         let (n, classes) = (self.shape(x).n, u(self.shape(dscores).c4()));
         let (weight, scores) = (self.whole(w), ("scores", self.whole(dscores)));
-        let (parts, pixels) = (self.shape(scratch).n, self.target.tiles.pixels);
-        let tiles = |rows: u32| rows.div_ceil(pixels) as usize;
+        let parts = self.shape(scratch).n;
         for s in slices(n, self.shape(gram).n) {
             let g = self.grams(x, gram, s);
             let factor = 2.0 * scale / g.size() as f32;
             let slopes = params::Gram { first: u(s.first), factor, ..g.params() };
 
             let params = params::Gram { width: classes, parts: u(parts), ..slopes };
-            let (mut definitions, across) = self.tile(classes, None);
-            definitions.extend(adding(s));
+            let mut tile = self.tile(classes, None);
+            tile.definitions.extend(adding(s));
             let partial = ("partial", self.whole(scratch));
             let operands = [("a", g.matrices), ("b", weight), partial, scores];
-            let threads = parts * tiles(params.rows) * across;
-            self.push(("gram", "weight_grad", &definitions), &operands, params, threads);
+            let threads = parts * tile.threads(params.rows);
+            self.push(("gram", "weight_grad", &tile.definitions), &operands, params, threads);
 
             let params = params::Gram { depth: classes, ..slopes };
-            let (definitions, across) = self.tile(params.width, Some("CLASSES"));
+            let tile = self.tile(params.width, Some("CLASSES"));
             let operands = [("a", weight), ("b", weight), scores, ("y", g.matrices)];
-            let threads = s.count * tiles(params.rows) * across;
-            self.push(("gram", "product", &definitions), &operands, params, threads);
+            let threads = s.count * tile.threads(params.rows);
+            self.push(("gram", "product", &tile.definitions), &operands, params, threads);
 
             let params = params::Gram { rows: u(g.size()), ..g.params() };
-            let (definitions, across) = self.tile(params.width, None);
+            let tile = self.tile(params.width, None);
             let operands = [("a", g.x), ("b", g.matrices), ("y", self.part(dx, n, s))];
-            let threads = s.count * tiles(params.rows) * across;
-            self.push(("gram", "product", &definitions), &operands, params, threads);
+            let threads = s.count * tile.threads(params.rows);
+            self.push(("gram", "product", &tile.definitions), &operands, params, threads);
         }
         self.sum_rows(scratch, dw);
     }

@@ -1,0 +1,44 @@
+"""Makes a table of what `scripts/peers.sh` measured: python3 scripts/peers.py FILE.jsonl"""
+
+import json
+import math
+import sys
+
+best, first = {}, {}
+for line in open(sys.argv[1]):
+    row = json.loads(line)
+    key = row["case"], row["what"], row["peer"]
+    best[key] = min(best.get(key, math.inf), row["seconds"])
+    first.setdefault(key, row["first"])  # Of the first round: caches are cold, if any.
+
+peers = list(dict.fromkeys(peer for _, _, peer in best))
+rows = list(dict.fromkeys((case, what) for case, what, _ in best))
+burns = [peer for peer in peers if peer.startswith("burn")]
+
+
+def seconds(row, peer):
+    return best.get((*row, peer))
+
+
+def ratio(row):
+    """How much longer the better of Burn's configurations takes."""
+    times = [t for t in (seconds(row, peer) for peer in burns) if t]
+    return min(times) / seconds(row, "sff") if times and seconds(row, "sff") else None
+
+
+print("Milliseconds, the best of all runs; ratio: Burn's better configuration to sff.\n")
+print("| | " + " | ".join(peers) + " | ratio |")
+print("|---" * (len(peers) + 2) + "|")
+for row in rows:
+    cells = [f"{1e3 * t:.1f}" if (t := seconds(row, peer)) else "" for peer in peers]
+    r = ratio(row)
+    print(f"| {row[0]}, {row[1]} | " + " | ".join(cells) + f" | {f'{r:.1f}' if r else ''} |")
+print()
+for what in ("forward", "forward and backward"):
+    ratios = [r for row in rows if row[1] == what and (r := ratio(row))]
+    if ratios:
+        mean = math.exp(sum(map(math.log, ratios)) / len(ratios))
+        print(f"Geometric mean of the ratios, {what}: {mean:.1f}.")
+for peer in peers:
+    if t := first.get(("cnn", "training step", peer)):
+        print(f"First training step of the cnn, {peer}: {t:.1f} s.")

@@ -1,0 +1,45 @@
+#!/usr/bin/env bash
+# Trains a tiny network for 20,000 steps, and looks whether memory or time per step grow: prints,
+# for each tenth of the run, the process's memory, the device's, and steps per second. Linux only.
+#
+#   scripts/soak.sh [EPOCHS] [DEVICE]
+source "$(dirname "$0")/setup.sh"
+
+epochs=${1:-2000}
+device=(${2:+--device "$2"})
+if command -v cargo >/dev/null; then cargo build --release --quiet; fi
+run=$(mktemp -d)
+trap 'rm -rf "$run"' EXIT
+# 10 steps to an epoch.
+target/release/sff train --dataset shapes --train-limit 160 --test-limit 16 --batch 16 --widths 4 \
+    --epochs "$epochs" --test-every "$epochs" --save-steps 1000 "${device[@]}" \
+    --out "$run/soak" 2>/dev/null >"$run/table" &
+process=$!
+timing=$run/soak/timing.jsonl
+lines() { if [ -e "$timing" ]; then wc -l <"$timing"; else echo 0; fi; }
+field() { sed -n "s/.*\"$1\":\([0-9.]*\).*/\1/p"; }
+first="" kib=0
+for tenth in 1 2 3 4 5 6 7 8 9 10; do
+    at=$((epochs * tenth / 10))
+    while [ "$(lines)" -lt "$at" ] && kill -0 "$process" 2>/dev/null; do
+        # As the process ends, so does what is known of its memory.
+        now=$(sed -n 's/^VmRSS: *\([0-9]*\) kB/\1/p' "/proc/$process/status" 2>/dev/null) || true
+        kib=${now:-$kib}
+        sleep 0.2
+    done
+    bytes=$(sed -n "${at}p" "$timing" | field allocated_bytes)
+    # The median of a tenth, because somebody else may be at work for a while.
+    seconds=$(sed -n "$((at - epochs / 10 + 1)),${at}p" "$timing" | field train_seconds | sort -g |
+        sed -n "$((epochs / 20))p")
+    speed=$(awk -v s="$seconds" 'BEGIN {printf "%.0f", 10 / s}')
+    echo "step $((10 * at)): $((kib / 1024)) MiB, device $bytes bytes, $speed steps/s"
+    if [ -z "$first" ]; then first="$kib $bytes $speed"; fi
+done
+wait "$process"
+awk -v first="$first" -v last="$kib $bytes $speed" 'BEGIN {
+    split(first, a, " "); split(last, b, " ")
+    if (b[1] > a[1] + 16384) { print "the process grew by " b[1] - a[1] " KiB"; exit 1 }
+    if (b[2] != a[2]) { print "the device memory is not the same"; exit 1 }
+    if (b[3] < 0.7 * a[3]) { print "steps became slower"; exit 1 }
+    print "flat"
+}'

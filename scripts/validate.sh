@@ -1,0 +1,45 @@
+#!/usr/bin/env bash
+# Runs a training step of every network under Khronos' validation layer, with synchronisation
+# validation on, and fails if the layer has anything to say. First it must notice a data race that a
+# test makes on purpose. Linux only; about a minute on two CPU cores.
+source "$(dirname "$0")/setup.sh"
+
+require_rust
+layer=VK_LAYER_KHRONOS_validation
+[ -e /usr/share/vulkan/explicit_layer.d/$layer.json ] || [ -n "${VK_LAYER_PATH:-}" ] ||
+    install_packages vulkan-validationlayers
+
+folder=$(mktemp -d)
+trap 'rm -rf "$folder"' EXIT
+log=$folder/log
+cat >"$folder/vk_layer_settings.txt" <<END
+khronos_validation.enables = VK_VALIDATION_FEATURE_ENABLE_SYNCHRONIZATION_VALIDATION_EXT
+khronos_validation.debug_action = VK_DBG_LAYER_ACTION_LOG_MSG
+khronos_validation.report_flags = error,warn,perf,info
+khronos_validation.log_filename = $log
+END
+
+# under_layer TEST FILTER…: runs one file of tests, and leaves what the layer said in $log.
+under_layer() {
+    # Compiled first: only the tests are to be under the layer.
+    cargo test --release --quiet --no-run --test "$1"
+    VK_INSTANCE_LAYERS=$layer VK_LAYER_SETTINGS_PATH=$folder XDG_CACHE_HOME=$folder \
+        cargo test --release --quiet --test "$@"
+    if ! grep -q "Current Enables: .*SYNCHRONIZATION_VALIDATION" "$log"; then
+        echo "synchronisation validation was not on" >&2
+        exit 1
+    fi
+}
+
+under_layer validation -- --ignored
+if ! grep -q SYNC-HAZARD-WRITE-AFTER-WRITE "$log"; then
+    echo "the layer did not notice a data race" >&2
+    exit 1
+fi
+under_layer twins -- a_step_of_every_network
+# The layer tells of itself, too: that it is there, and that it has no cache yet.
+if grep -E '\((ERROR|WARN|PERF)' "$log"; then
+    echo "the validation layer has something to say" >&2
+    exit 1
+fi
+echo "the validation layer noticed the data race, and has nothing to say of the networks"

@@ -1,0 +1,62 @@
+//! Signals that ask a run to end: it finishes a step, saves, and says so.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+
+use signal_hook::consts::{SIGINT, SIGTERM};
+use signal_hook::flag;
+
+use crate::{Error, Result};
+
+/// Whether somebody asked. The default one is never asked by a signal.
+#[derive(Clone, Debug, Default)]
+pub struct Interrupt(Arc<AtomicUsize>);
+
+impl Interrupt {
+    /// From now on, the first SIGINT (Ctrl-C) or SIGTERM asks, and a second one ends the process
+    /// at once.
+    ///
+    /// # Errors
+    /// [`Error::Usage`] if the system refuses.
+    pub fn on_signals() -> Result<Self> {
+        let (asked, again) = (Self::default(), Arc::new(AtomicBool::new(false)));
+        for signal in [SIGINT, SIGTERM] {
+            // In this order: the first handler sees what the signal before has left.
+            flag::register_conditional_shutdown(signal, 128 + signal, again.clone())
+                .and_then(|_| flag::register(signal, again.clone()))
+                .and_then(|_| flag::register_usize(signal, asked.0.clone(), signal as usize))
+                .map_err(|e| Error::Usage(format!("signals cannot be handled: {e}")))?;
+        }
+        Ok(asked)
+    }
+
+    /// Asks, as `signal` would.
+    pub fn ask(&self, signal: i32) {
+        self.0.store(signal as usize, Ordering::SeqCst);
+    }
+
+    /// Whether somebody asked.
+    pub fn asked(&self) -> bool {
+        self.check().is_err()
+    }
+
+    /// For where work can end.
+    ///
+    /// # Errors
+    /// [`Error::Interrupted`] if somebody asked.
+    pub fn check(&self) -> Result<()> {
+        match self.0.load(Ordering::SeqCst) {
+            0 => Ok(()),
+            signal => Err(Error::Interrupted(signal as i32)),
+        }
+    }
+}
+
+/// What a signal is called.
+pub(crate) fn name(signal: i32) -> String {
+    match signal {
+        SIGINT => "SIGINT".into(),
+        SIGTERM => "SIGTERM".into(),
+        other => format!("signal {other}"),
+    }
+}

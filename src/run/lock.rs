@@ -1,0 +1,95 @@
+//! One process at a time in a run folder.
+
+use std::fs::{self, File};
+use std::io;
+use std::path::{Path, PathBuf};
+
+use crate::{Error, Result};
+
+/// A run folder that is this process's until it is dropped; the system gives it up when the process
+/// ends, however it does. A folder that was made for it and stays empty is removed.
+pub struct Lock {
+    folder: PathBuf,
+    made: bool,
+    _file: File,
+}
+
+impl Lock {
+    /// Makes the folder, if it is not there, and takes it.
+    ///
+    /// # Errors
+    /// [`Error::Usage`] if another process has it, [`Error::Io`].
+    pub fn take(folder: &Path) -> Result<Self> {
+        let made = !folder.exists();
+        fs::create_dir_all(folder).map_err(Error::io("create", folder))?;
+        match hold(folder).map_err(Error::io("lock", folder))? {
+            Some(file) => Ok(Self { folder: folder.to_owned(), made, _file: file }),
+            None => Err(Error::Usage(format!(
+                "{} is in use by another process: wait until it ends, or choose another --out",
+                folder.display()
+            ))),
+        }
+    }
+}
+
+impl Drop for Lock {
+    fn drop(&mut self) {
+        if self.made {
+            // Fails if there is anything in it, as there should be.
+            let _ = fs::remove_dir(&self.folder);
+        }
+    }
+}
+
+/// Locks the folder itself: no file is left behind. `None` if somebody else has it.
+#[cfg(not(windows))]
+fn hold(folder: &Path) -> io::Result<Option<File>> {
+    let file = File::open(folder)?;
+    match file.try_lock() {
+        Err(fs::TryLockError::WouldBlock) => Ok(None),
+        // Some network file systems have no locks; they are no reason not to train.
+        Ok(()) | Err(fs::TryLockError::Error(_)) => Ok(Some(file)),
+    }
+}
+
+/// Opens a file that nobody else can open meanwhile, and that is gone once it is closed.
+#[cfg(windows)]
+fn hold(folder: &Path) -> io::Result<Option<File>> {
+    use std::os::windows::fs::OpenOptionsExt;
+    const GENERIC_WRITE_AND_DELETE: u32 = 0x4001_0000;
+    const DELETE_ON_CLOSE: u32 = 0x0400_0000;
+    const SHARING_VIOLATION: i32 = 32;
+    let mut options = fs::OpenOptions::new();
+    options.write(true).create(true).access_mode(GENERIC_WRITE_AND_DELETE).share_mode(0);
+    match options.custom_flags(DELETE_ON_CLOSE).open(folder.join("lock")) {
+        Ok(file) => Ok(Some(file)),
+        Err(error) if error.raw_os_error() == Some(SHARING_VIOLATION) => Ok(None),
+        Err(error) => Err(error),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_folder_is_one_process_s_only() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("a/run");
+        let lock = Lock::take(&path).unwrap();
+        let message = Lock::take(&path).err().unwrap().to_string();
+        assert!(message.contains("run is in use by another process"), "{message}");
+        drop(lock);
+        assert!(!path.exists(), "nothing was put into it");
+        drop(Lock::take(&path).unwrap());
+        // What is not ours, or not empty, stays.
+        fs::create_dir_all(&path).unwrap();
+        drop(Lock::take(&path).unwrap());
+        assert!(path.exists());
+        fs::remove_dir(&path).unwrap();
+        let lock = Lock::take(&path).unwrap();
+        fs::write(path.join("file"), "").unwrap();
+        drop(lock);
+        assert!(path.join("file").exists());
+    }
+}

@@ -1,0 +1,152 @@
+//! The guide in `docs/`: its pages and links are there, and its commands work.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use crate::support::{Ran, Sandbox, files};
+
+/// Training in the book is of images enough to learn from; here fewer will do.
+const FEWER: &str = "--train-limit 64 --test-limit 64";
+
+fn folder() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("docs/src")
+}
+
+/// The text of each page, in the order of the summary.
+fn pages() -> Vec<(String, String)> {
+    let summary = fs::read_to_string(folder().join("SUMMARY.md")).unwrap();
+    let names = links(&summary);
+    assert!(names.len() > 5, "{names:?}");
+    names.into_iter().map(|name| (name.clone(), read(&name))).collect()
+}
+
+fn read(name: &str) -> String {
+    fs::read_to_string(folder().join(name)).unwrap_or_else(|e| panic!("{name}: {e}"))
+}
+
+/// What Markdown links to, images too, outside of code.
+fn links(text: &str) -> Vec<String> {
+    let mut code = false;
+    let lines = text.lines().filter(|line| {
+        let fence = line.starts_with("```");
+        code ^= fence;
+        !code && !fence
+    });
+    let links = lines.flat_map(|line| line.split("](").skip(1));
+    links.filter_map(|rest| rest.split(')').next()).map(str::to_owned).collect()
+}
+
+/// The blocks of code in a language.
+fn blocks<'a>(text: &'a str, language: &str) -> Vec<&'a str> {
+    let mut parts = text.split("```").skip(1).step_by(2);
+    let of = |part: &&'a str| part.lines().next() == Some(language);
+    let blocks: Vec<_> = parts.by_ref().filter(of).collect();
+    blocks.into_iter().map(|part| part.split_once('\n').unwrap().1).collect()
+}
+
+/// Names of a page's headings as links have them.
+fn anchors(text: &str) -> BTreeSet<String> {
+    let headings = text.lines().filter_map(|line| line.strip_prefix('#'));
+    let plain = |c: char| match c {
+        ' ' => Some('-'),
+        _ => (c.is_alphanumeric() || c == '-').then(|| c.to_ascii_lowercase()),
+    };
+    headings.map(|h| h.trim_start_matches('#').trim().chars().filter_map(plain).collect()).collect()
+}
+
+#[test]
+fn every_page_and_link_is_there() {
+    let pages: BTreeMap<_, _> = pages().into_iter().collect();
+    let mut linked: BTreeSet<String> = pages.keys().cloned().collect();
+    linked.insert("SUMMARY.md".into());
+    for (page, text) in &pages {
+        assert!(text.starts_with("# "), "{page} begins with a title");
+        for link in links(text).into_iter().filter(|link| !link.starts_with("https://")) {
+            let (name, anchor) = link.split_once('#').unwrap_or((&link, ""));
+            assert!(folder().join(name).is_file(), "{page} links to {link}");
+            let there = anchor.is_empty() || anchors(&pages[name]).contains(anchor);
+            assert!(there, "{page} links to {link}: no such heading");
+            linked.insert(name.to_owned());
+        }
+    }
+    // Nothing lies there that no page shows.
+    assert_eq!(linked, files(&folder()).into_keys().collect());
+}
+
+/// Ten photos of each of five classes, as `photos/CLASS/N.png`.
+fn put_photos(sandbox: &Sandbox) {
+    sandbox.ok("data export --dataset shapes32 --count 150 --out all");
+    let mut classes: BTreeMap<String, usize> = BTreeMap::new();
+    for (name, content) in sandbox.files("all") {
+        let class = name.trim_end_matches(".png").split_once('-').unwrap().1;
+        if classes.len() < 5 || classes.contains_key(class) {
+            let number = classes.entry(class.to_owned()).or_default();
+            *number += 1;
+            if *number <= 10 {
+                sandbox.put(&format!("photos/{class}/{number}.png"), content);
+            }
+        }
+    }
+    assert!(classes.len() == 5 && classes.values().all(|count| *count >= 10), "{classes:?}");
+    sandbox.ok("data export --dataset shapes32 --count 1 --out photos/disc");
+}
+
+#[test]
+fn every_command_works() {
+    let sandbox = Sandbox::new();
+    put_photos(&sandbox);
+    let mut count = 0;
+    for (page, text) in pages() {
+        for recipe in blocks(&text, "toml") {
+            sandbox.put("ways.toml", recipe);
+        }
+        for block in blocks(&text, "sh") {
+            if block.starts_with("# needs ") {
+                continue;
+            }
+            for line in block.lines() {
+                let command = line.split(" # ").next().unwrap().trim();
+                let arguments = command.strip_prefix("sff ").unwrap_or_else(|| {
+                    panic!("{page}: `{line}` is no sff command; mark the block with `# needs …`")
+                });
+                let trains = arguments.starts_with("train ") && !arguments.contains("--resume");
+                let more = if trains { FEWER } else { "" };
+                let ran = Ran::of(&mut sandbox.command(&format!("{arguments} {more}")));
+                assert_eq!(ran.code, Some(0), "{page}: {command}\n{}", ran.err);
+                count += 1;
+            }
+        }
+    }
+    assert!(count > 20, "{count} commands");
+}
+
+#[test]
+fn commands_that_need_something_exist() {
+    let sandbox = Sandbox::new();
+    for (page, text) in pages() {
+        for block in blocks(&text, "sh").iter().filter(|block| block.starts_with("# needs ")) {
+            for line in block.lines().skip(1) {
+                let words: Vec<&str> = line.split_whitespace().collect();
+                match words[..] {
+                    ["sff", ref rest @ ..] => check_options(&sandbox, &page, rest),
+                    [script, ..] if script.starts_with("scripts/") => {
+                        let path = Path::new(env!("CARGO_MANIFEST_DIR")).join(script);
+                        assert!(path.is_file(), "{page}: {line}");
+                    }
+                    ["cargo" | "sudo", ..] => {}
+                    _ => panic!("{page}: what is `{line}`?"),
+                }
+            }
+        }
+    }
+}
+
+/// Asserts that a command has the options that are given to it.
+fn check_options(sandbox: &Sandbox, page: &str, words: &[&str]) {
+    let depth = if words[0] == "data" { 2 } else { 1 };
+    let help = sandbox.ok(&format!("{} --help", words[..depth].join(" ")));
+    for word in words.iter().filter(|word| word.starts_with("--")) {
+        assert!(help.contains(word), "{page}: sff {} has no {word}", words[..depth].join(" "));
+    }
+}

@@ -1,0 +1,142 @@
+//! `sff predict --explain`.
+
+use std::fs;
+use std::path::Path;
+
+use sff::checkpoint::Arrays;
+use sff::data::{Images, picture};
+use sff::gpu::Gpu;
+use sff::infer::Explainer;
+use sff::metrics::Vote;
+use sff::run::{self, ModelInfo};
+
+use crate::support::{SMALL, Sandbox};
+
+/// Trains a network with such heads, and checks that the mean of its squared class maps is its
+/// goodness.
+fn maps_make_goodness(heads: &str) {
+    let sandbox = Sandbox::new();
+    let line = "train --dataset shapes --train-limit 32 --test-limit 10 --batch 8 --epochs 1";
+    sandbox.ok(&format!("{line} --lr 0.02 --partition layer {heads} --out run"));
+    let model = run::model_path(&sandbox.path("run"));
+    let (arrays, info): (Arrays, ModelInfo) = run::read_model(&model).unwrap();
+    let pixels: Vec<u8> = (0..3 * 28 * 28u32).map(|i| (i * i % 253) as u8).collect();
+    let images = Images::in_memory([28, 28, 1], pixels, vec![0; 3]);
+    let gpu = Gpu::open(std::env::var("SFF_TEST_DEVICE").ok().as_deref()).unwrap();
+    let mut explainer = Explainer::new(&gpu, &model, (&arrays, &info), &images).unwrap();
+    let explanations = explainer.explain(&info, Vote::All).unwrap();
+    assert_eq!(explanations.len(), 3);
+    for explanation in &explanations {
+        for (block, maps) in explanation.maps.iter().enumerate() {
+            let scale = arrays.get(&format!("aux.{block}.log_scale"));
+            let scale = scale.map_or(1.0, |log| f64::from(log.values[0]).exp());
+            for (class, goodness) in explanation.prediction.goodness[block].iter().enumerate() {
+                let of = maps.values.iter().skip(class).step_by(maps.shape.c);
+                let mean =
+                    of.map(|v| f64::from(*v)).sum::<f64>() / (maps.shape.h * maps.shape.w) as f64;
+                let expected = f64::from(*goodness);
+                let close = (scale * mean - expected).abs() <= 1e-4 * expected.max(1.0);
+                assert!(close, "{heads}, block {block}: {} is not {expected}", scale * mean);
+            }
+        }
+    }
+    assert_ne!(explanations[0].maps, explanations[2].maps);
+}
+
+#[test]
+fn class_maps_make_goodness_in_every_head() {
+    maps_make_goodness("--widths 4,4 --aux-kernel 5");
+    maps_make_goodness(
+        "--widths 4,4 --aux-kernel 3 --aux-separable --aux-pool 5 --aux-scale learnable",
+    );
+    // More classes than channels and pixels: by Gram matrices.
+    maps_make_goodness("--widths 2,2 --aux-kernel 1");
+}
+
+#[test]
+fn a_picture_is_explained_by_a_picture() {
+    let sandbox = Sandbox::new();
+    sandbox.ok(&format!("{SMALL} --out run"));
+    let pictures = sandbox.ok("data export --dataset shapes --count 3 --out p");
+    let pictures: Vec<&str> = pictures.lines().collect();
+    let text = sandbox.ok(&format!("predict --run run --explain why.png {}", pictures[0]));
+    let rows: Vec<&str> = text.lines().collect();
+    assert!(rows[1].starts_with("  goodness") && rows[1].ends_with("conv3      vote"), "{text}");
+    assert_eq!((rows.len(), rows[4]), (5, "  drawn in why.png"), "{text}");
+    let drawn = image::open(sandbox.path("why.png")).unwrap().into_rgb8();
+    // The picture and three blocks, two classes; pixels of 5, gaps of 4.
+    let side = 28 * 5;
+    assert_eq!(drawn.dimensions(), (4 * side + 3 * 4, 2 * side + 4));
+    let original = picture::read(&sandbox.path(pictures[0]), 28, 28, 1).unwrap();
+    for (at, value) in original.iter().enumerate() {
+        let (x, y) = (at as u32 % 28 * 5 + 2, at as u32 / 28 * 5 + 2);
+        assert_eq!(drawn.get_pixel(x, y).0, [*value; 3]);
+    }
+    // Each map glows where it is largest, and the glow is yellow.
+    for column in 1..4 {
+        let start = column * (side + 4);
+        let glow = |x, y| {
+            let [r, _, b] = drawn.get_pixel(start + x, y).0;
+            i32::from(r) - i32::from(b)
+        };
+        let all = (0..side).flat_map(|y| (0..side).map(move |x| (x, y)));
+        assert!(all.map(|(x, y)| glow(x, y)).max().unwrap() > 100, "block {column}");
+    }
+    // Several pictures, in a folder; the same predictions as without.
+    let json = sandbox
+        .json(&format!("predict --run run --json --top 3 --explain why {}", pictures.join(" ")));
+    let plain = sandbox.json(&format!("predict --run run --json {}", pictures.join(" ")));
+    for (explained, plain) in json.as_array().unwrap().iter().zip(plain.as_array().unwrap()) {
+        assert_eq!(explained["class"], plain["class"]);
+        assert!(plain.get("explained").is_none());
+        let file = explained["explained"].as_str().unwrap();
+        assert_eq!(
+            Path::new(file).file_name(),
+            Path::new(plain["file"].as_str().unwrap()).file_name()
+        );
+        assert_eq!(image::open(sandbox.path(file)).unwrap().height(), 3 * side + 2 * 4);
+    }
+}
+
+#[test]
+fn what_cannot_be_explained_is_refused() {
+    let sandbox = Sandbox::new();
+    sandbox.ok(&format!("{SMALL} --out run"));
+    let few = "--dataset shapes --train-limit 16 --batch 8 --widths 4 --epochs 1";
+    sandbox.ok(&format!("train {few} --method bp --out bp"));
+    sandbox.ok("data export --dataset shapes --count 2 --out p");
+    let pictures = "p/00000-disc.png p/00001-ring.png";
+    sandbox.copy("p", "q");
+    let before = (sandbox.files("p"), fs::read_dir(sandbox.path(".")).unwrap().count());
+    for (line, parts) in [
+        (
+            "--run bp --explain x.png p/00000-disc.png".to_owned(),
+            ["backpropagation", "--method sff"],
+        ),
+        (format!("--run run --explain x.png {pictures}"), ["2 pictures", "give a folder"]),
+        (
+            "--run run --explain p p/00000-disc.png".to_owned(),
+            ["p/00000-disc.png", "choose another"],
+        ),
+        (
+            "--run run --explain p/00000-disc.png p/00000-disc.png".to_owned(),
+            ["is a picture", "choose"],
+        ),
+        (
+            "--run run --explain x p/00000-disc.png q/00000-disc.png".to_owned(),
+            ["several", "one by one"],
+        ),
+        (
+            "--run run --explain none/x.png p/00000-disc.png".to_owned(),
+            ["cannot write", "none/x.png"],
+        ),
+        (
+            "--run run --explain run/config.toml p/00000-disc.png".to_owned(),
+            ["cannot create", "config.toml"],
+        ),
+    ] {
+        sandbox.refuses(&format!("predict {line}"), &parts);
+    }
+    let after = (sandbox.files("p"), fs::read_dir(sandbox.path(".")).unwrap().count());
+    assert_eq!(before, after, "nothing was written");
+}
