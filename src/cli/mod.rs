@@ -233,7 +233,7 @@ mod tests {
     #[test]
     fn help_begins_with_examples_that_work() {
         let all = leaves(manual::laid_out(Cli::command()), "sff");
-        assert_eq!(all.len(), 17);
+        assert!(all.iter().any(|(name, _)| name == "sff data list"));
         for (name, help) in all {
             let (before, after) = help.split_once("Usage:").expect("help tells the usage");
             assert!(after.contains("Options:") && !after.contains("Example"), "{help}");

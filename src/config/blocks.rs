@@ -128,7 +128,10 @@ mod tests {
             (recipe("cnn", "block1"), "--cuts block1: the first block begins there anyway"),
             (recipe("resnet18", "layer4.0 layer2.0"), order),
             (recipe("resnet18", "layer2.0 layer2.0"), order),
-            (inside, "no block `layer3.0`; there are: stem, layer2.0, layer4.0"),
+            (
+                inside,
+                "no block `layer3.0` (did you mean `layer2.0`?); there are: stem, layer2.0, layer4.0",
+            ),
         ] {
             let message = Config::resolve(recipe).unwrap_err().to_string();
             assert!(message.contains(expected), "{message}\nexpected: {expected}");
