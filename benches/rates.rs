@@ -158,7 +158,7 @@ fn goodness(case: &mut Case, shape: Shape, classes: usize, kernel: usize) {
     let dw = case.temporary("dw", weight, Layout::Hwio, Kind::ParamGradient);
     let parts = Shape::new(shape.n, split::goodness_parts(shape), 1, classes);
     let partial = temporary(case, parts);
-    let slice = split::goodness_slice(shape, classes);
+    let slice = split::goodness_slice(Layout::Nhwc, shape, classes);
     let some = shape.with_n(slice).with_c(classes);
     let maps = temporary(case, some);
     let sums = Shape::rows(split::wgrad(some, weight).count(slice), stored(weight));
@@ -173,7 +173,7 @@ fn gram(case: &mut Case, shape: Shape, classes: usize) {
     let (x, w, dscores) = (case.input(shape), case.weight(1, shape.c, classes), case.input(rows));
     let (scores, dx) = (case.output(rows), case.output(shape));
     let dw = case.temporary("dw", weight, Layout::Hwio, Kind::ParamGradient);
-    let slice = split::gram_slice(shape);
+    let slice = split::gram_slice(Layout::Nhwc, shape);
     let matrices = split::gram(shape.with_n(slice));
     let gram = temporary(case, matrices);
     let partial = temporary(case, Shape::new(slice, split::goodness_parts(matrices), 1, classes));
@@ -190,7 +190,7 @@ fn adamw(case: &mut Case, shape: Shape) {
     let v = case.given(shape, Layout::Nhwc, squares);
     let step = case.words([1e-3, 0.1, 1e-3, 1.0f32].map(f32::to_bits).to_vec());
     let adamw = AdamW { beta1: 0.9, beta2: 0.999, eps: 1e-8, weight_decay: 0.01 };
-    case.program.push(Op::AdamW { params, grads, m, v, step, adamw });
+    case.program.push(Op::AdamW { params, grads, m, v, step, adamw, scale: 1.0 });
 }
 
 /// Few and small images, or a short vector, of the same kind.

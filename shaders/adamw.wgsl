@@ -1,8 +1,10 @@
-// AdamW over all parameters of a block at once (Loshchilov and Hutter, arXiv 1711.05101).
+// AdamW over all parameters of a block at once (Loshchilov and Hutter, arXiv 1711.05101), by
+// `factor` times their gradients.
 #import grid
 
 struct Params {
     len: u32,
+    factor: f32,
     beta1: f32,
     beta2: f32,
     eps: f32,
@@ -24,7 +26,7 @@ fn main(invocation: Invocation) {
     }
     // Learning rate and the two bias corrections.
     let now = step[0];
-    let g = grad[id];
+    let g = params.factor * grad[id];
     let first = m[id] + (1.0 - params.beta1) * (g - m[id]);
     let second = params.beta2 * v[id] + (1.0 - params.beta2) * g * g;
     m[id] = first;

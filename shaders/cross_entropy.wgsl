@@ -1,5 +1,5 @@
-// Softmax cross-entropy of one image per invocation, and its gradient, already divided by the
-// number of images. Scores are rows of `stride` values of which the first `classes` count.
+// Softmax cross-entropy of one image per invocation, and `scale` times its gradient, already
+// divided by the number of images. Scores are rows of `stride` values of which the first `classes` count.
 // Where images are mixed, the partner's label counts by its share.
 #import grid
 
@@ -7,6 +7,7 @@ struct Params {
     images: u32,
     classes: u32,
     stride: u32,
+    scale: f32,
 }
 
 @group(0) @binding(0) var<uniform> params: Params;
@@ -51,7 +52,7 @@ fn main(invocation: Invocation) {
 #endif
             slope = exp(scores[first + k] - largest) / total - goal;
         }
-        dscores[first + k] = slope / f32(params.images);
+        dscores[first + k] = params.scale * slope / f32(params.images);
     }
 #endif
 }

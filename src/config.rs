@@ -17,7 +17,7 @@ use crate::block::{self, Goodness, Head, Network, Partition, Scale};
 use crate::data::{self, Dataset};
 use crate::files::read_text;
 use crate::models::{self, Stem};
-use crate::program::Recompute;
+use crate::program::{Precision, Recompute};
 use crate::shape::Shape;
 use crate::train::{self, Schedule};
 use crate::{Error, Result, names};
@@ -149,6 +149,10 @@ pub struct Recipe {
     /// [default: none, or cheap where that needs less; whatever fits --memory]
     #[arg(long)]
     pub recompute: Option<Recompute>,
+    /// What maps and their gradients are stored in; f16 takes half the memory and needs a device
+    /// that can compute with it [default: f32]
+    #[arg(long)]
+    pub precision: Option<Precision>,
     /// How many blocks before a block its loss reaches; 0 is the paper's algorithm, as many as
     /// there are blocks is deep supervision [default: 0]
     #[arg(long, value_name = "BLOCKS")]
@@ -201,6 +205,7 @@ macro_rules! for_all_options {
             mixup,
             memory,
             recompute,
+            precision,
             window,
             init,
             freeze_until
@@ -337,6 +342,8 @@ pub struct Config {
     /// What backward computes again.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub recompute: Option<Recompute>,
+    /// What maps are stored in.
+    pub precision: Precision,
     /// How many blocks before a block its loss reaches.
     pub window: usize,
     /// The first block that is trained.
@@ -455,6 +462,7 @@ impl Config {
             augment,
             memory: recipe.memory,
             recompute: recipe.recompute,
+            precision: recipe.precision.unwrap_or_default(),
             window: recipe.window.unwrap_or(0),
             freeze_until: recipe.freeze_until,
             init: recipe.init,
@@ -510,6 +518,7 @@ impl Config {
             mixup: Some(c.augment.mixup),
             memory: c.memory,
             recompute: c.recompute,
+            precision: Some(c.precision),
             window: Some(c.window),
             init: c.init,
             freeze_until: c.freeze_until,
@@ -555,6 +564,7 @@ impl Config {
             input: self.image_size,
             memory: self.memory.map(|size| size.0),
             recompute: self.recompute,
+            precision: self.precision,
             window: self.window,
             debug: false,
             drill: None,

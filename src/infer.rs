@@ -173,6 +173,7 @@ impl<'a> Inference<'a> {
 /// normalisation that cannot be.
 pub fn program(info: &ModelInfo, feed: Feed) -> Result<Built> {
     let [h, w, c] = info.image;
+    let config = Config::resolve(info.config.clone())?;
     let setup = Setup {
         image: Shape::new(1, h, w, c),
         normalize: feed::normalize(&info.normalization, c)?,
@@ -182,9 +183,9 @@ pub fn program(info: &ModelInfo, feed: Feed) -> Result<Built> {
         micro_batches: 1,
         adamw: AdamW { beta1: 0.0, beta2: 0.0, eps: 0.0, weight_decay: 0.0 },
         recompute: Recompute::None,
+        precision: config.precision,
         window: 0,
     };
-    let config = Config::resolve(info.config.clone())?;
     program::build(&config.network(info.classes.len(), h), &setup)
 }
 

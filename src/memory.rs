@@ -171,7 +171,7 @@ mod tests {
     use crate::block::{Head, Partition};
     use crate::models;
     use crate::ops::Normalize;
-    use crate::program::Recompute;
+    use crate::program::Precision;
     use crate::train::ADAMW;
 
     fn network() -> Network {
@@ -189,6 +189,7 @@ mod tests {
             micro_batches: 1,
             adamw: ADAMW,
             recompute: Recompute::default(),
+            precision: Precision::default(),
             window: 0,
         };
         let images = |n| Shape::new(n, 8, 8, 3);

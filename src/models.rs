@@ -137,7 +137,7 @@ mod tests {
     use super::*;
     use crate::block::Network;
     use crate::ops::Normalize;
-    use crate::program::{Built, Feed, Recompute, Setup, build};
+    use crate::program::{Built, Feed, Precision, Recompute, Setup, build};
     use crate::shape::Shape;
 
     #[test]
@@ -171,6 +171,7 @@ mod tests {
             micro_batches: 1,
             adamw: crate::train::ADAMW,
             recompute: Recompute::default(),
+            precision: Precision::default(),
             window: 0,
         };
         let built = build(&network, &setup).unwrap();

@@ -238,7 +238,8 @@ pub enum Op {
         dlog_scale: TensorId,
         scratch: TensorId,
     },
-    /// `loss[i] = logsumexp(scores[i]) - scores[i, label]`; `dscores` is the gradient of its mean.
+    /// `loss[i] = logsumexp(scores[i]) - scores[i, label]`; `dscores` is `scale` times the gradient
+    /// of its mean.
     /// With `partners`, it is the mean of this for the label and for the partner's, by share.
     CrossEntropy {
         scores: TensorId,
@@ -246,11 +247,13 @@ pub enum Op {
         partners: Option<TensorId>,
         loss: TensorId,
         dscores: Option<TensorId>,
+        scale: f32,
     },
     /// `total = factor * x`, added to the old total if the first value of `keep` is not 0: sums
     /// gradients over micro-batches. Both hold the same layout.
     Accumulate { x: TensorId, total: TensorId, keep: TensorId, factor: f32 },
-    /// Updates a block's parameters in place; all four hold the same layout.
+    /// Updates a block's parameters in place, by gradients of which `grads` holds `scale` times the
+    /// values; all four hold the same layout.
     AdamW {
         params: TensorId,
         grads: TensorId,
@@ -258,6 +261,7 @@ pub enum Op {
         v: TensorId,
         step: TensorId,
         adamw: AdamW,
+        scale: f32,
     },
     /// Sums over the valid images: loss per block, then correct answers per block, then those of
     /// the votes of all blocks, the later half, and the last. A zero for each block follows, which
@@ -365,7 +369,7 @@ impl Op {
             Self::ScaleScoresGrad { y, dy, log_scale, dx, dlog_scale, scratch } => {
                 access(&[y, dy, log_scale], &[dx, dlog_scale], &[scratch])
             }
-            Self::CrossEntropy { scores, labels, partners, loss, dscores } => {
+            Self::CrossEntropy { scores, labels, partners, loss, dscores, .. } => {
                 let mut a = access(&[scores, labels], &[loss], &[]);
                 a.reads.extend(partners);
                 a.writes.extend(dscores);

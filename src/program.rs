@@ -3,11 +3,13 @@
 mod build;
 mod emit;
 mod head;
+mod precision;
 mod recompute;
 
 pub use build::{Built, Feed, Routine, Setup, build};
 pub use emit::{Init, Parameter};
 pub use head::class_maps;
+pub use precision::Precision;
 pub use recompute::Recompute;
 
 use std::fmt;

@@ -42,7 +42,7 @@ impl<'a> Reference<'a> {
         Self { tensors, values: vec![None; tensors.len()] }
     }
 
-    /// Gives a tensor its logical values.
+    /// Gives a tensor its logical values, which it holds as exactly as its layout does.
     ///
     /// # Panics
     ///
@@ -50,7 +50,7 @@ impl<'a> Reference<'a> {
     pub fn set(&mut self, id: TensorId, values: Vec<f64>) {
         let tensor = &self.tensors[id.0];
         assert_eq!(values.len(), tensor.shape.elements(), "{}: {}", tensor.name, tensor.shape);
-        self.values[id.0] = Some(values);
+        self.values[id.0] = Some(values.into_iter().map(|v| tensor.layout.round(v)).collect());
     }
 
     /// A tensor's logical values.
@@ -216,6 +216,8 @@ impl<'a> Reference<'a> {
                 self.set(stats, kept);
             }
             Op::LayerNormGrad { y, dy, stats, dx, relu, .. } => {
+                let layout = self.tensors[y.0].layout;
+                let relu = relu.then_some(|zero| layout.round(zero));
                 let out = norm::layer_norm_grad(self.get(y), self.get(dy), self.get(stats), relu);
                 self.set(dx, out);
             }
@@ -247,13 +249,14 @@ impl<'a> Reference<'a> {
                 self.set(dx, to_x);
                 self.set(dlog_scale, vec![to_scale]);
             }
-            Op::CrossEntropy { scores, labels, partners, loss, dscores } => {
+            Op::CrossEntropy { scores, labels, partners, loss, dscores, scale } => {
                 let partners = partners.map(|partners| self.get(partners));
                 let targets = train::targets(self.get(labels), partners);
                 let (losses, grads) = train::cross_entropy(self.get(scores), &targets);
                 self.set(loss, losses);
                 if let Some(dscores) = dscores {
-                    self.set(dscores, grads);
+                    let scaled = grads.iter().map(|g| f64::from(scale) * g).collect();
+                    self.set(dscores, scaled);
                 }
             }
             Op::Accumulate { x, total, keep, factor } => {
@@ -267,11 +270,13 @@ impl<'a> Reference<'a> {
                     self.set(total, sum);
                 }
             }
-            Op::AdamW { params, grads, m, v, step, adamw } => {
+            Op::AdamW { params, grads, m, v, step, adamw, scale } => {
                 let step = train::Step::new(self.get(step));
                 for [p, g, m, v] in self.matching_members([params, grads, m, v]) {
                     let mut state = [p, m, v].map(|id| self.get(id).to_vec());
-                    train::adamw(&mut state, self.get(g), &step, &adamw);
+                    let gradient: Vec<f64> =
+                        self.get(g).iter().map(|g| g / f64::from(scale)).collect();
+                    train::adamw(&mut state, &gradient, &step, &adamw);
                     for (id, values) in [p, m, v].into_iter().zip(state) {
                         self.set(id, values);
                     }

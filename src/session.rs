@@ -110,10 +110,19 @@ impl Session {
     /// Plans `program`, allocates its arena and compiles its kernels.
     ///
     /// # Errors
-    /// [`Error::Limit`] if a tensor or the arena is larger than the device allows,
-    /// [`Error::OutOfMemory`] if it has no room for it now, [`Error::Gpu`] if the device refuses, [`Error::Shader`] if a kernel does not compile.
+    /// [`Error::Adapter`] if there are maps in half precision and the device cannot compute with
+    /// them, [`Error::Limit`] if a tensor or the arena is larger than the device allows,
+    /// [`Error::OutOfMemory`] if it has no room for it now, [`Error::Gpu`] if the device refuses,
+    /// [`Error::Shader`] if a kernel does not compile.
     pub fn new(gpu: &Gpu, program: Program, options: Options) -> Result<Self> {
         program.validate()?;
+        let half = program.tensors().iter().any(|t| t.layout == Layout::Half);
+        if half && !gpu.adapter.features.contains(&"f16") {
+            return Err(Error::Adapter(format!(
+                "{} cannot compute with float16; use --precision f32, or another --device",
+                gpu.adapter.name
+            )));
+        }
         let limits = options.limits.unwrap_or(gpu.limits());
         let plan = Plan::guarded(&program, limits, options.guard)?;
         let tiles =
@@ -252,7 +261,7 @@ impl Session {
     pub fn write(&self, id: TensorId, values: &[f32]) {
         let t = self.program.tensor(id);
         assert_eq!(values.len(), t.shape.elements(), "{} has shape {}", t.name, t.shape);
-        self.write_bytes(id, bytemuck::cast_slice(&t.layout.pack(t.shape, values)));
+        self.write_bytes(id, &t.layout.pack(t.shape, values));
     }
 
     /// Waits for the device and reads a tensor's bytes, padding included.
@@ -279,7 +288,7 @@ impl Session {
     pub fn read(&mut self, id: TensorId) -> Result<Vec<f32>> {
         let bytes = self.read_bytes(id)?;
         let t = self.program.tensor(id);
-        Ok(t.layout.unpack(t.shape, &bytemuck::pod_collect_to_vec::<u8, f32>(&bytes)))
+        Ok(t.layout.unpack(t.shape, &bytes))
     }
 
     /// Reads a tensor of words.

@@ -2,7 +2,9 @@
 
 use std::fmt;
 
-/// Channels are stored in groups of this many lanes (one `vec4<f32>`).
+use half::f16;
+
+/// Channels are stored in groups of this many lanes (one `vec4`).
 pub const LANES: usize = 4;
 
 /// Tensors, members of slabs and slices start at multiples of this many bytes: the largest
@@ -78,10 +80,12 @@ impl fmt::Display for Shape {
 }
 
 /// How a tensor's values lie in memory.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
 pub enum Layout {
     /// float32, NHWC, channels padded with zeros to a multiple of [`LANES`].
     Nhwc,
+    /// The same in float16.
+    Half,
     /// float32, rows, columns, input, output channels; both channel counts padded with zeros.
     Hwio,
     /// 32-bit words with no padding between them.
@@ -93,28 +97,58 @@ impl Layout {
     pub const fn stored(self, shape: Shape) -> Shape {
         let c = shape.c.next_multiple_of(LANES);
         match self {
-            Self::Nhwc => shape.with_c(c),
+            Self::Nhwc | Self::Half => shape.with_c(c),
             Self::Hwio => Shape::new(shape.n, shape.h, shape.w.next_multiple_of(LANES), c),
             Self::Words => Shape::vector(shape.elements().next_multiple_of(LANES)),
         }
     }
 
-    /// Bytes of a tensor of this layout: always whole `vec4`s.
-    pub const fn bytes(self, shape: Shape) -> usize {
-        self.stored(shape).elements() * 4
+    /// Bytes of a stored value.
+    pub const fn width(self) -> usize {
+        match self {
+            Self::Half => 2,
+            Self::Nhwc | Self::Hwio | Self::Words => 4,
+        }
     }
 
-    /// Spreads logical values over the stored ones; padding is zero.
-    pub fn pack(self, shape: Shape, logical: &[f32]) -> Vec<f32> {
+    /// Bytes of a tensor of this layout: always whole `vec4`s.
+    pub const fn bytes(self, shape: Shape) -> usize {
+        self.stored(shape).elements() * self.width()
+    }
+
+    /// What is stored of a value: the nearest float16 of maps in half precision, at most the
+    /// largest finite one; the value itself elsewhere.
+    pub fn round(self, value: f64) -> f64 {
+        match self {
+            Self::Half => {
+                let largest = f16::MAX.to_f64();
+                f16::from_f64(value.clamp(-largest, largest)).to_f64()
+            }
+            Self::Nhwc | Self::Hwio | Self::Words => value,
+        }
+    }
+
+    /// The bytes of logical values; padding is zero.
+    pub fn pack(self, shape: Shape, logical: &[f32]) -> Vec<u8> {
         let mut out = vec![0.0; self.stored(shape).elements()];
         self.for_each_row(shape, |from, to| {
             out[to..to + shape.c].copy_from_slice(&logical[from..from + shape.c]);
         });
-        out
+        if self == Self::Half {
+            let half = |v: f32| f16::from_f64(self.round(v.into())).to_le_bytes();
+            return out.into_iter().flat_map(half).collect();
+        }
+        out.into_iter().flat_map(f32::to_le_bytes).collect()
     }
 
     /// The inverse of [`Layout::pack`].
-    pub fn unpack(self, shape: Shape, stored: &[f32]) -> Vec<f32> {
+    pub fn unpack(self, shape: Shape, bytes: &[u8]) -> Vec<f32> {
+        let value = |bytes: &[u8]| match *bytes {
+            [a, b] => f16::from_le_bytes([a, b]).to_f32(),
+            [a, b, c, d] => f32::from_le_bytes([a, b, c, d]),
+            _ => unreachable!("values have two or four bytes"),
+        };
+        let stored: Vec<f32> = bytes.chunks_exact(self.width()).map(value).collect();
         let mut out = vec![0.0; shape.elements()];
         self.for_each_row(shape, |to, from| {
             out[to..to + shape.c].copy_from_slice(&stored[from..from + shape.c]);
@@ -168,17 +202,35 @@ mod tests {
     fn packing_pads_with_zeros_and_round_trips() {
         for (layout, shape) in [
             (Layout::Nhwc, Shape::new(2, 3, 1, 5)),
+            (Layout::Half, Shape::new(2, 3, 1, 5)),
             (Layout::Hwio, Shape::weight(3, 1, 6)),
             (Layout::Words, Shape::vector(7)),
         ] {
             let values: Vec<f32> = (1..=shape.elements()).map(|v| v as f32).collect();
             let stored = layout.pack(shape, &values);
-            assert_eq!(stored.len() * 4, layout.bytes(shape));
-            assert_eq!(stored.iter().filter(|v| **v != 0.0).count(), values.len());
+            assert_eq!(stored.len(), layout.bytes(shape));
+            let not_zero = |value: &&[u8]| value.iter().any(|byte| *byte != 0);
+            let values_stored = stored.chunks_exact(layout.width()).filter(not_zero).count();
+            assert_eq!(values_stored, values.len());
             assert_eq!(layout.unpack(shape, &stored), values);
         }
         let w = Layout::Hwio.pack(Shape::weight(1, 2, 1), &[1.0, 2.0]);
+        let w: Vec<f32> = bytemuck::pod_collect_to_vec(&w);
         assert_eq!(w[..8], [1.0, 0.0, 0.0, 0.0, 2.0, 0.0, 0.0, 0.0]);
+    }
+
+    #[test]
+    fn halves_are_the_nearest_and_stay_finite() {
+        let half = |value| Layout::Half.round(value);
+        // Between 1 and 2 they lie 2^-10 apart.
+        assert_eq!([1.0004, 1.0006].map(half), [1.0, 1.0 + 2f64.powi(-10)]);
+        assert_eq!([1e6, -65_530.0, 1e-9].map(half), [65_504.0, -65_504.0, 0.0]);
+        assert!(half(f64::NAN).is_nan());
+        let shape = Shape::vector(2);
+        let stored = Layout::Half.pack(shape, &[f32::MAX, f32::NAN]);
+        let values = Layout::Half.unpack(shape, &stored);
+        assert!(values[0] == 65_504.0 && values[1].is_nan());
+        assert_eq!(Layout::Nhwc.round(1.0004), 1.0004);
     }
 
     #[test]

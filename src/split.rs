@@ -76,14 +76,15 @@ pub fn goodness_parts(shape: Shape) -> usize {
     pieces.div_ceil(pieces.div_ceil(16))
 }
 
-/// Images whose class maps exist at the same time in the gradient of the goodness.
-pub fn goodness_slice(x: Shape, classes: usize) -> usize {
-    slice(x, Layout::Nhwc.bytes(x.with_n(1).with_c(classes)))
+/// Images whose class maps exist at the same time in the gradient of the goodness of `x`. They
+/// have its layout.
+pub fn goodness_slice(layout: Layout, x: Shape, classes: usize) -> usize {
+    slice(layout, x, layout.bytes(x.with_n(1).with_c(classes)))
 }
 
-/// Images whose Gram matrices exist at the same time.
-pub fn gram_slice(x: Shape) -> usize {
-    slice(x, Layout::Nhwc.bytes(gram(x.with_n(1))))
+/// Images of `x` whose Gram matrices exist at the same time.
+pub fn gram_slice(layout: Layout, x: Shape) -> usize {
+    slice(layout, x, Layout::Nhwc.bytes(gram(x.with_n(1))))
 }
 
 /// The Gram matrices of each image's pixels; rows are padded as columns are.
@@ -92,18 +93,18 @@ pub fn gram(x: Shape) -> Shape {
 }
 
 /// The bytes that what a head makes of some images may take: an eighth of `x`, or a few MiB.
-fn room(x: Shape) -> usize {
+fn room(layout: Layout, x: Shape) -> usize {
     const FEW: usize = 4 << 20;
-    (Layout::Nhwc.bytes(x) / 8).max(FEW)
+    (layout.bytes(x) / 8).max(FEW)
 }
 
 /// Images at a time that each take so many bytes: at most a quarter of the batch, and as many as
 /// there is [`room`] for. Rounded up so that each slice of `x` starts at an aligned byte, which is
 /// seldom more than one image.
-fn slice(x: Shape, bytes: usize) -> usize {
-    let image = Layout::Nhwc.bytes(x.with_n(1));
+fn slice(layout: Layout, x: Shape, bytes: usize) -> usize {
+    let image = layout.bytes(x.with_n(1));
     let step = ALIGNMENT >> image.trailing_zeros().min(ALIGNMENT.ilog2());
-    x.n.div_ceil(4).min(room(x) / bytes).max(1).next_multiple_of(step).min(x.n)
+    x.n.div_ceil(4).min(room(layout, x) / bytes).max(1).next_multiple_of(step).min(x.n)
 }
 
 /// The cut of the sum over images for the gradient of a 1×1 head's weight from Gram matrices.
@@ -114,12 +115,12 @@ pub fn gram_parts(slice: usize, weight: Shape) -> usize {
 }
 
 /// Whether a 1×1 head on maps `x` goes by Gram matrices: they cost less arithmetic than class
-/// maps, and no more memory.
+/// maps, and no more memory, in single precision.
 pub fn gram_pays(x: Shape, classes: usize) -> bool {
     let (size, image) = (x.h * x.w, x.with_n(1));
     // Multiply-adds of forward and backward: class maps twice, and two gradients from them; Gram
     // matrices twice, what they make of the weights twice, and the two gradients.
     let (direct, by_gram) = (4 * size * classes, 3 * (size + classes) * x.c);
     let [maps, matrix] = [image.with_c(classes), gram(image)].map(|s| Layout::Nhwc.bytes(s));
-    by_gram < direct && matrix <= maps.max(room(x))
+    by_gram < direct && matrix <= maps.max(room(Layout::Nhwc, x))
 }

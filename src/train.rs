@@ -20,7 +20,7 @@ use crate::memory::Demand;
 use crate::metrics::{Scores, Tally};
 use crate::ops::{AdamW, Normalize, Op, metrics_words, result_words};
 use crate::plan::Limits;
-use crate::program::{Built, Init, Recompute, Routine, Setup};
+use crate::program::{Built, Init, Precision, Recompute, Routine, Setup};
 use crate::rng::{Rng, Stream, hash};
 use crate::session::{self, Session};
 use crate::shape::Shape;
@@ -59,6 +59,8 @@ pub struct Options {
     pub memory: Option<usize>,
     /// What backward computes again.
     pub recompute: Option<Recompute>,
+    /// What maps are stored in.
+    pub precision: Precision,
     /// How many blocks before a block its loss reaches, see [`Setup::window`].
     pub window: usize,
     /// Whether each op is held against the reference, see [`crate::debug`].
@@ -80,6 +82,7 @@ impl Default for Options {
             input: None,
             memory: None,
             recompute: None,
+            precision: Precision::default(),
             window: 0,
             debug: false,
             drill: None,
@@ -108,6 +111,7 @@ impl Options {
             micro_batches: 1,
             adamw: AdamW { weight_decay: self.weight_decay, ..ADAMW },
             recompute: Recompute::default(),
+            precision: self.precision,
             window: self.window,
         };
         let none = image.with_n(0);

@@ -19,7 +19,7 @@ use crate::data::Normalization;
 use crate::feed;
 use crate::models::{self, Stem};
 use crate::ops::AdamW;
-use crate::program::{self, Built, Feed, Recompute, Setup};
+use crate::program::{self, Built, Feed, Precision, Recompute, Setup};
 use crate::run::{self, ModelInfo};
 use crate::shape::Shape;
 use crate::{Error, Result};
@@ -188,6 +188,7 @@ fn evaluation(info: &ModelInfo) -> Result<Built> {
         micro_batches: 1,
         adamw: AdamW { beta1: 0.0, beta2: 0.0, eps: 0.0, weight_decay: 0.0 },
         recompute: Recompute::None,
+        precision: Precision::default(),
         window: 0,
     };
     let config = Config::resolve(info.config.clone())?;

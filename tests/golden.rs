@@ -19,7 +19,7 @@ use sff::augment::Augment;
 use sff::block::Network;
 use sff::kernel::Tiles;
 use sff::ops::{Normalize, Op, late_half};
-use sff::program::{Built, Feed, Parameter, Recompute, Routine, Setup, build};
+use sff::program::{Built, Feed, Parameter, Precision, Recompute, Routine, Setup, build};
 use sff::reference::Reference;
 use sff::session::{Options, Session};
 use sff::shape::{Layout, Shape};
@@ -137,6 +137,7 @@ fn compile(case: &Case, network: &Network) -> Built {
         micro_batches: 1,
         adamw: case.adamw(),
         recompute: Recompute::default(),
+        precision: Precision::F32,
         window: 0,
     };
     build(network, &setup).unwrap_or_else(|e| panic!("{}: {e}", case.name))

@@ -9,7 +9,7 @@ use common::{Inputs, Pair, gpu};
 use sff::augment::Augment;
 use sff::block::{Block, Goodness, Head, Layer, Network, Scale};
 use sff::ops::{Activation, AdamW, BatchNorm, Normalize, Op};
-use sff::program::{Built, Feed, Recompute, Setup, build};
+use sff::program::{Built, Feed, Precision, Recompute, Setup, build};
 use sff::rng::{Rng, Stream};
 use sff::session::{Options, Session};
 use sff::shape::{Shape, Window};
@@ -132,6 +132,7 @@ fn compile(head: Head, window: usize) -> Built {
         micro_batches: 1,
         adamw: AdamW { beta1: 0.9, beta2: 0.99, eps: 1e-8, weight_decay: 0.1 },
         recompute: Recompute::default(),
+        precision: Precision::F32,
         window,
     };
     build(&network(head), &setup).unwrap()

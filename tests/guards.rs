@@ -6,12 +6,12 @@ mod common;
 use std::collections::BTreeSet;
 use std::ops::Range;
 
-use common::{gpu, random};
+use common::{gpu, precisions, random};
 use sff::augment::{Augment, Sizes};
 use sff::block::{Head, Network, Partition};
 use sff::models::{self, Stem};
 use sff::ops::{Activation, Normalize, Op};
-use sff::program::{Built, Feed, Program, Recompute, Setup, build};
+use sff::program::{Built, Feed, Precision, Program, Recompute, Setup, build};
 use sff::rng::{Rng, Stream};
 use sff::session::{Options, Session};
 use sff::shape::{Layout, Shape};
@@ -61,7 +61,11 @@ fn disturbed(session: &mut Session, ops: Range<usize>) -> BTreeSet<String> {
 
 /// A session that is ready for a step of two images with sides of `side` pixels, made of larger
 /// ones in every way there is.
-fn session(network: &Network, side: usize, recompute: Recompute) -> (Session, Built) {
+fn session(
+    network: &Network,
+    side: usize,
+    (recompute, precision): (Recompute, Precision),
+) -> (Session, Built) {
     let stored = [side + 3, side + 2];
     let feed = Feed { batch: 2, resident: 3, stored };
     let augment = Augment {
@@ -80,6 +84,7 @@ fn session(network: &Network, side: usize, recompute: Recompute) -> (Session, Bu
         micro_batches: 1,
         adamw: ADAMW,
         recompute,
+        precision,
         window: 0,
     };
     let built = build(network, &setup).unwrap();
@@ -105,23 +110,32 @@ fn session(network: &Network, side: usize, recompute: Recompute) -> (Session, Bu
 #[test]
 fn a_step_of_every_network_and_partition_leaves_guards_alone() {
     let goodness = Head::goodness(3);
-    for (partition, head, recompute) in [
-        (Partition::Layer, goodness, Recompute::Cheap),
-        (Partition::Block, goodness, Recompute::Cheap),
-        (Partition::Whole, goodness, Recompute::Block),
-        (Partition::Whole, Head::Linear, Recompute::None),
-        (Partition::Whole, Head::Classifier { hidden: 9, dropout: 0.3 }, Recompute::Block),
+    let classifier = Head::Classifier { hidden: 9, dropout: 0.3 };
+    for (partition, head, recompute, precision) in [
+        (Partition::Layer, goodness, Recompute::Cheap, Precision::F32),
+        (Partition::Block, goodness, Recompute::Cheap, Precision::F32),
+        (Partition::Whole, goodness, Recompute::Block, Precision::F32),
+        (Partition::Whole, Head::Linear, Recompute::None, Precision::F32),
+        (Partition::Whole, classifier, Recompute::Block, Precision::F32),
+        (Partition::Layer, goodness, Recompute::Cheap, Precision::F16),
+        (Partition::Whole, classifier, Recompute::Block, Precision::F16),
     ] {
+        if !precisions(&gpu()).contains(&precision) {
+            continue;
+        }
         for arch in models::NAMES {
             // Odd, and small enough for a software device.
             let side = if *arch == "cnn" { 15 } else { 33 };
             let widths = [5, 12, 16, 7];
             let blocks = models::named(arch, &widths, Stem::suiting(side), partition).unwrap();
             let network = Network { blocks, head, classes: 7 };
-            let (mut session, built) = session(&network, side, recompute);
+            let (mut session, built) = session(&network, side, (recompute, precision));
             let ops = built.train.as_ref().unwrap().ops.clone();
             let found = disturbed(&mut session, ops);
-            assert!(found.is_empty(), "{arch}, {partition:?}: wrote after {found:?}");
+            assert!(
+                found.is_empty(),
+                "{arch}, {partition:?}, {precision:?}: wrote after {found:?}"
+            );
             let losses = session.read(built.train.unwrap().metrics).unwrap();
             assert!(losses[0].is_finite() && losses[0] > 0.0, "{arch}: the step did run");
         }

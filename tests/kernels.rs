@@ -3,9 +3,10 @@
 
 mod common;
 
-use common::{Case, gpu, random};
+use common::{Case, gpu, precisions, random};
+use sff::gpu::Gpu;
 use sff::ops::{Activation, AdamW, BatchNorm, Op, metrics_words, result_words};
-use sff::program::Program;
+use sff::program::{Precision, Program};
 use sff::session::{Options, Session};
 use sff::shape::{Layout, Shape, Window};
 use sff::split;
@@ -33,6 +34,12 @@ const WINDOWS: [Window; 5] = [
     Window { kernel: 1, stride: 2, pad: 0 },
 ];
 
+/// All maps in every precision that the device has.
+fn all_maps(gpu: &Gpu) -> impl Iterator<Item = (Precision, Shape, usize)> {
+    let each = |p: &Precision| MAPS.map(|(shape, channels)| (*p, shape, channels));
+    precisions(gpu).iter().flat_map(each)
+}
+
 fn scratch(case: &mut Case, shape: Shape) -> sff::tensor::TensorId {
     case.temporary("scratch", shape, Layout::Nhwc, Kind::Workspace)
 }
@@ -44,17 +51,17 @@ fn stored(weight: Shape) -> usize {
 #[test]
 fn convolution_forward_and_both_gradients() {
     let gpu = gpu();
-    for (shape, cout) in MAPS {
+    for (precision, shape, cout) in all_maps(&gpu) {
         for window in WINDOWS {
             let Some(y_shape) = window.output(shape).map(|y| y.with_c(cout)) else { continue };
             let weight = Shape::weight(window.kernel, shape.c, cout);
-            let mut case = Case::default();
-            let x = case.input(shape);
+            let mut case = Case::of(precision);
+            let x = case.maps(shape);
             let w = case.weight(window.kernel, shape.c, cout);
             let b = case.input(Shape::vector(cout));
-            let dy = case.input(y_shape);
-            let (y, biased) = (case.output(y_shape), case.output(y_shape));
-            let (dx, db) = (case.output(shape), case.output(Shape::vector(cout)));
+            let dy = case.maps(y_shape);
+            let (y, biased) = (case.output_maps(y_shape), case.output_maps(y_shape));
+            let (dx, db) = (case.output_maps(shape), case.output(Shape::vector(cout)));
             let dw = case.temporary("dw", weight, Layout::Hwio, Kind::ParamGradient);
             let parts = split::wgrad(y_shape, weight).count(y_shape.n);
             let partial = scratch(&mut case, Shape::rows(parts, stored(weight)));
@@ -65,7 +72,7 @@ fn convolution_forward_and_both_gradients() {
             case.program.push(Op::Conv2dDgrad { dy, w, dx, window });
             case.program.push(Op::Conv2dWgrad { x, dy, dw, scratch: partial, window });
             case.program.push(Op::BiasGrad { dy, db, scratch: sums });
-            case.check(&gpu, &format!("{shape} to {cout}, {window:?}"));
+            case.check(&gpu, &format!("{precision:?}, {shape} to {cout}, {window:?}"));
         }
     }
 }
@@ -74,22 +81,23 @@ fn convolution_forward_and_both_gradients() {
 fn depthwise_forward_and_both_gradients() {
     let gpu = gpu();
     let sevens = Window { kernel: 7, stride: 3, pad: 2 };
-    for (shape, _) in MAPS {
+    for (precision, shape, _) in all_maps(&gpu) {
         for window in WINDOWS.into_iter().chain([Window::same(5, 2), sevens]) {
             let Some(y_shape) = window.output(shape) else { continue };
             let weight = Shape::weight(window.kernel, 1, shape.c);
-            let mut case = Case::default();
-            let x = case.input(shape);
+            let mut case = Case::of(precision);
+            let x = case.maps(shape);
             let w = case.input(weight);
-            let dy = case.input(y_shape);
-            let [y, dx, dw] = [y_shape, shape, weight].map(|shape| case.output(shape));
+            let dy = case.maps(y_shape);
+            let [y, dx] = [y_shape, shape].map(|shape| case.output_maps(shape));
+            let dw = case.output(weight);
             let parts = split::depthwise_wgrad(y_shape).count(y_shape.n);
             let values = Layout::Nhwc.stored(weight).elements();
             let partial = scratch(&mut case, Shape::rows(parts, values));
             case.program.push(Op::Depthwise { x, w, y, window });
             case.program.push(Op::DepthwiseDgrad { dy, w, dx, window });
             case.program.push(Op::DepthwiseWgrad { x, dy, dw, scratch: partial, window });
-            case.check(&gpu, &format!("{shape}, {window:?}"));
+            case.check(&gpu, &format!("{precision:?}, {shape}, {window:?}"));
         }
     }
 }
@@ -97,22 +105,23 @@ fn depthwise_forward_and_both_gradients() {
 #[test]
 fn goodness_and_its_gradients() {
     let gpu = gpu();
-    for (shape, classes) in MAPS {
+    for (precision, shape, classes) in all_maps(&gpu) {
         for kernel in [1, 3, 5] {
             let window = Window::same(kernel, 1);
             let weight = Shape::weight(kernel, shape.c, classes);
-            let mut case = Case::default();
-            let x = case.input(shape);
+            let mut case = Case::of(precision);
+            let x = case.maps(shape);
             let w = case.weight(kernel, shape.c, classes);
             let dscores = case.input(Shape::rows(shape.n, classes));
             let scores = case.output(Shape::rows(shape.n, classes));
-            let dx = case.output(shape);
+            let dx = case.output_maps(shape);
             let dw = case.temporary("dw", weight, Layout::Hwio, Kind::ParamGradient);
             let parts = Shape::new(shape.n, split::goodness_parts(shape), 1, classes);
             let partial = scratch(&mut case, parts);
-            let slice = split::goodness_slice(shape, classes);
+            let slice = split::goodness_slice(precision.maps(), shape, classes);
             let maps_shape = shape.with_n(slice).with_c(classes);
-            let maps = scratch(&mut case, maps_shape);
+            let layout = precision.maps();
+            let maps = case.temporary("class_maps", maps_shape, layout, Kind::Workspace);
             let rows = split::wgrad(maps_shape, weight).count(slice);
             let sums = scratch(&mut case, Shape::rows(rows, stored(weight)));
             let scale = 0.7;
@@ -131,7 +140,7 @@ fn goodness_and_its_gradients() {
             if kernel == 1 {
                 gram_ops(&mut case, (x, w, dscores), classes);
             }
-            case.check(&gpu, &format!("{shape}, {classes} classes, k {kernel}"));
+            case.check(&gpu, &format!("{precision:?}, {shape}, {classes} classes, k {kernel}"));
         }
     }
 }
@@ -140,9 +149,9 @@ fn goodness_and_its_gradients() {
 fn gram_ops(case: &mut Case, (x, w, dscores): (TensorId, TensorId, TensorId), classes: usize) {
     let [shape, weight] = [x, w].map(|id| case.program.tensor(id).shape);
     let scores = case.output(Shape::rows(shape.n, classes));
-    let dx = case.output(shape);
+    let dx = case.output_maps(shape);
     let dw = case.temporary("dw", weight, Layout::Hwio, Kind::ParamGradient);
-    let slice = split::gram_slice(shape);
+    let slice = split::gram_slice(case.precision.maps(), shape);
     let gram = scratch(case, split::gram(shape.with_n(slice)));
     let parts = split::goodness_parts(case.program.tensor(gram).shape);
     let partial = scratch(case, Shape::new(slice, parts, 1, classes));
@@ -160,7 +169,7 @@ fn gram_matrices_pay_where_there_are_few_channels() {
     assert!(!split::gram_pays(x(7, 576), 1000) && !split::gram_pays(x(112, 16), 10));
     // Their memory is bounded as that of class maps is.
     for (side, c) in [(112, 16), (14, 40), (7, 96), (32, 512)] {
-        let (x, slice) = (x(side, c), split::gram_slice(x(side, c)));
+        let (x, slice) = (x(side, c), split::gram_slice(Layout::Nhwc, x(side, c)));
         let bytes = Layout::Nhwc.bytes(split::gram(x.with_n(slice)));
         assert!(slice <= 16 && bytes <= (Layout::Nhwc.bytes(x) / 8).max(4 << 20), "{side} px, {c}");
     }
@@ -193,15 +202,15 @@ fn scores_times_a_trained_factor() {
 #[test]
 fn averages_over_parts_of_maps() {
     let gpu = gpu();
-    for (shape, _) in MAPS {
+    for (precision, shape, _) in all_maps(&gpu) {
         for (h, w) in [(1, 1), (2, 3), (3, 2), (4, 4)] {
             let to = Shape::new(shape.n, h.min(shape.h), w.min(shape.w), shape.c);
-            let mut case = Case::default();
-            let (x, dy) = (case.input(shape), case.input(to));
-            let (y, dx) = (case.output(to), case.output(shape));
+            let mut case = Case::of(precision);
+            let (x, dy) = (case.maps(shape), case.input(to));
+            let (y, dx) = (case.output(to), case.output_maps(shape));
             case.program.push(Op::AvgPool { x, y });
             case.program.push(Op::AvgPoolGrad { dy, dx });
-            case.check(&gpu, &format!("{shape} to {to}"));
+            case.check(&gpu, &format!("{precision:?}, {shape} to {to}"));
         }
     }
 }
@@ -211,7 +220,7 @@ fn class_maps_never_exist_for_the_whole_batch() {
     for batch in [64, 65, 100, 128] {
         for (side, classes) in [(7, 2), (7, 10), (32, 100), (32, 1000), (112, 1000)] {
             let x = Shape::new(batch, side, side, 24);
-            let slice = split::goodness_slice(x, classes);
+            let slice = split::goodness_slice(Layout::Nhwc, x, classes);
             assert!(slice <= batch.div_ceil(4).next_multiple_of(16), "{batch}: {slice}");
             let bytes = |n, c| Layout::Nhwc.bytes(x.with_n(n).with_c(c));
             assert_eq!(bytes(slice, 24) % sff::shape::ALIGNMENT, 0);
@@ -224,21 +233,21 @@ fn class_maps_never_exist_for_the_whole_batch() {
 #[test]
 fn batch_norm_in_training_and_evaluation() {
     let gpu = gpu();
-    for (shape, _) in MAPS {
+    for (precision, shape, _) in all_maps(&gpu) {
         for act in ACTIVATIONS {
             let norm = BatchNorm { eps: 1e-3, momentum: 0.1, act };
-            let mut case = Case::default();
+            let mut case = Case::of(precision);
             // A mean far from zero: sums of squares alone would lose the variance.
             let values = random(1, shape.elements()).iter().map(|v| v + 30.0).collect();
-            let x = case.given(shape, Layout::Nhwc, values);
+            let x = case.given(shape, precision.maps(), values);
             let gamma = case.input(Shape::vector(shape.c));
             let beta = case.input(Shape::vector(shape.c));
-            let dy = case.input(shape);
+            let dy = case.maps(shape);
             let two_rows = Shape::new(1, 1, 2, shape.c);
             let running_values = random(9, 2 * shape.c).iter().map(|v| v.abs() + 0.1).collect();
             let running = case.given(two_rows, Layout::Nhwc, running_values);
             let stats = case.output(two_rows);
-            let (y, eval, dx) = (case.output(shape), case.output(shape), case.output(shape));
+            let [y, eval, dx] = [(); 3].map(|()| case.output_maps(shape));
             let (dgamma, dbeta) =
                 (case.output(Shape::vector(shape.c)), case.output(Shape::vector(shape.c)));
             let parts = split::reduction(shape).count(shape.n);
@@ -268,7 +277,7 @@ fn batch_norm_in_training_and_evaluation() {
             });
             // One pixel has no variance, and its gradient is rounding alone.
             if shape.pixels() > 1 {
-                case.check(&gpu, &format!("{shape}, {act:?}"));
+                case.check(&gpu, &format!("{precision:?}, {shape}, {act:?}"));
             }
         }
     }
@@ -277,62 +286,62 @@ fn batch_norm_in_training_and_evaluation() {
 #[test]
 fn layer_norm_and_its_gradient() {
     let gpu = gpu();
-    for (shape, _) in MAPS {
+    for (precision, shape, _) in all_maps(&gpu) {
         if shape.elements() / shape.n == 1 {
             continue;
         }
-        let mut case = Case::default();
-        let x = case.input(shape);
-        let dy = case.input(shape);
-        let (y, dx) = (case.output(shape), case.output(shape));
+        let mut case = Case::of(precision);
+        let x = case.maps(shape);
+        let dy = case.maps(shape);
+        let (y, dx) = (case.output_maps(shape), case.output_maps(shape));
         let stats = case.output(Shape::rows(shape.n, 2));
         let partial = scratch(&mut case, Shape::new(shape.n, split::image_chunks(shape), 1, 4));
         case.program.push(Op::LayerNorm { x, y, stats, scratch: partial });
         let scratch = partial;
         case.program.push(Op::LayerNormGrad { y, dy, stats, dx, scratch, relu: false });
-        let (positive, dx) = (case.output(shape), case.output(shape));
-        let (y, stats) = (case.output(shape), case.output(Shape::rows(shape.n, 2)));
+        let (positive, dx) = (case.output_maps(shape), case.output_maps(shape));
+        let (y, stats) = (case.output_maps(shape), case.output(Shape::rows(shape.n, 2)));
         case.program.push(Op::Activate { x, y: positive, act: Activation::Relu });
         case.program.push(Op::LayerNorm { x: positive, y, stats, scratch });
         case.program.push(Op::LayerNormGrad { y, dy, stats, dx, scratch, relu: true });
-        case.check(&gpu, &shape.to_string());
+        case.check(&gpu, &format!("{precision:?}, {shape}"));
     }
 }
 
 #[test]
 fn pooling_and_elementwise() {
     let gpu = gpu();
-    for (shape, _) in MAPS {
+    for (precision, shape, _) in all_maps(&gpu) {
         for window in [
             Window { kernel: 2, stride: 2, pad: 0 },
             Window { kernel: 3, stride: 2, pad: 1 },
             Window { kernel: 3, stride: 1, pad: 0 },
         ] {
             let Some(pooled) = window.output(shape) else { continue };
-            let mut case = Case::default();
+            let mut case = Case::of(precision);
             // Whole numbers make ties.
             let values = random(1, shape.elements()).iter().map(|v| (v * 3.0).round()).collect();
-            let x = case.given(shape, Layout::Nhwc, values);
-            let dy = case.input(pooled);
-            let (y, dx) = (case.output(pooled), case.output(shape));
+            let x = case.given(shape, precision.maps(), values);
+            let dy = case.maps(pooled);
+            let (y, dx) = (case.output_maps(pooled), case.output_maps(shape));
             let words = pooled.with_c(pooled.c4());
             let argmax = case.temporary("argmax", words, Layout::Words, Kind::Activation);
             case.program.push(Op::MaxPool { x, y, argmax, window });
             case.program.push(Op::MaxPoolGrad { dy, argmax, dx, window });
-            case.check(&gpu, &format!("{shape}, {window:?}"));
+            case.check(&gpu, &format!("{precision:?}, {shape}, {window:?}"));
         }
-        let mut case = Case::default();
-        let (a, b) = (case.input(shape), case.input(shape));
+        let mut case = Case::of(precision);
+        let (a, b) = (case.maps(shape), case.maps(shape));
         let means = Shape::rows(shape.n, shape.c);
         let dmean = case.input(means);
         // Past the kinks on both sides.
         let wide = random(3, shape.elements()).iter().map(|v| v * 6.0).collect();
-        let wide = case.given(shape, Layout::Nhwc, wide);
+        let wide = case.given(shape, precision.maps(), wide);
         let s = case.input(means);
-        let [sum, spread, scaled, dx] = [(); 4].map(|()| case.output(shape));
+        let [sum, spread, scaled, dx] = [(); 4].map(|()| case.output_maps(shape));
         let [mean, ds] = [(); 2].map(|()| case.output(means));
         for act in ACTIVATIONS {
-            let [y, dx] = [(); 2].map(|()| case.output(shape));
+            let [y, dx] = [(); 2].map(|()| case.output_maps(shape));
             case.program.push(Op::Activate { x: wide, y, act });
             case.program.push(Op::ActivateGrad { x: wide, dy: b, dx, act });
         }
@@ -341,7 +350,7 @@ fn pooling_and_elementwise() {
         case.program.push(Op::AvgPoolGrad { dy: dmean, dx: spread });
         case.program.push(Op::Scale { x: a, s, y: scaled });
         case.program.push(Op::ScaleGrad { x: a, s, dy: b, dx, ds });
-        case.check(&gpu, &shape.to_string());
+        case.check(&gpu, &format!("{precision:?}, {shape}"));
     }
 }
 
@@ -349,15 +358,15 @@ fn pooling_and_elementwise() {
 #[test]
 fn dropout_and_its_gradient() {
     let gpu = gpu();
-    for (shape, _) in MAPS {
+    for (precision, shape, _) in all_maps(&gpu) {
         for (layer, rate) in [(0, 0.2), (3, 0.5), (0, 0.0)] {
-            let mut case = Case::default();
+            let mut case = Case::of(precision);
             let key = case.words(vec![0x9abc_def0, 77]);
-            let (x, dy) = (case.input(shape), case.input(shape));
-            let (y, dx) = (case.output(shape), case.output(shape));
+            let (x, dy) = (case.maps(shape), case.maps(shape));
+            let (y, dx) = (case.output_maps(shape), case.output_maps(shape));
             case.program.push(Op::Dropout { x, key, y, layer, rate });
             case.program.push(Op::Dropout { x: dy, key, y: dx, layer, rate });
-            case.check(&gpu, &format!("{shape}, {layer}, {rate}"));
+            case.check(&gpu, &format!("{precision:?}, {shape}, {layer}, {rate}"));
         }
     }
 }
@@ -366,30 +375,51 @@ fn dropout_and_its_gradient() {
 #[test]
 fn what_is_not_a_number_is_not_hidden() {
     let gpu = gpu();
-    let shape = Shape::new(2, 2, 2, 4);
-    let mut case = Case::default();
-    let mut values = random(1, shape.elements());
-    values[5] = f32::NAN;
-    let x = case.given(shape, Layout::Nhwc, values);
-    let [gamma, beta] = [(); 2].map(|()| case.input(Shape::vector(4)));
-    let two_rows = Shape::new(1, 1, 2, 4);
-    let running = case.given(two_rows, Layout::Nhwc, vec![1.0; 8]);
-    let norm = BatchNorm { eps: 1e-5, momentum: 0.1, act: Activation::Relu };
-    let outputs = ACTIVATIONS.map(|act| {
-        let y = case.output(shape);
-        case.program.push(Op::Activate { x, y, act });
-        y
-    });
-    let eval = case.output(shape);
-    case.program.push(Op::BatchNormEval { x, gamma, beta, running, y: eval, norm });
-    let mut session = Session::new(&gpu, case.program.clone(), Options::default()).unwrap();
-    case.inputs.iter().for_each(|(id, values)| session.write(*id, values));
-    for (op, y) in outputs.into_iter().chain([eval]).enumerate() {
-        session.run(op..op + 1, None).unwrap();
-        let not_numbers: Vec<_> = session.read(y).unwrap().iter().map(|v| v.is_nan()).collect();
-        assert_eq!(not_numbers.iter().filter(|n| **n).count(), 1);
-        assert!(not_numbers[5], "op {op}");
+    for precision in precisions(&gpu) {
+        let shape = Shape::new(2, 2, 2, 4);
+        let mut case = Case::of(*precision);
+        let mut values = random(1, shape.elements());
+        values[5] = f32::NAN;
+        let x = case.given(shape, precision.maps(), values);
+        let [gamma, beta] = [(); 2].map(|()| case.input(Shape::vector(4)));
+        let two_rows = Shape::new(1, 1, 2, 4);
+        let running = case.given(two_rows, Layout::Nhwc, vec![1.0; 8]);
+        let norm = BatchNorm { eps: 1e-5, momentum: 0.1, act: Activation::Relu };
+        let outputs = ACTIVATIONS.map(|act| {
+            let y = case.output_maps(shape);
+            case.program.push(Op::Activate { x, y, act });
+            y
+        });
+        let eval = case.output_maps(shape);
+        case.program.push(Op::BatchNormEval { x, gamma, beta, running, y: eval, norm });
+        let mut session = Session::new(&gpu, case.program.clone(), Options::default()).unwrap();
+        case.inputs.iter().for_each(|(id, values)| session.write(*id, values));
+        for (op, y) in outputs.into_iter().chain([eval]).enumerate() {
+            session.run(op..op + 1, None).unwrap();
+            let not_numbers: Vec<_> = session.read(y).unwrap().iter().map(|v| v.is_nan()).collect();
+            assert_eq!(not_numbers.iter().filter(|n| **n).count(), 1);
+            assert!(not_numbers[5], "{precision:?}, op {op}");
+        }
     }
+}
+
+/// Gradients that are too large for float16 are cut, and training goes on.
+#[test]
+fn what_is_too_large_for_float16_stays_finite() {
+    let gpu = gpu();
+    if !precisions(&gpu).contains(&Precision::F16) {
+        return;
+    }
+    let mut case = Case::of(Precision::F16);
+    let shape = Shape::new(1, 2, 1, 4);
+    let values = vec![65_504.0, -65_504.0, 40_000.0, -40_000.0, 1.0, 65_504.0, 30_000.0, 0.0];
+    let [a, b] = [(); 2].map(|()| case.given(shape, Layout::Half, values.clone()));
+    let y = case.output_maps(shape);
+    case.program.push(Op::Add { a, b, y });
+    let doubled = case.output_maps(shape);
+    let key = case.words(vec![0, 0]);
+    case.program.push(Op::Dropout { x: a, key, y: doubled, layer: 0, rate: 0.5 });
+    case.check(&gpu, "too large");
 }
 
 #[test]
@@ -418,7 +448,8 @@ fn cross_entropy_and_metrics() {
             let dscores = (block != 1).then(|| case.output(rows));
             // All blocks see the same labels; here some are mixed and some are not.
             let partners = (block != 2).then_some(partners);
-            case.program.push(Op::CrossEntropy { scores, labels, partners, loss, dscores });
+            let scale = if block == 0 { 1.0 } else { 1024.0 };
+            case.program.push(Op::CrossEntropy { scores, labels, partners, loss, dscores, scale });
         }
         let words = Shape::vector(images * metrics_words(blocks));
         let per_image = case.temporary("rows", words, Layout::Words, Kind::Workspace);
@@ -463,7 +494,9 @@ fn adamw_updates_a_slab() {
     }
     let step = case.words([3e-3, 0.271, 0.002997, 8.0].map(f32::to_bits).to_vec());
     let [params, grads, m, v] = slabs[..] else { unreachable!() };
-    case.program.push(Op::AdamW { params, grads, m, v, step, adamw });
+    for scale in [1.0, 64.0] {
+        case.program.push(Op::AdamW { params, grads, m, v, step, adamw, scale });
+    }
     for kept in [0.0f32, 1.0] {
         let keep = case.words(vec![kept.to_bits()]);
         case.program.push(Op::Accumulate { x: grads, total: m, keep, factor: 0.25 });

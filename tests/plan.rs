@@ -8,7 +8,7 @@ use sff::block::{Goodness, Head, Network, Partition, Scale};
 use sff::models::{self, Size, Stem};
 use sff::ops::Normalize;
 use sff::plan::{Limits, Plan, Report, verify};
-use sff::program::{Feed, Recompute, Setup, build};
+use sff::program::{Feed, Precision, Recompute, Setup, build};
 use sff::shape::Shape;
 use sff::train::ADAMW;
 
@@ -20,7 +20,7 @@ fn report(
     network: &Network,
     batch: usize,
     side: usize,
-    (recompute, window): (Recompute, usize),
+    (recompute, window, precision): (Recompute, usize, Precision),
 ) -> Report {
     let feed = Some(Feed { batch, resident: batch, stored: [side; 2] });
     let setup = Setup {
@@ -32,6 +32,7 @@ fn report(
         micro_batches: 1,
         adamw: ADAMW,
         recompute,
+        precision,
         window,
     };
     let start = Instant::now();
@@ -63,7 +64,7 @@ fn every_network_and_partition_is_planned_tightly() {
                 ("large", models::mobilenet_v3(Size::Large, Stem::Cifar, partition), 64, 64),
             ] {
                 let network = Network { blocks, head, classes: 10 };
-                let report = report(&network, batch, side, (recompute, window));
+                let report = report(&network, batch, side, (recompute, window, Precision::F32));
                 let what =
                     format!("{name}, {side} px, {partition:?}, {window}, {head:?}, {recompute:?}");
                 assert!(report.overhead() <= 0.03, "{what}: {:.4}", report.overhead());
@@ -73,10 +74,21 @@ fn every_network_and_partition_is_planned_tightly() {
 }
 
 fn activations(arch: &str, side: usize, batch: usize, classes: usize, way: Way) -> f64 {
+    activations_in(Precision::F32, arch, side, batch, classes, way)
+}
+
+fn activations_in(
+    precision: Precision,
+    arch: &str,
+    side: usize,
+    batch: usize,
+    classes: usize,
+    way: Way,
+) -> f64 {
     let (partition, head, recompute) = way;
     let blocks = models::named(arch, &[], Stem::suiting(side), partition).unwrap();
     let network = Network { blocks, head, classes };
-    let report = report(&network, batch, side, (recompute, 0));
+    let report = report(&network, batch, side, (recompute, 0, precision));
     report.activations_and_workspace as f64 / f64::from(1 << 20)
 }
 
@@ -92,7 +104,8 @@ fn the_largest_cases_are_planned_in_under_a_second() {
     for arch in ["resnet18", "mobilenet-v3-large"] {
         for (partition, head, recompute) in [BACKPROPAGATION, RECOMPUTED, SFF_BLOCK, SFF_LAYER] {
             let blocks = models::named(arch, &[], Stem::Imagenet, partition).unwrap();
-            let report = report(&Network { blocks, head, classes: 1000 }, 256, 224, (recompute, 0));
+            let way = (recompute, 0, Precision::F32);
+            let report = report(&Network { blocks, head, classes: 1000 }, 256, 224, way);
             assert!(report.overhead() <= 0.03, "{arch}, {partition:?}: {}", report.overhead());
         }
     }
@@ -126,6 +139,20 @@ fn a_thousand_classes_cost_little_memory() {
         for way in [SFF_BLOCK, SFF_LAYER] {
             let [few, many] = [10, 1000].map(|k| activations(arch, side, batch, k, way));
             assert!(many <= 1.1 * few, "{arch}, {way:?}: {few} {many}");
+        }
+    }
+}
+
+#[test]
+fn half_precision_needs_little_more_than_half() {
+    for (arch, side, batch) in [("resnet18", 32, 128), ("mobilenet-v3-large", 224, 64)] {
+        for way in [BACKPROPAGATION, RECOMPUTED, SFF_BLOCK, SFF_LAYER] {
+            for classes in [10, 1000] {
+                let bytes = |p| activations_in(p, arch, side, batch, classes, way);
+                let share = bytes(Precision::F16) / bytes(Precision::F32);
+                println!("{arch}, {way:?}, {classes}: {share:.3}");
+                assert!(share <= 0.55, "{arch}, {way:?}, {classes} classes: {share}");
+            }
         }
     }
 }

@@ -10,9 +10,9 @@ use sff::augment::Augment;
 use sff::block::{Block, Goodness, Head, Layer, Network, Scale};
 use sff::kernel::{Dispatch, Kernel, Target, Tiles, lower};
 use sff::ops::{Activation, AdamW, BatchNorm, Normalize, Op};
-use sff::program::{Feed, Program, Recompute, Setup, build};
+use sff::program::{Feed, Precision, Program, Recompute, Setup, build};
 use sff::shaders::{Reflection, compose, validate};
-use sff::shape::{Shape, Window};
+use sff::shape::{Layout, Shape, Window};
 
 /// Storage buffers that WebGPU guarantees to a shader stage.
 const MAX_STORAGE_BINDINGS: usize = 8;
@@ -117,14 +117,16 @@ const SEPARABLE: Head = Head::Goodness(Goodness {
 fn catalogue() -> Vec<Program> {
     const WIDTHS: [usize; 6] = [1, 4, 8, 12, 64, 100];
     const HEADS: [Head; 3] = [Head::goodness(3), Head::Linear, SEPARABLE];
-    let pairs = |channels| WIDTHS.map(|classes| (channels, classes.max(2)));
-    let widths = WIDTHS.into_iter().flat_map(pairs);
-    widths
-        .flat_map(|(channels, classes)| HEADS.map(|head| program(channels, classes, head)))
-        .collect()
+    let mut programs = Vec::new();
+    for precision in [Precision::F32, Precision::F16] {
+        for (channels, classes) in WIDTHS.into_iter().flat_map(|w| WIDTHS.map(|k| (w, k.max(2)))) {
+            programs.extend(HEADS.map(|head| program(channels, classes, head, precision)));
+        }
+    }
+    programs
 }
 
-fn program(channels: usize, classes: usize, head: Head) -> Program {
+fn program(channels: usize, classes: usize, head: Head, precision: Precision) -> Program {
     let feed = Some(Feed { batch: 5, resident: 8, stored: [20, 18] });
     let setup = Setup {
         image: Shape::new(1, 64, 64, channels.min(4)),
@@ -141,6 +143,7 @@ fn program(channels: usize, classes: usize, head: Head) -> Program {
         micro_batches: if head == Head::Linear { 2 } else { 1 },
         adamw: AdamW { beta1: 0.9, beta2: 0.999, eps: 1e-8, weight_decay: 0.01 },
         recompute: Recompute::default(),
+        precision,
         window: 0,
     };
     let names: &[&str] = if head == Head::Linear { &["b0"] } else { &["b0", "b1"] };
@@ -149,8 +152,11 @@ fn program(channels: usize, classes: usize, head: Head) -> Program {
     build(&network, &setup).unwrap().program
 }
 
-/// One dispatch of each kernel, and of each set of operands that it is given.
-fn dispatches(programs: &[Program]) -> BTreeMap<(Kernel, Vec<&'static str>), Dispatch> {
+/// A kernel, and the operands that it is given: shader variables and how their tensors are stored.
+type Use = (Kernel, Vec<(&'static str, Layout)>);
+
+/// One dispatch of each.
+fn dispatches(programs: &[Program]) -> BTreeMap<Use, Dispatch> {
     let mut found = BTreeMap::new();
     for program in programs {
         for op in program.ops() {
@@ -158,8 +164,10 @@ fn dispatches(programs: &[Program]) -> BTreeMap<(Kernel, Vec<&'static str>), Dis
                 for dispatch in
                     lower(op, program.tensors(), Target { tiles, max_binding: usize::MAX })
                 {
-                    let names = dispatch.operands.iter().map(|(name, _)| *name).collect();
-                    found.insert((dispatch.kernel.clone(), names), dispatch);
+                    let layout = |id| program.tensor(id).layout;
+                    let operands = dispatch.operands.iter();
+                    let operands = operands.map(|(name, o)| (*name, layout(o.tensor))).collect();
+                    found.insert((dispatch.kernel.clone(), operands), dispatch);
                 }
             }
         }
@@ -184,7 +192,7 @@ fn the_catalogue_has_every_op() {
 #[test]
 fn rust_and_wgsl_agree_on_parameters_and_operands() {
     let dispatches = dispatches(&catalogue());
-    for ((kernel, names), dispatch) in &dispatches {
+    for ((kernel, operands), dispatch) in &dispatches {
         let label = label(kernel);
         let wgsl = compose(kernel.file, &kernel.definitions).unwrap();
         let reflection = Reflection::new(&label, &wgsl, kernel.entry).unwrap();
@@ -201,9 +209,11 @@ fn rust_and_wgsl_agree_on_parameters_and_operands() {
             reflection.bindings.iter().partition(|b| b.uniform);
         assert_eq!(uniforms.len(), 1, "{label}");
         assert!(storage.len() <= MAX_STORAGE_BINDINGS, "{label}: {storage:?}");
-        let variables: BTreeSet<_> = storage.iter().map(|b| b.name.as_str()).collect();
-        assert_eq!(variables, names.iter().copied().collect(), "{label}");
-        assert_eq!(names.len(), storage.len(), "{label}: an operand is given twice");
+        // What a tensor holds is what the shader takes it for.
+        let variables: BTreeSet<_> = storage.iter().map(|b| (b.name.as_str(), b.half)).collect();
+        let given = operands.iter().map(|(name, layout)| (*name, *layout == Layout::Half));
+        assert_eq!(variables, given.collect(), "{label}");
+        assert_eq!(operands.len(), storage.len(), "{label}: an operand is given twice");
     }
 }
 
@@ -211,12 +221,8 @@ fn rust_and_wgsl_agree_on_parameters_and_operands() {
 fn every_kernel_translates_to_every_backend() {
     let mut kernels: BTreeSet<_> = dispatches(&catalogue()).into_keys().map(|(k, _)| k).collect();
     kernels.extend(sff::peak::kernels());
-    let half = |mut kernel: Kernel| {
-        kernel.definitions.insert("F16", 1);
-        kernel
-    };
-    for kernel in kernels.iter().flat_map(|kernel| [kernel.clone(), half(kernel.clone())]) {
-        let label = label(&kernel);
+    for kernel in &kernels {
+        let label = label(kernel);
         let wgsl = compose(kernel.file, &kernel.definitions).unwrap();
         let (module, info) = validate(&label, &wgsl).unwrap_or_else(|e| panic!("{e}"));
         translate(&label, kernel.entry, &module, &info);

@@ -3,7 +3,7 @@
 
 mod common;
 
-use common::{Inputs, Pair, gpu};
+use common::{Inputs, Pair, gpu, precisions};
 use sff::augment::Augment;
 use sff::block::{Head, Layer, Network, Partition};
 use sff::config::{Config, Method, Recipe};
@@ -11,7 +11,7 @@ use sff::data::Dataset;
 use sff::data::shapes::{self, Split};
 use sff::models;
 use sff::ops::{Normalize, Op};
-use sff::program::{Feed, Recompute, Setup, build};
+use sff::program::{Feed, Precision, Recompute, Setup, build};
 use sff::session::{Options, Session};
 use sff::shape::Shape;
 use sff::train::{self, ADAMW, Reached, Trainer};
@@ -21,6 +21,8 @@ const CLASSES: usize = 10;
 /// Largest distance allowed between a block's gradient after a whole step and the reference's,
 /// relative to its length.
 const GRADIENT: f64 = 1e-2;
+/// The same of a step with maps in float16, from a reference that has nothing in float16.
+const HALF_GRADIENT: f64 = 0.1;
 
 /// What learns together; last, all of it from the network's own classifier.
 const WAYS: [(Method, Partition); 4] = [
@@ -111,9 +113,12 @@ fn twin(arch: &str, way: (Method, Partition), side: usize) -> Network {
 /// gives. There a value on the other side of a kink shows, but moves a gradient little.
 fn check_twins(arch: &str) {
     let gpu = gpu();
-    for side in [32, 96] {
+    for (side, precision) in [(32, Precision::F32), (96, Precision::F32), (32, Precision::F16)] {
+        if !precisions(&gpu).contains(&precision) {
+            continue;
+        }
         for way in WAYS {
-            let setup = Setup {
+            let setup = |precision| Setup {
                 image: Shape::new(1, side, side, 3),
                 normalize: Normalize { mean: [0.5; 4], std: [0.25; 4] },
                 augment: Augment::default(),
@@ -122,30 +127,36 @@ fn check_twins(arch: &str) {
                 micro_batches: 1,
                 adamw: ADAMW,
                 recompute: Recompute::default(),
+                precision,
                 window: 0,
             };
-            let built = build(&twin(arch, way, side), &setup).unwrap();
+            let network = twin(arch, way, side);
+            let [built, exact] =
+                [precision, Precision::F32].map(|p| build(&network, &setup(p)).unwrap());
             let options = Options { checked: true, ..Options::default() };
             let mut pair = Pair::new(Session::new(&gpu, built.program.clone(), options).unwrap());
             pair.numerics.follow = true;
-            let inputs = Inputs::new(&built, setup.augment);
+            let inputs = Inputs::new(&built, Augment::default());
             inputs.floats.iter().for_each(|(id, values)| pair.set(*id, values));
             inputs.words.iter().for_each(|(id, values)| pair.set_words(*id, values));
-            let train = built.train.as_ref().unwrap();
-            let reference = inputs.run(&built, train, None);
+            let train = exact.train.as_ref().unwrap();
+            let reference = inputs.run(&exact, train, None);
             let mut updates = 0;
             for (index, op) in built.program.ops().iter().enumerate() {
-                let label = format!("{arch}, {side} px, {way:?}, op {index}");
-                if let Op::AdamW { grads, .. } = op {
+                let label = format!("{arch}, {side} px, {way:?}, {precision:?}, op {index}");
+                if let Op::AdamW { grads, scale, .. } = op {
                     let (mut off, mut length) = (0.0, 0.0);
                     for id in built.program.members(*grads) {
                         for (a, b) in pair.numerics.values[&id].iter().zip(reference.get(id)) {
+                            let a = a / f64::from(*scale);
                             off += (a - b) * (a - b);
                             length += b * b;
                         }
                     }
                     let off = f64::sqrt(off / length);
-                    assert!(off <= GRADIENT, "{label}: the gradient is off by {off:.1e}");
+                    let allowed =
+                        if precision == Precision::F32 { GRADIENT } else { HALF_GRADIENT };
+                    assert!(off <= allowed, "{label}: the gradient is off by {off:.1e}");
                     updates += 1;
                 }
                 pair.step(index, &label);

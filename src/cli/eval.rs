@@ -27,6 +27,8 @@ pub struct Eval {
     #[arg(long)]
     json: bool,
     #[command(flatten)]
+    precision: super::PrecisionArg,
+    #[command(flatten)]
     device: super::DeviceArg,
 }
 
@@ -49,8 +51,9 @@ impl Eval {
     pub fn run(self) -> Result<()> {
         let config = run::read_config(&self.run)?;
         let model = run::model_path(&self.run);
-        let (_, info) = run::read_model(&model)?;
+        let (arrays, mut info) = run::read_model(&model)?;
         info.check(&config, &model)?;
+        self.precision.choose(&mut info);
         if self.batch == Some(0) {
             return Err(Error::Usage("--batch must be at least 1".into()));
         }
@@ -67,7 +70,8 @@ impl Eval {
         }
         let gpu = self.device.open()?;
         let batch = self.batch.unwrap_or_else(|| trained_batch(&config, &dataset, &gpu));
-        let scores = Inference::new(&gpu, &model, &dataset.test, batch)?.evaluate()?;
+        let read = (&arrays, &info);
+        let scores = Inference::of_model(&gpu, &model, read, &dataset.test, batch)?.evaluate()?;
         if self.json {
             return super::print_json(&Report::from(scores));
         }

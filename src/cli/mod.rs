@@ -25,6 +25,8 @@ use clap::{Args, CommandFactory, FromArgMatches, Parser, Subcommand};
 use serde::Serialize;
 use sff::data::Dataset;
 use sff::gpu::Gpu;
+use sff::program::Precision;
+use sff::run::ModelInfo;
 use sff::{Error, Result};
 
 /// Trains convolutional networks without backpropagation between blocks, on any GPU.
@@ -107,6 +109,22 @@ impl ModelArg {
     fn path(&self) -> PathBuf {
         let run = self.run.as_deref().map(sff::run::model_path);
         run.or(self.init.clone()).unwrap_or_default()
+    }
+}
+
+/// What maps are stored in.
+#[derive(Args)]
+struct PrecisionArg {
+    /// What maps are stored in; f16 needs a device that can compute with it [default: as in
+    /// training]
+    #[arg(long)]
+    precision: Option<Precision>,
+}
+
+impl PrecisionArg {
+    /// Puts what is asked for in the place of a model's own.
+    fn choose(&self, info: &mut ModelInfo) {
+        info.config.precision = self.precision.or(info.config.precision);
     }
 }
 

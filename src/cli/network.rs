@@ -6,7 +6,7 @@ use sff::config::{Batch, Config, Method, Recipe, Size};
 use sff::memory::Demand;
 use sff::models::Stem;
 use sff::plan::Limits;
-use sff::program::{Built, Recompute};
+use sff::program::{Built, Precision, Recompute};
 use sff::shape::Shape;
 use sff::{Error, Result};
 
@@ -67,6 +67,9 @@ pub struct NetworkArgs {
     /// --memory]
     #[arg(long, value_enum)]
     pub recompute: Option<Recompute>,
+    /// What maps and their gradients are stored in
+    #[arg(long, value_enum, default_value_t)]
+    pub precision: Precision,
     /// How many blocks before a block its loss reaches
     #[arg(long, value_name = "BLOCKS", default_value_t = 0)]
     pub window: usize,
@@ -105,6 +108,7 @@ impl NetworkArgs {
             batch: Some(Batch::Images(self.batch)),
             memory: self.memory,
             recompute,
+            precision: Some(self.precision),
             window: Some(self.window),
             ..Recipe::default()
         })

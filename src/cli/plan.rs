@@ -9,7 +9,7 @@ use sff::config::{Config, Method};
 use sff::files::write_whole;
 use sff::flops::Flops;
 use sff::plan::{self, Limits, Plan as Layout, Report};
-use sff::program::{Built, Recompute};
+use sff::program::{Built, Precision, Recompute};
 use sff::{Result, gpu, memory};
 
 use super::network::NetworkArgs;
@@ -72,6 +72,7 @@ struct Json<'a> {
     method: Method,
     partition: Partition,
     recompute: Recompute,
+    precision: Precision,
     batch: usize,
     micro_batch: usize,
     /// How the goodness heads see maps, if there are any.
@@ -112,13 +113,14 @@ impl Plan {
             write_whole(path, |file| file.write_all(svg.as_bytes()))?;
         }
         if self.json {
-            let recompute = built.recompute;
+            let (recompute, precision) = (built.recompute, given.precision);
             let (method, partition) = (*method, *partition);
             let json = Json {
                 arch,
                 method,
                 partition,
                 recompute,
+                precision,
                 batch,
                 micro_batch,
                 heads,
@@ -143,6 +145,7 @@ impl Plan {
             out.push_str(&format!(", {share:.1}% of it for heads of {heads}"));
         }
         out.push_str(&format!("\n{:20} {}", "computed again", again(built.recompute)));
+        out.push_str(&format!("\n{:20} {}", "maps in", stored(given.precision)));
         if let Some(memory) = given.memory {
             out.push_str(&format!(
                 "\n{:20} {micro_batch} images, {count} to a step, within {memory}",
@@ -204,6 +207,14 @@ fn again(recompute: Recompute) -> &'static str {
         Recompute::None => "nothing",
         Recompute::Cheap => "what follows from batch norm's input",
         Recompute::Block => "all inside of blocks",
+    }
+}
+
+/// What maps are stored in, in words.
+fn stored(precision: Precision) -> &'static str {
+    match precision {
+        Precision::F32 => "float32",
+        Precision::F16 => "float16",
     }
 }
 

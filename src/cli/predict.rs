@@ -53,6 +53,8 @@ pub struct Predict {
     #[arg(long, value_name = "FILE.png|FOLDER")]
     explain: Option<PathBuf>,
     #[command(flatten)]
+    precision: super::PrecisionArg,
+    #[command(flatten)]
     device: super::DeviceArg,
     /// Pictures of any size: PNG, JPEG, WebP, BMP, GIF, PNM, TIFF
     #[arg(required = true, value_name = "PICTURE")]
@@ -153,6 +155,7 @@ impl Predict {
 
     /// The model with the size and the names that are asked for.
     fn adapt(&self, mut info: ModelInfo, model: &Path) -> Result<ModelInfo> {
+        self.precision.choose(&mut info);
         if let Some(side) = self.image_size {
             let config = Config::resolve(info.config.clone())?;
             // Another size of images must not change the network.

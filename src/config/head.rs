@@ -4,7 +4,7 @@ use crate::augment::Augment;
 use crate::block::{Goodness, Head, Network, Scale};
 use crate::flops::Flops;
 use crate::ops::Normalize;
-use crate::program::{Feed, Recompute, Setup, build};
+use crate::program::{Feed, Precision, Recompute, Setup, build};
 use crate::shape::Shape;
 use crate::train::ADAMW;
 
@@ -49,6 +49,7 @@ pub fn step(network: &Network, side: usize) -> Option<Flops> {
         augment: Augment::default(),
         adamw: ADAMW,
         recompute: Recompute::Cheap,
+        precision: Precision::default(),
     };
     let built = build(network, &setup).ok()?;
     let ops = built.train?.ops;

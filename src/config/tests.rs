@@ -9,6 +9,7 @@ fn a_configuration_reads_back_as_itself() {
         data: Some("some/where".into()),
         memory: Some(Size(1_234_567)),
         recompute: Some(Recompute::Block),
+        precision: Some(Precision::F16),
         aux_kernel: Some(3),
         aux_separable: Some(true),
         aux_pool: Some(4),

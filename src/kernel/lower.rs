@@ -12,6 +12,7 @@ use self::slices::Named;
 use super::params::{self, Params};
 use super::{Dispatch, Kernel, Operand, Target, tensor};
 use crate::ops::{Activation, Op, late_half, metrics_words, result_words};
+use crate::shaders::Definitions;
 use crate::shape::{ALIGNMENT, LANES, Layout, Shape, Window};
 use crate::tensor::{Tensor, TensorId};
 
@@ -61,6 +62,7 @@ impl Lowering<'_> {
         tensor(self.tensors, id).shape
     }
 
+    /// Maps among the operands decide what the kernel's maps are made of: all of them are alike.
     fn push<P: Params>(
         &mut self,
         (file, entry, definitions): Permutation,
@@ -68,8 +70,13 @@ impl Lowering<'_> {
         params: P,
         threads: usize,
     ) {
+        let mut definitions: Definitions = definitions.iter().copied().collect();
+        let layout = |operand: &Operand| tensor(self.tensors, operand.tensor).layout;
+        if operands.iter().any(|(_, operand)| layout(operand) == Layout::Half) {
+            definitions.insert("F16", 1);
+        }
         self.dispatches.push(Dispatch {
-            kernel: Kernel { file, entry, definitions: definitions.iter().copied().collect() },
+            kernel: Kernel { file, entry, definitions },
             operands: operands.to_vec(),
             params: bytemuck::bytes_of(&params).to_vec(),
             members: P::MEMBERS,
@@ -265,12 +272,13 @@ impl Lowering<'_> {
                 self.scale_scores("grad", self.shape(y), &each, log_scale);
                 self.sum_rows(scratch, dlog_scale);
             }
-            Op::CrossEntropy { scores, labels, partners, loss, dscores } => {
+            Op::CrossEntropy { scores, labels, partners, loss, dscores, scale } => {
                 let shape = self.shape(scores);
                 let params = params::CrossEntropy {
                     images: u(shape.n),
                     classes: u(shape.c),
                     stride: u(shape.c4() * LANES),
+                    scale,
                 };
                 let mut operands = vec![("scores", scores), ("labels", labels), ("loss", loss)];
                 operands.extend(dscores.map(|d| ("dscores", d)));
@@ -285,12 +293,13 @@ impl Lowering<'_> {
                 let params = params::Elementwise { len: u(len), c: 0, c4: 0, factor };
                 self.once(("elementwise", "accumulate", &[]), &operands, params, len);
             }
-            Op::AdamW { params, grads, m, v, step, adamw } => {
+            Op::AdamW { params, grads, m, v, step, adamw, scale } => {
                 let len = tensor(self.tensors, params).bytes() / 16;
                 let operands =
                     [("value", params), ("grad", grads), ("m", m), ("v", v), ("step", step)];
                 let params = params::AdamW {
                     len: u(len),
+                    factor: scale.recip(),
                     beta1: adamw.beta1,
                     beta2: adamw.beta2,
                     eps: adamw.eps,

@@ -24,7 +24,7 @@ macro_rules! params {
 }
 
 params! {
-    AdamW { len: u32, beta1: f32, beta2: f32, eps: f32, weight_decay: f32 }
+    AdamW { len: u32, factor: f32, beta1: f32, beta2: f32, eps: f32, weight_decay: f32 }
     AvgPool { in_h: u32, in_w: u32, out_h: u32, out_w: u32, c4: u32, len: u32 }
     BatchNorm {
         pixels: u32, c: u32, c4: u32, parts: u32, group: u32, first: u32, total: u32,
@@ -36,7 +36,7 @@ params! {
         kernel: u32, stride: u32, pad: u32, pixels: u32, images: u32, parts: u32,
         group: u32, first: u32, factor: f32,
     }
-    CrossEntropy { images: u32, classes: u32, stride: u32 }
+    CrossEntropy { images: u32, classes: u32, stride: u32, scale: f32 }
     Dropout {
         len: u32, c: u32, c4: u32, before: u32, layer: u32, threshold: u32, factor: f32,
     }

@@ -127,7 +127,15 @@ mod tests {
             ),
             (
                 // All but the gradient is read and written.
-                Op::AdamW { params: words, grads: words, m: words, v: words, step, adamw },
+                Op::AdamW {
+                    params: words,
+                    grads: words,
+                    m: words,
+                    v: words,
+                    step,
+                    adamw,
+                    scale: 1.0,
+                },
                 vec![7 * 160 + 16],
                 15 * 40,
             ),

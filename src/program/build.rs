@@ -5,6 +5,7 @@ use std::ops::Range;
 
 use super::Program;
 use super::emit::{Emitter, Norm, Parameter, Saved};
+use super::precision::Precision;
 use super::recompute::Recompute;
 use crate::augment::{Augment, MAX_SIDE};
 use crate::block::{Goodness, Head, Layer, Network, Scale};
@@ -49,6 +50,8 @@ pub struct Setup {
     pub adamw: AdamW,
     /// What backward computes again.
     pub recompute: Recompute,
+    /// What maps are stored in.
+    pub precision: Precision,
     /// How many blocks before a block its loss reaches besides its own. With 0 no gradient
     /// crosses from block to block (the paper's algorithm); with all, every block learns from
     /// every later loss (deep supervision).
@@ -133,7 +136,8 @@ pub fn build(network: &Network, setup: &Setup) -> Result<Built> {
     let update = train.as_ref().filter(|_| setup.micro_batches > 1).map(|train| {
         for block in 0..network.blocks.len() {
             emitter.block(block);
-            emitter.adamw(train.step, setup.adamw);
+            let scale = setup.precision.gradient_scale(train.batch);
+            emitter.adamw(train.step, setup.adamw, scale);
         }
         first..emitter.program.ops().len()
     });
@@ -211,6 +215,8 @@ struct Results {
     loss: TensorId,
     labels: TensorId,
     partners: Option<TensorId>,
+    /// The factor on gradients.
+    scale: f32,
 }
 
 /// A block whose loss is known but which later losses may still reach.
@@ -242,6 +248,7 @@ impl RoutineBuilder<'_> {
             )));
         }
         e.routine(name, training);
+        let scale = setup.precision.gradient_scale(feed.batch);
         let first_op = e.program.ops().len();
         let blocks = network.blocks.len();
         let words = |n: usize| Shape::vector(n);
@@ -261,7 +268,8 @@ impl RoutineBuilder<'_> {
         .map(|(what, (shape, layout, kind))| add(what, shape, layout, kind));
         let summing = training && setup.micro_batches > 1;
         let keep = summing.then(|| add("keep", words(1), Layout::Words, Kind::Io));
-        let x = add("x", setup.image.with_n(feed.batch), Layout::Nhwc, Kind::Activation);
+        let maps = setup.precision.maps();
+        let x = add("x", setup.image.with_n(feed.batch), maps, Kind::Activation);
         let labels = add("labels", words(feed.batch), Layout::Words, Kind::Activation);
         let partners = augment.mixes().then(|| {
             add("partners", words(feed.batch * PARTNER_WORDS), Layout::Words, Kind::Activation)
@@ -302,6 +310,7 @@ impl RoutineBuilder<'_> {
                 loss: result(all_losses, "loss", Shape::rows(feed.batch, 1)),
                 labels,
                 partners,
+                scale,
             };
             let (h, tape) = e.forward(&block.layers, input)?;
             let (output, learning) = match network.head {
@@ -313,7 +322,7 @@ impl RoutineBuilder<'_> {
                 e.block(block);
                 match keep {
                     Some(keep) => e.accumulate(keep, 1.0 / setup.micro_batches as f32),
-                    None => e.adamw(step, setup.adamw),
+                    None => e.adamw(step, setup.adamw, scale),
                 }
                 learned.push(block);
             }
@@ -444,11 +453,11 @@ impl RoutineBuilder<'_> {
         Ok((h, dy.map(|dy| Waiting { block: 0, tape, norm: None, dy })))
     }
 
-    /// Cross-entropy; in training also the gradient of the scores.
+    /// Cross-entropy; in training also the gradient of the scores, times the factor.
     fn loss(&self, e: &mut Emitter, results: Results) -> Option<TensorId> {
-        let Results { scores, loss, labels, partners } = results;
-        let dscores = e.training.then(|| e.maps("dscores", e.shape(scores)));
-        e.program.push(Op::CrossEntropy { scores, labels, partners, loss, dscores });
+        let Results { scores, loss, labels, partners, scale } = results;
+        let dscores = e.training.then(|| e.like(scores, "dscores", e.shape(scores)));
+        e.program.push(Op::CrossEntropy { scores, labels, partners, loss, dscores, scale });
         dscores
     }
 }
@@ -476,6 +485,7 @@ mod tests {
                 micro_batches: 1,
                 adamw: AdamW { beta1: 0.9, beta2: 0.999, eps: 1e-8, weight_decay: 0.0 },
                 recompute: Recompute::default(),
+                precision: Precision::default(),
                 window: 0,
             };
             build(&Network { blocks, head, classes }, &setup).unwrap_err().to_string()

@@ -67,7 +67,7 @@ pub enum Saved {
     Activation { x: TensorId, act: Activation },
     Dropout { layer: u32, rate: f32 },
     MaxPool { x: Shape, argmax: TensorId, window: Window },
-    AvgPool { x: Shape },
+    AvgPool { x: TensorId },
     LayerNorm(Norm),
     SqueezeExcite { x: TensorId, s: TensorId, gate: Vec<Saved> },
     Residual { body: Vec<Saved>, shortcut: Vec<Saved> },
@@ -184,7 +184,13 @@ impl Emitter {
         id
     }
 
-    pub fn maps(&mut self, what: &str, shape: Shape) -> TensorId {
+    /// Maps, or gradients of maps, that are stored as those of `other` are.
+    pub fn like(&mut self, other: TensorId, what: &str, shape: Shape) -> TensorId {
+        self.temporary(what, shape, self.layout(other), Kind::Activation)
+    }
+
+    /// Statistics, means and scores, which are always exact.
+    pub fn exact(&mut self, what: &str, shape: Shape) -> TensorId {
         self.temporary(what, shape, Layout::Nhwc, Kind::Activation)
     }
 
@@ -194,6 +200,10 @@ impl Emitter {
 
     pub fn shape(&self, id: TensorId) -> Shape {
         self.program.tensor(id).shape
+    }
+
+    pub fn layout(&self, id: TensorId) -> Layout {
+        self.program.tensor(id).layout
     }
 
     /// The parameter called `name`: made at first use, the same one later.
@@ -264,11 +274,11 @@ impl Emitter {
         }
     }
 
-    /// Updates all parameters of the block.
-    pub fn adamw(&mut self, step: TensorId, adamw: AdamW) {
+    /// Updates all parameters of the block by gradients that are `scale` times too large.
+    pub fn adamw(&mut self, step: TensorId, adamw: AdamW, scale: f32) {
         let Slabs { value, grad, m, v, total } = self.slabs[self.block];
         let grads = total.unwrap_or(grad);
-        self.program.push(Op::AdamW { params: value, grads, m, v, step, adamw });
+        self.program.push(Op::AdamW { params: value, grads, m, v, step, adamw, scale });
     }
 
     /// Notes in value `at` of `out` whether the block's weights and their second moments are
@@ -305,11 +315,11 @@ impl Emitter {
         let (y, saved) = match layer {
             Layer::Conv2d { name, out, window, bias } => {
                 let y_shape = output(*window)?.with_c(*out);
-                let y = self.maps(name, y_shape);
+                let y = self.like(x, name, y_shape);
                 (y, self.conv2d(name, x, y, *window, *bias))
             }
             Layer::DepthwiseConv2d { name, window } => {
-                let y = self.maps(name, output(*window)?);
+                let y = self.like(x, name, output(*window)?);
                 (y, self.depthwise(name, x, y, *window))
             }
             Layer::BatchNorm { name, norm } => {
@@ -320,13 +330,13 @@ impl Emitter {
                 };
                 let (gamma, beta) = (affine("weight", 1.0), affine("bias", 0.0));
                 let running = self.running(name, shape.c);
-                let y = self.maps(name, shape);
+                let y = self.like(x, name, shape);
                 let norm = *norm;
                 if !self.training {
                     self.program.push(Op::BatchNormEval { x, gamma, beta, running, y, norm });
                     return Ok((y, None));
                 }
-                let stats = self.maps("stats", Shape::new(1, 1, 2, shape.c));
+                let stats = self.exact("stats", Shape::new(1, 1, 2, shape.c));
                 let scratch = self.batch_norm_scratch(shape);
                 let name = name.clone();
                 self.normalized.insert(y, Normalized { x, gamma, beta, stats, norm });
@@ -343,7 +353,7 @@ impl Emitter {
                 (y, Saved::BatchNorm { x, name, stats, norm })
             }
             Layer::Activation(act) => {
-                let y = self.maps("activation", shape);
+                let y = self.like(x, "activation", shape);
                 self.program.push(Op::Activate { x, y, act: *act });
                 // The slope of a ReLU is the same at its output, which the next layer often keeps.
                 let x = if *act == Activation::Relu { y } else { x };
@@ -357,7 +367,7 @@ impl Emitter {
             }
             Layer::MaxPool(window) => {
                 let pooled = output(*window)?;
-                let y = self.maps("pool", pooled);
+                let y = self.like(x, "pool", pooled);
                 let words = pooled.with_c(pooled.c4());
                 let argmax = self.temporary("argmax", words, Layout::Words, Kind::Activation);
                 self.program.push(Op::MaxPool { x, y, argmax, window: *window });
@@ -408,7 +418,12 @@ impl Emitter {
                         self.shape(b)
                     )));
                 }
-                let y = self.maps("sum", self.shape(a));
+                if self.layout(a) != self.layout(b) {
+                    return Err(Error::Model(
+                        "a residual adds means to maps, which are not stored alike in float16; give body and shortcut a pool, or neither".into(),
+                    ));
+                }
+                let y = self.like(a, "sum", self.shape(a));
                 self.program.push(Op::Add { a, b, y });
                 (y, Saved::Residual { body, shortcut })
             }
@@ -440,11 +455,11 @@ impl Emitter {
         Saved::Conv2d { x, w, bias: b, y: to, window }
     }
 
-    /// Means over parts of maps, for maps of shape `to`.
+    /// Exact means over parts of maps, for maps of shape `to`.
     pub fn avg_pool(&mut self, x: TensorId, to: Shape) -> (TensorId, Saved) {
-        let y = self.maps("mean", to);
+        let y = self.exact("mean", to);
         self.program.push(Op::AvgPool { x, y });
-        (y, Saved::AvgPool { x: self.shape(x) })
+        (y, Saved::AvgPool { x })
     }
 
     /// A convolution of each channel by itself into an existing tensor.
@@ -463,7 +478,7 @@ impl Emitter {
 
     /// Maps, each times its own factor in `s`.
     pub fn scale(&mut self, x: TensorId, s: TensorId) -> TensorId {
-        let y = self.maps("scaled", self.shape(x));
+        let y = self.like(x, "scaled", self.shape(x));
         self.program.push(Op::Scale { x, s, y });
         y
     }
@@ -475,7 +490,7 @@ impl Emitter {
             self.program.add(&name, Shape::vector(2), Layout::Words, Kind::Io)
         });
         self.dropout_key = Some(key);
-        let y = self.maps("dropout", self.shape(x));
+        let y = self.like(x, "dropout", self.shape(x));
         self.program.push(Op::Dropout { x, key, y, layer, rate });
         y
     }
@@ -515,7 +530,7 @@ impl Emitter {
                     self.program.push(Op::Conv2dWgrad { x, dy, dw, scratch, window });
                 }
                 need_dx.then(|| {
-                    let dx = self.maps("dx", self.shape(*x));
+                    let dx = self.like(*x, "dx", self.shape(*x));
                     let w = self.parameters[w].value;
                     self.program.push(Op::Conv2dDgrad { dy, w, dx, window });
                     dx
@@ -532,7 +547,7 @@ impl Emitter {
                     self.program.push(Op::DepthwiseWgrad { x, dy, dw, scratch, window });
                 }
                 need_dx.then(|| {
-                    let dx = self.maps("dx", self.shape(*x));
+                    let dx = self.like(*x, "dx", self.shape(*x));
                     let w = self.parameters[w].value;
                     self.program.push(Op::DepthwiseDgrad { dy, w, dx, window });
                     dx
@@ -542,13 +557,13 @@ impl Emitter {
                 let shape = self.shape(*x);
                 let [weight, bias] =
                     ["weight", "bias"].map(|p| self.parameters[&format!("{name}.{p}")].clone());
-                let dx = self.maps("dx", shape);
+                let dx = self.like(*x, "dx", shape);
                 let scratch = self.batch_norm_scratch(shape);
                 // The way to `dx` needs both sums, wanted or not.
                 let [dgamma, dbeta] = if self.weight_gradients {
                     [weight.grad, bias.grad]
                 } else {
-                    ["dgamma", "dbeta"].map(|what| self.maps(what, Shape::vector(shape.c)))
+                    ["dgamma", "dbeta"].map(|what| self.exact(what, Shape::vector(shape.c)))
                 };
                 self.program.push(Op::BatchNormGrad {
                     x: *x,
@@ -566,25 +581,26 @@ impl Emitter {
             }
             Saved::Activation { x, act } => need_dx.then(|| {
                 let x = self.recall(*x);
-                let dx = self.maps("dx", self.shape(x));
+                let dx = self.like(x, "dx", self.shape(x));
                 self.program.push(Op::ActivateGrad { x, dy, dx, act: *act });
                 dx
             }),
             Saved::Dropout { layer, rate } => need_dx.then(|| self.dropout(dy, *layer, *rate)),
             Saved::SqueezeExcite { x, s, gate } => {
                 let x = self.recall(*x);
-                let (a, ds) = (self.maps("dx", self.shape(x)), self.maps("ds", self.shape(*s)));
+                let (a, ds) =
+                    (self.like(x, "dx", self.shape(x)), self.like(*s, "ds", self.shape(*s)));
                 self.program.push(Op::ScaleGrad { x, s: *s, dy, dx: a, ds });
                 let b = self.backward(gate, ds, need_dx)?;
                 Some(self.add(a, b))
             }
             Saved::MaxPool { x, argmax, window } => need_dx.then(|| {
-                let dx = self.maps("dx", *x);
+                let dx = self.like(dy, "dx", *x);
                 self.program.push(Op::MaxPoolGrad { dy, argmax: *argmax, dx, window: *window });
                 dx
             }),
             Saved::AvgPool { x } => need_dx.then(|| {
-                let dx = self.maps("dx", *x);
+                let dx = self.like(*x, "dx", self.shape(*x));
                 self.program.push(Op::AvgPoolGrad { dy, dx });
                 dx
             }),
@@ -606,7 +622,7 @@ impl Emitter {
 
     /// The sum of two gradients of the same maps.
     pub fn add(&mut self, a: TensorId, b: TensorId) -> TensorId {
-        let y = self.maps("dx", self.shape(a));
+        let y = self.like(a, "dx", self.shape(a));
         self.program.push(Op::Add { a, b, y });
         y
     }
@@ -615,8 +631,8 @@ impl Emitter {
     /// sees it. A ReLU at the tape's end becomes part of it.
     pub fn layer_norm(&mut self, x: TensorId, tape: &mut Vec<Saved>) -> Norm {
         let shape = self.shape(x);
-        let y = self.maps("n", shape);
-        let stats = self.maps("n.stats", Shape::rows(shape.n, 2));
+        let y = self.like(x, "n", shape);
+        let stats = self.exact("n.stats", Shape::rows(shape.n, 2));
         let scratch = self.layer_norm_scratch(shape);
         self.program.push(Op::LayerNorm { x, y, stats, scratch });
         Norm { y, stats, relu: pop_relu(tape) }
@@ -642,7 +658,7 @@ impl Emitter {
     }
 
     fn layer_norm_grad(&mut self, Norm { y, stats, relu }: Norm, dy: TensorId) -> TensorId {
-        let dx = self.maps("dh", self.shape(y));
+        let dx = self.like(y, "dh", self.shape(y));
         let scratch = self.layer_norm_scratch(self.shape(y));
         self.program.push(Op::LayerNormGrad { y, dy, stats, dx, scratch, relu });
         dx

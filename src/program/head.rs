@@ -55,7 +55,7 @@ impl Emitter {
         }
         let mut kernel = head.kernel;
         if head.separable {
-            let (y, name) = (self.maps("depthwise", self.shape(x)), format!("{name}.depthwise"));
+            let (y, name) = (self.like(x, "depthwise", self.shape(x)), format!("{name}.depthwise"));
             tape.push(self.depthwise(&name, x, y, Window::same(kernel, 1)));
             if let Some(weight) = self.parameters.get_mut(&format!("{name}.weight")) {
                 // Maps stay as large as they are: the goodness begins as that of a full head.
@@ -75,7 +75,7 @@ impl Emitter {
                 Factor::Fixed(scale)
             }
             Scale::Learnable => {
-                let goodness = self.maps("goodness", self.shape(scores));
+                let goodness = self.like(scores, "goodness", self.shape(scores));
                 self.plain_goodness((x, weight, goodness), window, 1.0);
                 let name = format!("{name}.log_scale");
                 let start = Init::Constant(0.0);
@@ -96,7 +96,7 @@ impl Emitter {
     ) {
         let (shape, classes) = (self.shape(x), self.shape(scores).c);
         let op = if by_gram(shape, window, classes) {
-            let gram = self.gram(shape);
+            let gram = self.gram(x);
             let matrices = self.shape(gram);
             let parts = split::goodness_parts(matrices);
             let scratch = self.scratch(Shape::new(matrices.n, parts, 1, classes));
@@ -115,7 +115,7 @@ impl Emitter {
         let (x, window) = (*x, *window);
         if let Factor::Learnable { name, scores } = scale {
             let shape = self.shape(dscores);
-            let dx = self.maps("dgoodness", shape);
+            let dx = self.like(dscores, "dgoodness", shape);
             let scratch = self.scratch(Shape::rows(shape.n, 1));
             self.program.push(Op::ScaleScoresGrad {
                 y: *scores,
@@ -128,18 +128,19 @@ impl Emitter {
             dscores = dx;
         }
         let (shape, scale) = (self.shape(x), scale.fixed());
-        let (dx, dw, w) = (self.maps("dn", shape), self.grad(w), self.parameters[w].value);
+        let (dx, dw, w) = (self.like(x, "dn", shape), self.grad(w), self.parameters[w].value);
         let weight = self.shape(w);
         let values = Layout::Hwio.stored(weight).elements();
         let op = if by_gram(shape, window, weight.c) {
-            let gram = self.gram(shape);
+            let gram = self.gram(x);
             let parts = split::gram_parts(self.shape(gram).n, weight);
             let scratch = self.scratch(Shape::rows(parts, values));
             Op::GramGoodnessGrad { x, w, dscores, dx, dw, gram, scratch, scale }
         } else {
-            let slice = split::goodness_slice(shape, weight.c);
+            let layout = self.layout(x);
+            let slice = split::goodness_slice(layout, shape, weight.c);
             let maps_shape = shape.with_n(slice).with_c(weight.c);
-            let maps = self.temporary("class_maps", maps_shape, Layout::Nhwc, Kind::Workspace);
+            let maps = self.temporary("class_maps", maps_shape, layout, Kind::Workspace);
             let parts = split::wgrad(maps_shape, weight).count(slice);
             let scratch = self.scratch(Shape::rows(parts, values));
             Op::GoodnessGrad { x, w, dscores, dx, dw, maps, scratch, window, scale }
@@ -149,8 +150,9 @@ impl Emitter {
     }
 
     /// Room for the Gram matrices of some images of maps `x`.
-    fn gram(&mut self, x: Shape) -> TensorId {
-        let shape = split::gram(x.with_n(split::gram_slice(x)));
+    fn gram(&mut self, x: TensorId) -> TensorId {
+        let (layout, shape) = (self.layout(x), self.shape(x));
+        let shape = split::gram(shape.with_n(split::gram_slice(layout, shape)));
         self.temporary("gram", shape, Layout::Nhwc, Kind::Workspace)
     }
 }

@@ -61,7 +61,7 @@ impl Emitter {
 
     fn normalize_again(&mut self, from: Normalized) -> TensorId {
         let Normalized { x, gamma, beta, stats, norm } = from;
-        let y = self.maps("again", self.shape(x));
+        let y = self.like(x, "again", self.shape(x));
         // The batch's statistics stand in for the running ones.
         self.program.push(Op::BatchNormEval { x, gamma, beta, running: stats, y, norm });
         y
@@ -82,11 +82,11 @@ impl Emitter {
     }
 
     fn replay_layer(&mut self, saved: &Saved, x: TensorId, need_y: bool) -> (TensorId, Saved) {
-        let emit = |e: &mut Self, shape, op: &dyn Fn(TensorId) -> Op| {
+        let emit = |e: &mut Self, like, shape, op: &dyn Fn(TensorId) -> Op| {
             if !need_y {
                 return x;
             }
-            let y = e.maps("again", shape);
+            let y = e.like(like, "again", shape);
             e.program.push(op(y));
             y
         };
@@ -95,7 +95,7 @@ impl Emitter {
                 let weight = self.parameters[w].value;
                 let b = bias.as_ref().map(|b| self.parameters[b].value);
                 let window = *window;
-                let y = emit(self, *shape, &|y| Op::Conv2d { x, w: weight, bias: b, y, window });
+                let y = emit(self, x, *shape, &|y| Op::Conv2d { x, w: weight, bias: b, y, window });
                 (y, Saved::Conv2d { x, w: w.clone(), bias: bias.clone(), y: *shape, window })
             }
             Saved::BatchNorm { name, stats, norm, .. } => {
@@ -103,17 +103,17 @@ impl Emitter {
                     ["weight", "bias"].map(|p| self.parameters[&format!("{name}.{p}")].value);
                 let (stats, norm) = (*stats, *norm);
                 let op = |y| Op::BatchNormEval { x, gamma, beta, running: stats, y, norm };
-                let y = emit(self, self.shape(x), &op);
+                let y = emit(self, x, self.shape(x), &op);
                 (y, Saved::BatchNorm { x, name: name.clone(), stats, norm })
             }
             Saved::Depthwise { w, y: shape, window, .. } => {
                 let (weight, window) = (self.parameters[w].value, *window);
-                let y = emit(self, *shape, &|y| Op::Depthwise { x, w: weight, y, window });
+                let y = emit(self, x, *shape, &|y| Op::Depthwise { x, w: weight, y, window });
                 (y, Saved::Depthwise { x, w: w.clone(), y: *shape, window })
             }
             Saved::Activation { act, .. } => {
                 let act = *act;
-                let y = emit(self, self.shape(x), &|y| Op::Activate { x, y, act });
+                let y = emit(self, x, self.shape(x), &|y| Op::Activate { x, y, act });
                 (y, Saved::Activation { x, act })
             }
             Saved::Dropout { layer, rate } => {
@@ -127,26 +127,26 @@ impl Emitter {
             }
             Saved::SqueezeExcite { gate, .. } => {
                 let (s, gate) = self.replay(gate, x, true);
-                let y = emit(self, self.shape(x), &|y| Op::Scale { x, s, y });
+                let y = emit(self, x, self.shape(x), &|y| Op::Scale { x, s, y });
                 (y, Saved::SqueezeExcite { x, s, gate })
             }
             Saved::MaxPool { x: shape, window, .. } => {
                 let pooled = window.output(*shape).unwrap_or(*shape);
-                let y = self.maps("again", pooled);
+                let y = self.like(x, "again", pooled);
                 let words = pooled.with_c(pooled.c4());
                 let argmax = self.temporary("argmax", words, Layout::Words, Kind::Activation);
                 self.program.push(Op::MaxPool { x, y, argmax, window: *window });
                 (y, Saved::MaxPool { x: *shape, argmax, window: *window })
             }
-            Saved::AvgPool { x: shape } => {
+            Saved::AvgPool { .. } => {
+                let shape = self.shape(x);
                 let mean = Shape::rows(shape.n, shape.c);
-                let y = emit(self, mean, &|y| Op::AvgPool { x, y });
-                (y, Saved::AvgPool { x: *shape })
+                if need_y { self.avg_pool(x, mean) } else { (x, Saved::AvgPool { x }) }
             }
             Saved::Residual { body, shortcut } => {
                 let (a, body) = self.replay(body, x, need_y);
                 let (b, shortcut) = self.replay(shortcut, x, need_y);
-                let y = emit(self, self.shape(a), &|y| Op::Add { a, b, y });
+                let y = emit(self, a, self.shape(a), &|y| Op::Add { a, b, y });
                 (y, Saved::Residual { body, shortcut })
             }
             Saved::Group { tape, .. } => {

@@ -369,7 +369,8 @@ fn cross_entropy() {
         let [scores, dscores] = [(); 2].map(|()| t.maps(n, 1, 1, classes));
         let (labels, loss) = (t.words(n), t.maps(n, 1, 1, 1));
         let partners = others_of.as_ref().map(|words| t.words(words.len()));
-        let op = Op::CrossEntropy { scores, labels, partners, loss, dscores: Some(dscores) };
+        let (given, scale) = (Some(dscores), 1.0);
+        let op = Op::CrossEntropy { scores, labels, partners, loss, dscores: given, scale };
         let fixed = [(labels, labels_of)].into_iter().chain(partners.zip(others_of)).collect();
         let check = Check {
             forward: op,

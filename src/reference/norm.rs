@@ -113,16 +113,22 @@ pub fn layer_norm(x: &[f64], images: usize) -> (Vec<f64>, Vec<f64>) {
     (y, stats)
 }
 
-/// Gradient of [`layer_norm`], and with `relu` of the ReLU before it.
-pub fn layer_norm_grad(y: &[f64], dy: &[f64], stats: &[f64], relu: bool) -> Vec<f64> {
+/// Gradient of [`layer_norm`], and with `relu` of the ReLU before it; that says what is kept of a
+/// value in `y`.
+pub fn layer_norm_grad(
+    y: &[f64],
+    dy: &[f64],
+    stats: &[f64],
+    relu: Option<impl Fn(f64) -> f64>,
+) -> Vec<f64> {
     let mut dx = Vec::with_capacity(y.len());
     let size = y.len() / (stats.len() / 2);
     let images = y.chunks_exact(size).zip(dy.chunks_exact(size)).zip(stats.chunks_exact(2));
     for ((y, dy), stats) in images {
         let along_one = mean(dy.iter().copied());
         let along_y = mean(dy.iter().zip(y).map(|(dy, y)| dy * y));
-        let zero = (0.0 - stats[0]) * stats[1];
-        let value = |(dy, y): (&f64, &f64)| match relu && *y <= zero {
+        let zero = relu.as_ref().map(|kept| kept((0.0 - stats[0]) * stats[1]));
+        let value = |(dy, y): (&f64, &f64)| match zero.is_some_and(|zero| *y <= zero) {
             true => 0.0,
             false => stats[1] * (dy - along_one - y * along_y),
         };

@@ -205,7 +205,11 @@ fn goodness_and_its_loss() {
     assert_close(r.get(scores), &[2.5, 10.0]);
 
     let (labels, loss, dscores) = (t.words(1), t.maps(1, 1, 1, 1), t.maps(1, 1, 1, 2));
-    let op = Op::CrossEntropy { scores, labels, partners: None, loss, dscores: Some(dscores) };
+    let cross_entropy = |partners, scale| {
+        let dscores = Some(dscores);
+        Op::CrossEntropy { scores, labels, partners, loss, dscores, scale }
+    };
+    let op = cross_entropy(None, 1.0);
     // Scores far beyond what `exp` can take.
     r = t.run(&op, &[(scores, &[1000.0, 1000.0 + 3f64.ln()]), (labels, &[0.0])]);
     assert_close(r.get(loss), &[4f64.ln()]);
@@ -213,14 +217,13 @@ fn goodness_and_its_loss() {
 
     // A quarter of the label is the other class.
     let partners = t.words(2);
-    let op =
-        Op::CrossEntropy { scores, labels, partners: Some(partners), loss, dscores: Some(dscores) };
+    let op = cross_entropy(Some(partners), 4.0);
     let quarter = f64::from(0.25f32.to_bits());
     let inputs: [(TensorId, &[f64]); 3] =
         [(scores, &[0.0, 3f64.ln()]), (labels, &[0.0]), (partners, &[1.0, quarter])];
     r = t.run(&op, &inputs);
     assert_close(r.get(loss), &[4f64.ln() - 0.25 * 3f64.ln()]);
-    assert_close(r.get(dscores), &[-0.5, 0.5]);
+    assert_close(r.get(dscores), &[-2.0, 2.0]);
 }
 
 #[test]
@@ -229,11 +232,12 @@ fn first_step_of_adamw_goes_by_the_sign() {
     let [params, grads, m, v] = [(); 4].map(|()| t.vector(2));
     let step = t.vector(4);
     let adamw = AdamW { beta1: 0.5, beta2: 0.75, eps: 0.0, weight_decay: 0.5 };
-    let op = Op::AdamW { params, grads, m, v, step, adamw };
+    let scale = 8.0;
+    let op = Op::AdamW { params, grads, m, v, step, adamw, scale };
     let zeros: &[f64] = &[0.0; 2];
     let inputs: [(TensorId, &[f64]); 5] = [
         (params, &[1.0, -2.0]),
-        (grads, &[0.5, -0.25]),
+        (grads, &[4.0, -2.0]),
         (m, zeros),
         (v, zeros),
         (step, &[0.1, 0.5, 0.25, 1.0]),
@@ -257,7 +261,7 @@ fn adamw_pairs_members_by_offset() {
     let g0 = t.member(roots[1], 0, small);
     let [params, grads, m_root, v_root] = roots;
     let adamw = AdamW { beta1: 0.5, beta2: 0.5, eps: 0.0, weight_decay: 0.0 };
-    let op = Op::AdamW { params, grads, m: m_root, v: v_root, step, adamw };
+    let op = Op::AdamW { params, grads, m: m_root, v: v_root, step, adamw, scale: 1.0 };
     let zeros = [0.0; 3];
     let mut inputs: Vec<(TensorId, &[f64])> =
         [p, m, v].iter().flat_map(|[a, b]| [(*a, &zeros[..1]), (*b, &zeros[..])]).collect();

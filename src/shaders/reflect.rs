@@ -18,6 +18,8 @@ pub struct Binding {
     pub reads: bool,
     /// Whether the entry point writes it.
     pub writes: bool,
+    /// Whether it is an array of float16.
+    pub half: bool,
 }
 
 /// A member of the parameter struct: name, byte offset, size in bytes.
@@ -54,6 +56,12 @@ pub fn validate(name: &str, wgsl: &str) -> Result<(naga::Module, naga::valid::Mo
     Ok((module, info))
 }
 
+/// Whether a type is an array of vectors of float16.
+fn holds_halves(module: &naga::Module, array: naga::Handle<naga::Type>) -> bool {
+    let naga::TypeInner::Array { base, .. } = module.types[array].inner else { return false };
+    module.types[base].inner.scalar() == Some(naga::Scalar::F16)
+}
+
 impl Reflection {
     /// Reflects entry point `entry` of a composed shader.
     ///
@@ -82,6 +90,7 @@ impl Reflection {
                 uniform,
                 reads: used[handle].contains(naga::valid::GlobalUse::READ),
                 writes: used[handle].contains(naga::valid::GlobalUse::WRITE),
+                half: holds_halves(&module, variable.ty),
             });
             if let (true, naga::TypeInner::Struct { members, span }) =
                 (uniform, &module.types[variable.ty].inner)

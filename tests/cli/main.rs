@@ -11,6 +11,7 @@ mod inspect;
 mod interrupted;
 mod manual;
 mod memory;
+mod precision;
 mod profile;
 mod support;
 mod transfer;

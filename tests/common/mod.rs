@@ -13,7 +13,7 @@ pub use sff::debug::TOLERANCE;
 use sff::gpu::{Access, Gpu};
 use sff::kernel::Tiles;
 use sff::ops::Op;
-use sff::program::Program;
+use sff::program::{Precision, Program};
 use sff::rng::{Rng, Stream};
 use sff::session::{Options, Session};
 use sff::shape::{Layout, Shape};
@@ -45,6 +45,15 @@ pub fn usual_tiles(gpu: &Gpu) -> Vec<Tiles> {
     [Tiles::GPU].into_iter().chain(large).collect()
 }
 
+/// What the device under test can store maps in.
+pub fn precisions(gpu: &Gpu) -> &'static [Precision] {
+    if gpu.adapter.features.contains(&"f16") {
+        return &[Precision::F32, Precision::F16];
+    }
+    eprintln!("{} cannot compute with float16: tested in float32 only", gpu.adapter.name);
+    &[Precision::F32]
+}
+
 /// Random values in -1..1 with a few exact zeros.
 pub fn random(seed: u64, count: usize) -> Vec<f32> {
     let mut rng = Rng::new(seed, Stream::Init, 0, 0);
@@ -67,9 +76,16 @@ pub struct Case {
     pub program: Program,
     pub inputs: BTreeMap<TensorId, Vec<f32>>,
     pub words: BTreeMap<TensorId, Vec<u32>>,
+    /// What maps are stored in.
+    pub precision: Precision,
 }
 
 impl Case {
+    /// An empty program, whose maps are stored like this.
+    pub fn of(precision: Precision) -> Self {
+        Self { precision, ..Self::default() }
+    }
+
     /// An input with given values.
     pub fn given(&mut self, shape: Shape, layout: Layout, values: Vec<f32>) -> TensorId {
         let id = self.program.add(&format!("in{}", self.inputs.len()), shape, layout, Kind::Io);
@@ -81,6 +97,12 @@ impl Case {
     pub fn input(&mut self, shape: Shape) -> TensorId {
         let seed = self.inputs.len() as u64 + 1;
         self.given(shape, Layout::Nhwc, random(seed, shape.elements()))
+    }
+
+    /// The same of maps.
+    pub fn maps(&mut self, shape: Shape) -> TensorId {
+        let seed = self.inputs.len() as u64 + 1;
+        self.given(shape, self.precision.maps(), random(seed, shape.elements()))
     }
 
     /// A random convolution weight.
@@ -101,6 +123,11 @@ impl Case {
     /// An output.
     pub fn output(&mut self, shape: Shape) -> TensorId {
         self.temporary("out", shape, Layout::Nhwc, Kind::Activation)
+    }
+
+    /// Maps as an output.
+    pub fn output_maps(&mut self, shape: Shape) -> TensorId {
+        self.temporary("out", shape, self.precision.maps(), Kind::Activation)
     }
 
     /// Any other tensor.
