@@ -7,7 +7,7 @@ use sff::Result;
 use sff::peak::Peak;
 
 #[derive(Args)]
-#[command(after_help = "Example: sff bench peak --json")]
+#[command(before_help = "Example: sff bench peak --json")]
 pub struct Bench {
     #[command(subcommand)]
     what: What,
@@ -16,6 +16,7 @@ pub struct Bench {
 #[derive(Subcommand)]
 enum What {
     /// How fast it computes and moves memory at best, in a few seconds
+    #[command(before_help = "Example: sff bench peak --json")]
     Peak {
         #[command(flatten)]
         device: super::DeviceArg,

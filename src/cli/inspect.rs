@@ -8,7 +8,7 @@ use sff::inspect::{self, Inspection, TensorInfo};
 use sff::run;
 
 #[derive(Args)]
-#[command(after_help = "Examples:
+#[command(before_help = "Examples:
   sff inspect runs/first/model.safetensors
   sff inspect --run runs/first --json")]
 pub struct Inspect {

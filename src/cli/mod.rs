@@ -251,7 +251,7 @@ mod tests {
             let lines: Vec<_> = lines.map(str::trim).filter(|line| !line.is_empty()).collect();
             assert!(!lines.is_empty(), "{help}");
             for line in lines {
-                assert!(line.starts_with(&format!("{name} ")), "{name}: {line}");
+                assert!(format!("{line} ").starts_with(&format!("{name} ")), "{name}: {line}");
                 let words = line.split(" > ").next().unwrap_or_default().split_whitespace();
                 Cli::try_parse_from(words).unwrap_or_else(|e| panic!("{line}: {e}"));
             }

@@ -19,7 +19,7 @@ const PEAK: Duration = Duration::from_millis(500);
 
 #[derive(Args)]
 #[command(
-    after_help = "Example: sff profile --arch resnet18 --batch 8 --html profile.html --trace trace.json"
+    before_help = "Example: sff profile --arch resnet18 --batch 8 --html profile.html --trace trace.json"
 )]
 pub struct Profile {
     #[command(flatten)]
