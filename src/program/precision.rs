@@ -37,7 +37,7 @@ impl Precision {
     /// The factor on the gradients of a batch, until they reach the optimiser: a power of two, so
     /// that it costs no accuracy. Gradients of the mean loss of many images with many pixels would
     /// vanish in float16, whose least value is 6e-8. With this factor they are those of the loss
-    /// of one image, whatever the batch, times [`IMAGE_SCALE`].
+    /// of one image, whatever the batch, times `IMAGE_SCALE`.
     pub fn gradient_scale(self, batch: usize) -> f32 {
         match self {
             Self::F32 => 1.0,
