@@ -42,6 +42,7 @@ fn every_command_has_a_page() {
     for (name, page) in pages {
         let page = String::from_utf8(page).unwrap();
         let command = name.trim_end_matches(".1").replace("sff-data-", "sff data ");
+        let command = command.replace("sff-bench-", "sff bench ");
         let command = command.replacen("sff-", "sff ", 1);
         assert!(page.contains(".TH ") && page.contains("Example"), "{name}:\n{page}");
         assert!(page.replace("\\-", "-").contains(&command), "{name}: {command}\n{page}");
