@@ -16,7 +16,7 @@ use crate::tensor::{Tensor, TensorId};
 use crate::{Error, Result};
 
 /// Largest difference allowed, relative to the tensor's largest magnitude.
-pub const TOLERANCE: f64 = 1e-4;
+pub const TOLERANCE: f64 = 2e-4;
 
 /// Besides it, of what is stored in float16: the distance between neighbours, relative to a value.
 /// Devices may round to either of the two.
