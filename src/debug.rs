@@ -16,7 +16,7 @@ use crate::tensor::{Tensor, TensorId};
 use crate::{Error, Result};
 
 /// Largest difference allowed, relative to the tensor's largest magnitude.
-pub const TOLERANCE: f64 = 2e-4;
+pub const TOLERANCE: f64 = 1e-4;
 
 /// Besides it, of what is stored in float16: the distance between neighbours, relative to a value.
 /// Devices may round to either of the two.
@@ -51,6 +51,8 @@ pub struct Numerics {
     /// Whether it goes on from what the device has. Then every op is judged alone: in a deep
     /// network, small differences put values on the other side of a kink.
     pub follow: bool,
+    /// Largest difference allowed, [`TOLERANCE`] if nothing else is said.
+    pub tolerance: f64,
     /// Whether the reference computes at all; else values are only looked at for what is not
     /// finite.
     pub compare: bool,
@@ -61,7 +63,13 @@ impl Numerics {
     /// For a program, of which nothing is known yet.
     pub fn new(program: &Program) -> Self {
         let program = Rc::new(program.clone());
-        Self { values: BTreeMap::new(), follow: false, compare: true, program }
+        Self {
+            values: BTreeMap::new(),
+            follow: false,
+            tolerance: TOLERANCE,
+            compare: true,
+            program,
+        }
     }
 
     /// For training, which takes the ops in `step`; they are compared if that is not too much
@@ -146,7 +154,7 @@ impl Numerics {
                     if larger && got[worst].is_finite() { at } else { worst }
                 });
                 // Written so that NaN is no agreement.
-                let agrees = got.is_empty() || off(worst) <= (TOLERANCE + within) * scale;
+                let agrees = got.is_empty() || off(worst) <= (self.tolerance + within) * scale;
                 if !agrees || got.iter().any(|v| !v.is_finite()) {
                     let (is, off) = (got[worst], off(worst) / scale);
                     let should = expected[worst];

@@ -138,6 +138,8 @@ fn check_twins(arch: &str) {
             let options = Options { checked: true, ..Options::default() };
             let mut pair = Pair::new(Session::new(&gpu, built.program.clone(), options).unwrap());
             pair.numerics.follow = true;
+            // Gradients of narrow batch norms cancel to this in float32.
+            pair.numerics.tolerance = 2e-4;
             let inputs = Inputs::new(&built, Augment::default());
             inputs.floats.iter().for_each(|(id, values)| pair.set(*id, values));
             inputs.words.iter().for_each(|(id, values)| pair.set_words(*id, values));
