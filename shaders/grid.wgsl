@@ -17,15 +17,19 @@ struct Invocation {
 #endif
 }
 
+fn flat_group(i: Invocation) -> u32 {
+    return i.group.x + i.group.y * i.groups.x;
+}
+
 fn flat_id(i: Invocation) -> u32 {
-    return (i.group.x + i.group.y * i.groups.x) * GROUP + i.local;
+    return flat_group(i) * GROUP + i.local;
 }
 
 #if SHARED
 const SHARE: u32 = ${SHARED}u;
 
 fn line_id(i: Invocation) -> u32 {
-    return (i.group.x + i.group.y * i.groups.x) * (GROUP / SHARE) + i.subgroup;
+    return flat_group(i) * (GROUP / SHARE) + i.subgroup;
 }
 
 fn lane_of(i: Invocation) -> u32 {

@@ -16,7 +16,6 @@ pub use page::page;
 use crate::config::{Config, Recipe, Start};
 use crate::files::read_text;
 use crate::gpu::Gpu;
-use crate::interrupt::Interrupt;
 use crate::metrics::Votes;
 use crate::run::{self, Observer, RunOptions};
 use crate::{Error, Result, names};
@@ -234,7 +233,8 @@ impl Experiment {
     }
 }
 
-/// Does one run, or what is left of it, in a folder below `root`.
+/// Does one run, or what is left of it, in a folder below `root`; the folder in `options` is of no
+/// matter.
 ///
 /// # Errors
 /// Those of [`run::configure`] and [`run::train`].
@@ -242,15 +242,15 @@ pub fn execute(
     gpu: &Gpu,
     root: &Path,
     cell: &Cell,
-    interrupt: &Interrupt,
+    options: &RunOptions,
     observer: &mut dyn Observer,
 ) -> Result<Outcome> {
     if let Some((folder, recipe)) = &cell.before {
-        finish(gpu, root.join(folder), recipe.clone(), interrupt, observer)?;
+        finish(gpu, root.join(folder), recipe.clone(), options, observer)?;
     }
     let init = cell.recipe.init.as_ref().map(|model| Start::from(root.join(&model.path)));
     let recipe = Recipe { init, ..cell.recipe.clone() };
-    let votes = finish(gpu, root.join(&cell.folder), recipe, interrupt, observer)?;
+    let votes = finish(gpu, root.join(&cell.folder), recipe, options, observer)?;
     let Cell { way, column, seed, .. } = *cell;
     Ok(Outcome { way, column, seed, votes })
 }
@@ -260,10 +260,10 @@ fn finish(
     gpu: &Gpu,
     folder: PathBuf,
     recipe: Recipe,
-    interrupt: &Interrupt,
+    options: &RunOptions,
     observer: &mut dyn Observer,
 ) -> Result<Votes> {
-    let options = RunOptions { interrupt: interrupt.clone(), ..RunOptions::new(folder, true) };
+    let options = RunOptions { folder, resume: true, ..options.clone() };
     let config = run::configure(recipe, &options, gpu)?;
     let records = match run::finished(&options.folder, &config)? {
         Some(records) => records,

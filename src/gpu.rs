@@ -1,4 +1,6 @@
-//! Finding and opening a GPU.
+//! Finding and opening a GPU; its pipelines.
+
+mod pipelines;
 
 use std::fmt;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -6,6 +8,9 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
+pub(crate) use pipelines::{Pipeline, shader_module};
+
+use crate::kernel::{Choices, Variant};
 use crate::plan::Limits;
 use crate::{Error, Result, names};
 
@@ -169,6 +174,8 @@ pub struct Gpu {
     access: Access,
     reported: Arc<Mutex<Reported>>,
     objects: Arc<AtomicU64>,
+    pipelines: Arc<Mutex<pipelines::Made>>,
+    choices: Arc<Choices>,
 }
 
 /// What the device said since it was opened.
@@ -266,7 +273,16 @@ impl Gpu {
         });
         let mut adapter = described.swap_remove(index);
         adapter.take(&device.limits(), device.features());
-        Ok(Self { device, queue, adapter, access, reported, objects: Arc::default() })
+        Ok(Self {
+            device,
+            queue,
+            adapter,
+            access,
+            reported,
+            objects: Arc::default(),
+            pipelines: Arc::default(),
+            choices: Arc::default(),
+        })
     }
 
     /// How many buffers, bind groups, layouts, shader modules and pipelines were made on it so
@@ -285,7 +301,23 @@ impl Gpu {
     /// # Errors
     /// As [`Gpu::open`].
     pub fn reopen(&self) -> Result<Self> {
-        Self::open_with(Some(&self.adapter.index.to_string()), self.access)
+        let gpu = Self::open_with(Some(&self.adapter.index.to_string()), self.access)?;
+        Ok(Self { choices: Arc::clone(&self.choices), ..gpu })
+    }
+
+    /// The same GPU, on which sessions compute ops as `choices` say.
+    pub fn with_choices(&self, choices: Choices) -> Self {
+        Self { choices: Arc::new(choices), ..self.clone() }
+    }
+
+    /// How sessions compute ops.
+    pub fn choices(&self) -> &Choices {
+        &self.choices
+    }
+
+    /// Ways to compute an op that suit the device; the first is the usual one.
+    pub fn variants(&self) -> Vec<Variant> {
+        Variant::all(self.likes_large_tiles(), self.adapter.subgroup)
     }
 
     /// The first error that the device reported since it was opened, if any.

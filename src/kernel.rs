@@ -4,9 +4,12 @@
 
 mod lower;
 mod params;
+mod tiles;
 
 pub use lower::lower;
+pub use tiles::{Choices, Tiles, Variant, distinct, key};
 
+use self::tiles::WIDE;
 use crate::shaders::Definitions;
 use crate::tensor::{Tensor, TensorId};
 use crate::{Error, Result};
@@ -46,66 +49,6 @@ pub struct Dispatch {
     pub members: &'static [(&'static str, usize, usize)],
     /// Invocations needed.
     pub threads: usize,
-}
-
-/// Register tile sizes. One set per family of devices; results differ by rounding only.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub struct Tiles {
-    /// Pixels per invocation of a convolution.
-    pub pixels: u32,
-    /// Groups of four output channels per invocation of a convolution, at most.
-    pub columns: u32,
-    /// Groups of four weight rows per invocation of a weight gradient, at most.
-    pub rows: u32,
-    /// Groups of four output channels per invocation of a weight gradient, at most.
-    pub wgrad_columns: u32,
-    /// Rows of pixels per invocation of a depthwise convolution, at most.
-    pub depthwise_rows: u32,
-    /// Columns of pixels per invocation of a depthwise convolution, at most.
-    pub depthwise_columns: u32,
-    /// Invocations that load for each other what several need; 1 if each loads for itself. The size
-    /// of every subgroup, and a divisor of a workgroup's 64.
-    pub share: u32,
-}
-
-impl Tiles {
-    /// For GPUs: small enough to stay in registers.
-    pub const GPU: Self = Self {
-        pixels: 8,
-        columns: 2,
-        rows: 2,
-        wgrad_columns: 2,
-        depthwise_rows: 2,
-        depthwise_columns: 4,
-        share: 1,
-    };
-    /// For Vulkan on a CPU, where loads are slow and registers are memory anyway.
-    pub const CPU: Self = Self {
-        pixels: 16,
-        columns: 4,
-        rows: 4,
-        wgrad_columns: 4,
-        depthwise_rows: 4,
-        depthwise_columns: 4,
-        share: 1,
-    };
-}
-
-impl Tiles {
-    /// For Vulkan on a CPU with subgroups of so many invocations, if that divides a workgroup. A
-    /// load is a loop over them there, also where all load the same, so weights are loaded once
-    /// and handed round.
-    pub fn sharing(subgroup: u32) -> Option<Self> {
-        let shared = Self { columns: 8, wgrad_columns: 8, share: subgroup, ..Self::CPU };
-        matches!(subgroup, 4 | 8 | 16 | 32 | 64).then_some(shared)
-    }
-
-    /// Those that suit a device: whether it is a CPU that runs large tiles well, and the size of its
-    /// subgroups if all are alike.
-    pub fn of(cpu: bool, subgroup: Option<u32>) -> Self {
-        let own = if cpu { Self::CPU } else { Self::GPU };
-        subgroup.filter(|_| cpu).and_then(Self::sharing).unwrap_or(own)
-    }
 }
 
 /// What dispatches are made for.

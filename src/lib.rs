@@ -122,6 +122,7 @@ pub mod split;
 mod svg;
 pub mod tensor;
 pub mod train;
+pub mod tune;
 pub mod weights;
 
 pub use error::{Error, Result};

@@ -9,9 +9,9 @@ use std::time::{Duration, Instant};
 
 use serde::Serialize;
 
-use crate::gpu::Gpu;
+use crate::gpu::{Gpu, shader_module};
 use crate::kernel::Kernel;
-use crate::session::{PATIENCE, allocate, shader_module};
+use crate::session::{PATIENCE, allocate};
 use crate::shaders;
 use crate::{Error, Result};
 

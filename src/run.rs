@@ -22,6 +22,7 @@ pub(crate) use records::{FORMAT, portable};
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
+use crate::block::Network;
 use crate::checkpoint::{self, Arrays, Taken};
 use crate::config::{Batch, Config, Recipe, Start};
 use crate::data::{self, Dataset};
@@ -31,6 +32,7 @@ use crate::gpu::Gpu;
 use crate::interrupt::Interrupt;
 use crate::report::Report;
 use crate::train::{StepReport, Trainer};
+use crate::tune::{Tune, tune};
 use crate::{Error, Result};
 use begin::Begin;
 use live::Run;
@@ -44,6 +46,8 @@ pub trait Observer {
     /// The device had no memory left, as `error` says: from its last checkpoint on, or from the
     /// beginning, the run is planned for so many bytes.
     fn shrinks(&mut self, _error: &Error, _bytes: usize) {}
+    /// Ways to compute the network's ops are about to be timed.
+    fn tunes(&mut self) {}
     /// Everything is ready; nothing is trained yet.
     fn started(&mut self, trainer: &Trainer, resumed: bool);
     /// A step is done.
@@ -69,6 +73,8 @@ pub struct RunOptions {
     pub debug: bool,
     /// What is to go wrong.
     pub drill: Option<Drill>,
+    /// How a run that begins chooses its kernels.
+    pub tune: Tune,
 }
 
 /// What to do when the device has no memory left.
@@ -93,6 +99,7 @@ impl RunOptions {
             interrupt: Interrupt::default(),
             debug: false,
             drill: None,
+            tune: Tune::default(),
         }
     }
 }
@@ -309,6 +316,16 @@ impl<'a> Job<'a> {
         self.training().demand(&network, image, gpu.limits()).of(dataset).smaller(config.batch)
     }
 
+    /// The GPU as a run that begins is to use it.
+    fn tuned(&self, gpu: &Gpu, network: &Network, observer: &mut dyn Observer) -> Result<Gpu> {
+        let Self { config, options, dataset, .. } = *self;
+        if options.tune == Tune::Full {
+            observer.tunes();
+        }
+        let demand = self.training().demand(network, config.image(dataset), gpu.limits());
+        tune(gpu, options.tune, || Ok(demand.of(dataset).program(config.batch)?.program))
+    }
+
     /// Trains from the last checkpoint, if there is one.
     fn attempt(&mut self, gpu: &Gpu, observer: &mut dyn Observer) -> Result<Vec<EpochRecord>> {
         let Self { folder, config, options, dataset, .. } = *self;
@@ -335,7 +352,13 @@ impl<'a> Job<'a> {
         };
         self.shrunk = self.shrunk.or(shrunk);
         let training = self.training();
-        let trainer = Trainer::with_normalization(gpu, &network, dataset, training, normalization);
+        let tuned = match &state {
+            Some((_, info)) => Ok(gpu.with_choices(info.choices.clone())),
+            None => self.tuned(gpu, &network, observer),
+        };
+        let trainer = tuned.and_then(|gpu| {
+            Trainer::with_normalization(&gpu, &network, dataset, training, normalization)
+        });
         let mut trainer = match trainer {
             // It may be the device's fault, and later another day.
             Err(error) if error.exit_code() == 3 => {

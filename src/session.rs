@@ -6,7 +6,7 @@
 
 mod timed;
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::VecDeque;
 use std::ops::Range;
 use std::sync::mpsc;
 use std::time::{Duration, Instant};
@@ -14,11 +14,10 @@ use std::time::{Duration, Instant};
 pub use timed::Clock;
 
 use crate::drill::Fault;
-use crate::gpu::Gpu;
-use crate::kernel::{Dispatch, Kernel, Operand, Target, Tiles, check_bindings, lower};
+use crate::gpu::{Gpu, Pipeline};
+use crate::kernel::{Dispatch, Operand, Target, Tiles, check_bindings, lower};
 use crate::plan::{Limits, Plan};
 use crate::program::Program;
-use crate::shaders::{self, Reflection};
 use crate::shape::{ALIGNMENT, Layout};
 use crate::tensor::TensorId;
 use crate::{Error, Result};
@@ -32,7 +31,7 @@ pub(crate) const PATIENCE: Duration = Duration::from_secs(600);
 /// How a session is made.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Options {
-    /// Register tiles; chosen by kind of device if not given.
+    /// The tiles of all ops; as [`Gpu::choices`] says if not given.
     pub tiles: Option<Tiles>,
     /// Limits to respect; the device's if not given.
     pub limits: Option<Limits>,
@@ -40,12 +39,6 @@ pub struct Options {
     pub checked: bool,
     /// Bytes after each tensor that belong to no other, see [`Session::guard`]: for tests.
     pub guard: usize,
-}
-
-struct Pipeline {
-    pipeline: wgpu::ComputePipeline,
-    layout: wgpu::BindGroupLayout,
-    reflection: Reflection,
 }
 
 struct Ready {
@@ -125,13 +118,14 @@ impl Session {
         }
         let limits = options.limits.unwrap_or(gpu.limits());
         let plan = Plan::guarded(&program, limits, options.guard)?;
-        let tiles =
-            options.tiles.unwrap_or(Tiles::of(gpu.likes_large_tiles(), gpu.adapter.subgroup));
-        let target = Target { tiles, max_binding: limits.max_binding };
+        let variants = gpu.variants();
+        let chosen = |op| gpu.choices().tiles(op, program.tensors(), &variants);
         let mut dispatches = Vec::new();
         let mut of_op = Vec::new();
         for op in program.ops() {
             let first = dispatches.len();
+            let tiles = options.tiles.unwrap_or_else(|| chosen(op));
+            let target = Target { tiles, max_binding: limits.max_binding };
             dispatches.extend(lower(op, program.tensors(), target));
             of_op.push(first..dispatches.len());
         }
@@ -146,13 +140,9 @@ impl Session {
             .collect::<Result<_>>()?;
         let usage = wgpu::BufferUsages::UNIFORM | wgpu::BufferUsages::COPY_DST;
         let uniforms = allocate(gpu, "uniforms", dispatches.len() * ALIGNMENT, usage)?;
-        let mut pipelines: BTreeMap<Kernel, Pipeline> = BTreeMap::new();
+        let pipelines = gpu.pipelines(dispatches.iter().map(|d| &d.kernel), options.checked)?;
         let mut ready = Vec::new();
         for (index, dispatch) in dispatches.iter().enumerate() {
-            if !pipelines.contains_key(&dispatch.kernel) {
-                let pipeline = compile(gpu, dispatch, options.checked)?;
-                pipelines.insert(dispatch.kernel.clone(), pipeline);
-            }
             let pipeline = &pipelines[&dispatch.kernel];
             let uniform = (&uniforms, index * ALIGNMENT);
             gpu.queue.write_buffer(&uniforms, uniform.1 as u64, &dispatch.params);
@@ -184,6 +174,11 @@ impl Session {
     /// The program.
     pub fn program(&self) -> &Program {
         &self.program
+    }
+
+    /// The GPU it runs on.
+    pub fn gpu(&self) -> &Gpu {
+        &self.gpu
     }
 
     /// The memory plan; the arenas have exactly `plan().bytes` bytes.
@@ -461,74 +456,6 @@ pub(crate) fn allocate(
 
 fn no_room(label: &str, bytes: usize) -> Error {
     Error::OutOfMemory(format!("{label} buffers ({} MiB)", bytes.div_ceil(1 << 20)))
-}
-
-/// Makes a shader module. Without checks the compiler trusts every index: only shaders that the
-/// project ships come here, and tests run all of them with checks on.
-pub(crate) fn shader_module(
-    gpu: &Gpu,
-    label: &str,
-    wgsl: String,
-    checked: bool,
-) -> wgpu::ShaderModule {
-    let descriptor = wgpu::ShaderModuleDescriptor {
-        label: Some(label),
-        source: wgpu::ShaderSource::Wgsl(wgsl.into()),
-    };
-    if checked {
-        return gpu.device.create_shader_module(descriptor);
-    }
-    let checks = wgpu::ShaderRuntimeChecks::unchecked();
-    // SAFETY: the kernels index within the ranges that `lower` binds and have no endless loop;
-    // the same dispatches run with checks on in the tests, against a reference.
-    unsafe { gpu.device.create_shader_module_trusted(descriptor, checks) }
-}
-
-fn compile(gpu: &Gpu, dispatch: &Dispatch, checked: bool) -> Result<Pipeline> {
-    let Kernel { file, entry, definitions } = &dispatch.kernel;
-    let wgsl = shaders::compose(file, definitions)?;
-    let label = format!("{file}.{entry}");
-    let reflection = Reflection::new(&label, &wgsl, entry)?;
-    let entries: Vec<_> = reflection
-        .bindings
-        .iter()
-        .map(|b| wgpu::BindGroupLayoutEntry {
-            binding: b.index,
-            visibility: wgpu::ShaderStages::COMPUTE,
-            ty: wgpu::BindingType::Buffer {
-                ty: if b.uniform {
-                    wgpu::BufferBindingType::Uniform
-                } else {
-                    wgpu::BufferBindingType::Storage { read_only: false }
-                },
-                has_dynamic_offset: false,
-                min_binding_size: None,
-            },
-            count: None,
-        })
-        .collect();
-    let device = &gpu.device;
-    let layout = device.create_bind_group_layout(&wgpu::BindGroupLayoutDescriptor {
-        label: Some(&label),
-        entries: &entries,
-    });
-    let pipeline_layout = device.create_pipeline_layout(&wgpu::PipelineLayoutDescriptor {
-        label: Some(&label),
-        bind_group_layouts: &[Some(&layout)],
-        immediate_size: 0,
-    });
-    let module = shader_module(gpu, &label, wgsl, checked);
-    gpu.made(4);
-    let pipeline = device.create_compute_pipeline(&wgpu::ComputePipelineDescriptor {
-        label: Some(&label),
-        layout: Some(&pipeline_layout),
-        module: &module,
-        entry_point: Some(entry),
-        compilation_options: Default::default(),
-        cache: None,
-    });
-    gpu.check()?;
-    Ok(Pipeline { pipeline, layout, reflection })
 }
 
 fn prepare(

@@ -36,9 +36,13 @@ sources![
     "bias_grad",
     "conv2d",
     "conv2d_batch_tile",
+    "conv2d_gather",
     "conv2d_params",
     "conv2d_tile",
+    "conv2d_weight",
     "conv2d_wgrad",
+    "conv2d_wgrad_workgroup",
+    "conv2d_workgroup",
     "cross_entropy",
     "cut",
     "depthwise",
@@ -68,6 +72,11 @@ sources![
 
 fn source(name: &str) -> Option<&'static str> {
     SOURCES.iter().find(|(n, _)| *n == name).map(|(_, text)| *text)
+}
+
+/// Every source, whatever it is for.
+pub fn sources() -> impl Iterator<Item = &'static str> {
+    SOURCES.iter().map(|(_, source)| *source)
 }
 
 /// The complete WGSL of one permutation of `shaders/{name}.wgsl`.

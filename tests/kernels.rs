@@ -5,6 +5,7 @@ mod common;
 
 use common::{Case, gpu, precisions, random};
 use sff::gpu::Gpu;
+use sff::kernel::Tiles;
 use sff::ops::{Activation, AdamW, BatchNorm, Op, metrics_words, result_words};
 use sff::program::{Precision, Program};
 use sff::session::{Options, Session};
@@ -72,7 +73,9 @@ fn convolution_forward_and_both_gradients() {
             case.program.push(Op::Conv2dDgrad { dy, w, dx, window });
             case.program.push(Op::Conv2dWgrad { x, dy, dw, scratch: partial, window });
             case.program.push(Op::BiasGrad { dy, db, scratch: sums });
-            case.check(&gpu, &format!("{precision:?}, {shape} to {cout}, {window:?}"));
+            let label = format!("{precision:?}, {shape} to {cout}, {window:?}");
+            case.check(&gpu, &label);
+            case.check_with(&gpu, &label, &Tiles::WORKGROUP);
         }
     }
 }
@@ -140,7 +143,9 @@ fn goodness_and_its_gradients() {
             if kernel == 1 {
                 gram_ops(&mut case, (x, w, dscores), classes);
             }
-            case.check(&gpu, &format!("{precision:?}, {shape}, {classes} classes, k {kernel}"));
+            let label = format!("{precision:?}, {shape}, {classes} classes, k {kernel}");
+            case.check(&gpu, &label);
+            case.check_with(&gpu, &label, &Tiles::WORKGROUP[..1]);
         }
     }
 }

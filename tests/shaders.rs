@@ -160,7 +160,8 @@ fn dispatches(programs: &[Program]) -> BTreeMap<Use, Dispatch> {
     let mut found = BTreeMap::new();
     for program in programs {
         for op in program.ops() {
-            for tiles in [Tiles::CPU, Tiles::GPU].into_iter().chain(Tiles::sharing(8)) {
+            let registers = [Tiles::CPU, Tiles::GPU].into_iter().chain(Tiles::sharing(8));
+            for tiles in registers.chain(Tiles::WORKGROUP) {
                 for dispatch in
                     lower(op, program.tensors(), Target { tiles, max_binding: usize::MAX })
                 {

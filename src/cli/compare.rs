@@ -9,7 +9,7 @@ use sff::compare::{self, Cell, Experiment, Outcome};
 use sff::files::write_whole;
 use sff::interrupt::Interrupt;
 use sff::metrics::Votes;
-use sff::run::{EpochRecord, Observer, Timing};
+use sff::run::{EpochRecord, Observer, RunOptions, Timing};
 use sff::train::{StepReport, Trainer};
 
 #[derive(Args)]
@@ -41,6 +41,8 @@ pub struct Compare {
     json: bool,
     #[command(flatten)]
     device: super::DeviceArg,
+    #[command(flatten)]
+    tune: super::TuneArg,
 }
 
 /// An element of what `--json` prints.
@@ -94,10 +96,14 @@ impl Compare {
             out.as_mut_os_string().push("-quick");
         }
         let gpu = self.device.open()?;
-        let interrupt = Interrupt::on_signals()?;
+        let options = RunOptions {
+            interrupt: Interrupt::on_signals()?,
+            tune: self.tune.tune,
+            ..RunOptions::new(out.clone(), true)
+        };
         let mut outcomes: Vec<Outcome> = Vec::new();
         for (index, cell) in cells.iter().enumerate() {
-            let outcome = compare::execute(&gpu, &out, cell, &interrupt, &mut Quiet)?;
+            let outcome = compare::execute(&gpu, &out, cell, &options, &mut Quiet)?;
             outcomes.push(outcome);
             save(&out, &experiment, &cells, &outcomes)?;
             if self.quiet || self.json {

@@ -27,6 +27,7 @@ use sff::data::Dataset;
 use sff::gpu::Gpu;
 use sff::program::Precision;
 use sff::run::ModelInfo;
+use sff::tune::Tune;
 use sff::{Error, Result};
 
 /// Trains convolutional networks without backpropagation between blocks, on any GPU.
@@ -91,6 +92,20 @@ impl DeviceArg {
     fn open(&self) -> Result<Gpu> {
         Gpu::open(self.device.as_deref())
     }
+}
+
+/// How kernels are chosen.
+#[derive(Args)]
+struct TuneArg {
+    /// How to compute each op: as devices of its kind do best (off), as was the fastest when it was
+    /// timed on this one, if it was (cached), or so after timing what was not yet (full)
+    #[arg(
+        long,
+        value_name = "off|cached|full",
+        default_value = "cached",
+        hide_possible_values = true
+    )]
+    tune: Tune,
 }
 
 /// Which model to use.

@@ -11,6 +11,7 @@ use sff::files::write_whole;
 use sff::peak::Peak;
 use sff::profile::{self, Options};
 use sff::session::Clock;
+use sff::tune::tune;
 
 use super::network::NetworkArgs;
 
@@ -26,6 +27,8 @@ pub struct Profile {
     network: NetworkArgs,
     #[command(flatten)]
     device: super::DeviceArg,
+    #[command(flatten)]
+    tune: super::TuneArg,
     /// Steps to time, on random images
     #[arg(long, value_name = "N", default_value_t = 5)]
     steps: usize,
@@ -58,6 +61,7 @@ impl Profile {
         let config = network.given()?;
         let gpu = self.device.open()?;
         let built = network.build(&config, gpu.limits(), |demand| demand.program(network.batch))?;
+        let gpu = tune(&gpu, self.tune.tune, || Ok(built.program.clone()))?;
         let peak = Peak::measure(&gpu, PEAK)?;
         let options = Options {
             steps: *steps,

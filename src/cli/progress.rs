@@ -116,6 +116,10 @@ impl Observer for Progress {
         self.say(&format!("{error}; going on within {size} of the device"));
     }
 
+    fn tunes(&mut self) {
+        self.say("timing the ways to compute each op that were not timed on this device before");
+    }
+
     fn started(&mut self, trainer: &Trainer, resumed: bool) {
         let (session, built) = (trainer.session(), trainer.built());
         self.blocks.clone_from(&built.blocks);

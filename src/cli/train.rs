@@ -53,6 +53,8 @@ pub struct Train {
     json: bool,
     #[command(flatten)]
     device: super::DeviceArg,
+    #[command(flatten)]
+    tune: super::TuneArg,
 }
 
 /// What `--json` prints.
@@ -82,6 +84,7 @@ impl Train {
             on_oom: self.on_oom,
             debug: self.debug_numerics,
             drill: self.drill,
+            tune: self.tune.tune,
             ..RunOptions::new(folder, self.resume)
         };
         let config = run::configure(recipe, &options, &gpu)?;

@@ -157,7 +157,8 @@ impl Run<'_> {
         let at = (progress.epoch, progress.step);
         let (model, images) = (self.model_info(), self.images.clone());
         let (epochs, shrunk) = (self.records.clone(), self.shrunk);
-        let info = StateInfo { model, images, progress, epochs, shrunk };
+        let choices = self.trainer.session().gpu().choices().clone();
+        let info = StateInfo { model, images, progress, epochs, shrunk, choices };
         checkpoint::save(&self.folder.state(), &arrays, &info)?;
         self.saved = Some(at);
         Ok(())

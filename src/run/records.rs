@@ -6,6 +6,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::config::{Config, LARGEST_INPUT, Recipe};
 use crate::data::Normalization;
+use crate::kernel::Choices;
 use crate::metrics::EpochRecord;
 use crate::train::Progress;
 use crate::{Error, Result};
@@ -82,6 +83,9 @@ pub struct StateInfo {
     /// Bytes that it was planned for after the device had no room for more.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub shrunk: Option<usize>,
+    /// How its ops are computed, which the same bits depend on.
+    #[serde(default, skip_serializing_if = "Choices::is_empty")]
+    pub choices: Choices,
 }
 
 /// The configuration without what is true on this machine only.

@@ -11,7 +11,7 @@ use std::collections::BTreeMap;
 use sff::debug::Numerics;
 pub use sff::debug::TOLERANCE;
 use sff::gpu::{Access, Gpu};
-use sff::kernel::Tiles;
+use sff::kernel::{Tiles, Variant};
 use sff::ops::Op;
 use sff::program::{Precision, Program};
 use sff::rng::{Rng, Stream};
@@ -41,7 +41,7 @@ pub fn tiles(gpu: &Gpu) -> Vec<Tiles> {
 
 /// Those of them that a session may choose by itself.
 pub fn usual_tiles(gpu: &Gpu) -> Vec<Tiles> {
-    let large = (!gpu.compiles_slowly()).then(|| Tiles::of(true, gpu.adapter.subgroup));
+    let large = (!gpu.compiles_slowly()).then(|| Variant::all(true, gpu.adapter.subgroup)[0].tiles);
     [Tiles::GPU].into_iter().chain(large).collect()
 }
 
@@ -139,7 +139,12 @@ impl Case {
     /// Runs the program's ops on both sides, with all sets of tiles that the device can use, and
     /// compares.
     pub fn check(&self, gpu: &Gpu, label: &str) {
-        for tiles in tiles(gpu) {
+        self.check_with(gpu, label, &tiles(gpu));
+    }
+
+    /// The same with given tiles.
+    pub fn check_with(&self, gpu: &Gpu, label: &str, tiles: &[Tiles]) {
+        for tiles in tiles.iter().copied() {
             let options = Options { tiles: Some(tiles), checked: true, ..Options::default() };
             let session = Session::new(gpu, self.program.clone(), options)
                 .unwrap_or_else(|e| panic!("{label}: {e}"));

@@ -2,7 +2,7 @@
 
 use super::slices::{Named, Slice};
 use super::{Lowering, u};
-use crate::kernel::params;
+use crate::kernel::{WIDE, params};
 use crate::shape::{Shape, Window};
 use crate::split::{self, Cut};
 use crate::tensor::TensorId;
@@ -28,13 +28,18 @@ pub fn conv(x: Shape, y: Shape, window: Window) -> params::Conv2d {
     }
 }
 
+/// Groups of four of the depth that a convolution keeps in workgroup memory at a time.
+const CONV_DEPTH: u32 = 2;
+/// Pixels that a weight gradient keeps there at a time.
+const WGRAD_DEPTH: u32 = 8;
+
 /// Register tiles of a kernel.
 pub struct Tile {
     pub definitions: Vec<(&'static str, u32)>,
     /// Output pixels of each.
     pixels: usize,
-    /// Tiles of columns side by side.
-    pub across: usize,
+    /// Invocations for a row of tiles side by side.
+    across: usize,
     /// Invocations that share loads.
     share: usize,
 }
@@ -49,6 +54,14 @@ impl Tile {
     pub fn threads(&self, pixels: u32) -> usize {
         self.threads_for((pixels as usize).div_ceil(self.pixels))
     }
+}
+
+/// How a weight gradient is computed.
+pub struct Wgrad {
+    pub file: &'static str,
+    pub definitions: Vec<(&'static str, u32)>,
+    /// Invocations for each part of the sum.
+    pub threads: usize,
 }
 
 impl Lowering<'_> {
@@ -69,6 +82,25 @@ impl Lowering<'_> {
         Tile { share: self.target.tiles.share as usize, ..tile }
     }
 
+    /// The kernel of a convolution, and its tiles.
+    pub fn product(&self, out_c4: u32, flag: Option<&'static str>) -> (&'static str, Tile) {
+        let tiles = self.target.tiles;
+        if tiles.tall == 0 {
+            return ("conv2d", self.conv_tile(out_c4, flag));
+        }
+        let mut definitions = self.workgroup(CONV_DEPTH);
+        definitions.extend([("PIXELS", tiles.pixels), ("COLUMNS", tiles.columns)]);
+        definitions.extend(flag.map(|flag| (flag, 1)));
+        let across = (out_c4.div_ceil(WIDE * tiles.columns) * WIDE * tiles.tall) as usize;
+        let pixels = (tiles.tall * tiles.pixels) as usize;
+        ("conv2d_workgroup", Tile { definitions, pixels, across, share: 1 })
+    }
+
+    /// Definitions of a kernel with tiles in workgroup memory, so much of the depth at a time.
+    fn workgroup(&self, depth: u32) -> Vec<(&'static str, u32)> {
+        vec![("TALL", self.target.tiles.tall), ("WIDE", WIDE), ("DEPTH", depth)]
+    }
+
     /// The definition that makes invocations share loads, if they are to.
     fn shared(&self) -> Option<(&'static str, u32)> {
         Some(("SHARED", self.target.tiles.share)).filter(|(_, share)| *share > 1)
@@ -83,26 +115,35 @@ impl Lowering<'_> {
         flag: Option<&'static str>,
     ) {
         let (from, to) = (self.shape(x), self.shape(y));
-        let tile = self.conv_tile(u(to.c4()), flag);
+        let (file, tile) = self.product(u(to.c4()), flag);
         let make = |s: Slice| {
             let params = conv(from.with_n(s.count), to.with_n(s.count), window);
             (params, tile.threads(params.pixels))
         };
         let each = [("x", x), ("y", y)];
-        self.per_image(("conv2d", "main", &tile.definitions), from.n, &each, weights, make);
+        self.per_image((file, "main", &tile.definitions), from.n, &each, weights, make);
     }
 
-    /// Definitions of a weight gradient's kernel, and its threads for each part of the sum.
-    pub fn wgrad_tile(&self, params: &params::Conv2d) -> (Vec<(&'static str, u32)>, usize) {
+    /// The kernel of a weight gradient.
+    pub fn wgrad_product(&self, params: &params::Conv2d) -> Wgrad {
         let tiles = self.target.tiles;
         let depth = params.kernel * params.kernel * params.in_c4;
+        if tiles.tall > 0 {
+            let mut definitions = self.workgroup(WGRAD_DEPTH);
+            definitions.extend([("ROWS", tiles.rows), ("COLUMNS", tiles.wgrad_columns)]);
+            let down = depth.div_ceil(tiles.tall * tiles.rows) * tiles.tall;
+            let across = params.out_c4.div_ceil(WIDE * tiles.wgrad_columns) * WIDE;
+            let threads = down as usize * across as usize;
+            return Wgrad { file: "conv2d_wgrad_workgroup", definitions, threads };
+        }
         // Those that share should all have rows.
         let rows = tiles.rows.min(depth.div_ceil(tiles.share));
         let columns = tiles.wgrad_columns.min(params.out_c4);
         let down = depth.div_ceil(rows).next_multiple_of(tiles.share);
         let mut definitions = vec![("ROWS", rows), ("COLUMNS", columns)];
         definitions.extend(self.shared());
-        (definitions, down as usize * params.out_c4.div_ceil(columns) as usize)
+        let threads = down as usize * params.out_c4.div_ceil(columns) as usize;
+        Wgrad { file: "conv2d_wgrad", definitions, threads }
     }
 
     pub fn wgrad(
@@ -112,12 +153,12 @@ impl Lowering<'_> {
     ) {
         let (from, to) = (self.shape(x), self.shape(dy));
         let cut = split::wgrad(to, self.shape(dw));
-        let (definitions, tiles) = self.wgrad_tile(&conv(from, to, window));
+        let Wgrad { file, definitions, threads } = self.wgrad_product(&conv(from, to, window));
         let make = |s: Slice| {
             let params = conv(from.with_n(s.count), to.with_n(s.count), window);
-            (cut_params(params, cut, s.first), tiles * cut.count(s.count))
+            (cut_params(params, cut, s.first), threads * cut.count(s.count))
         };
-        let permutation = ("conv2d_wgrad", "main", &definitions[..]);
+        let permutation = (file, "main", &definitions[..]);
         let each = [("x", x), ("dy", dy)];
         self.per_group(permutation, (from.n, cut.images), &each, &[("partial", scratch)], make);
         self.sum_rows(scratch, dw);

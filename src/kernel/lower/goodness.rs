@@ -1,6 +1,6 @@
 //! The goodness and its gradients, from class maps or from Gram matrices.
 
-use super::conv::{conv, cut_params};
+use super::conv::{Wgrad, conv, cut_params};
 use super::slices::Slice;
 use super::{Lowering, u};
 use crate::kernel::{Operand, params};
@@ -91,16 +91,16 @@ impl Lowering<'_> {
             self.push(("goodness", "map_grad", &tile.definitions), &operands, slopes, threads);
 
             let back = conv(map_shape, x_shape, window);
-            let tile = self.conv_tile(back.out_c4, Some("DGRAD"));
+            let (file, tile) = self.product(back.out_c4, Some("DGRAD"));
             let operands = [("x", part), weight, ("y", output)];
             let threads = tile.threads(back.pixels);
-            self.push(("conv2d", "main", &tile.definitions), &operands, back, threads);
+            self.push((file, "main", &tile.definitions), &operands, back, threads);
 
-            let (mut definitions, tiles) = self.wgrad_tile(&params);
+            let Wgrad { file, mut definitions, threads } = self.wgrad_product(&params);
             definitions.extend(adding(s));
             let operands = [("x", input), ("dy", part), ("partial", self.whole(scratch))];
             let (params, parts) = (cut_params(params, cut, 0), cut.count(s.count));
-            self.push(("conv2d_wgrad", "main", &definitions), &operands, params, tiles * parts);
+            self.push((file, "main", &definitions), &operands, params, threads * parts);
         }
         self.sum_rows(scratch, dw);
     }
@@ -174,9 +174,9 @@ impl Lowering<'_> {
         let x = self.part(x, n, s);
         let matrices = self.part(gram, self.shape(gram).n, bound);
         let params = cut_params(conv(shape, shape, ONE), Cut { images: 1, parts: 1 }, 0);
-        let (definitions, tiles) = self.wgrad_tile(&params);
+        let Wgrad { file, definitions, threads } = self.wgrad_product(&params);
         let operands = [("x", x), ("dy", x), ("partial", matrices)];
-        self.push(("conv2d_wgrad", "main", &definitions), &operands, params, tiles * s.count);
+        self.push((file, "main", &definitions), &operands, params, threads * s.count);
         Grams { shape, x, matrices }
     }
 }

@@ -1,0 +1,193 @@
+//! Ways to compute the same op: sets of tiles, and which of them an op is computed with.
+
+use std::collections::BTreeMap;
+
+use md5::{Digest, Md5};
+use serde::{Deserialize, Serialize};
+
+use super::{Dispatch, Target, lower};
+use crate::ops::Op;
+use crate::tensor::Tensor;
+
+/// Sizes of the tiles that kernels compute; results differ by rounding only.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Tiles {
+    /// Pixels per invocation of a convolution.
+    pub pixels: u32,
+    /// Groups of four output channels per invocation of a convolution, at most.
+    pub columns: u32,
+    /// Groups of four weight rows per invocation of a weight gradient, at most.
+    pub rows: u32,
+    /// Groups of four output channels per invocation of a weight gradient, at most.
+    pub wgrad_columns: u32,
+    /// Rows of pixels per invocation of a depthwise convolution, at most.
+    pub depthwise_rows: u32,
+    /// Columns of pixels per invocation of a depthwise convolution, at most.
+    pub depthwise_columns: u32,
+    /// Invocations that load for each other what several need; 1 if each loads for itself. The size
+    /// of every subgroup, and a divisor of a workgroup's 64.
+    pub share: u32,
+    /// Rows of [`WIDE`] invocations that together keep what a convolution multiplies in workgroup
+    /// memory; 0 if each invocation loads from the maps.
+    pub tall: u32,
+}
+
+/// Invocations side by side in a tile of workgroup memory.
+pub const WIDE: u32 = 8;
+
+impl Tiles {
+    /// For GPUs: small enough to stay in registers.
+    pub const GPU: Self = Self {
+        pixels: 8,
+        columns: 2,
+        rows: 2,
+        wgrad_columns: 2,
+        depthwise_rows: 2,
+        depthwise_columns: 4,
+        share: 1,
+        tall: 0,
+    };
+    /// For Vulkan on a CPU, where loads are slow and registers are memory anyway.
+    pub const CPU: Self = Self {
+        pixels: 16,
+        columns: 4,
+        rows: 4,
+        wgrad_columns: 4,
+        depthwise_rows: 4,
+        depthwise_columns: 4,
+        share: 1,
+        tall: 0,
+    };
+}
+
+impl Tiles {
+    /// With tiles in workgroup memory, at most 12 KiB: 64 × 64 results by 64 invocations, 128 × 64
+    /// by 128, 32 × 32 by 64. For GPUs with fast workgroup memory.
+    pub const WORKGROUP: [Self; 3] = [
+        Self { tall: 8, ..Self::GPU },
+        Self { tall: 16, ..Self::GPU },
+        Self { tall: 8, pixels: 4, columns: 1, rows: 1, wgrad_columns: 1, ..Self::GPU },
+    ];
+
+    /// For Vulkan on a CPU with subgroups of so many invocations, if that divides a workgroup. A
+    /// load is a loop over them there, also where all load the same, so weights are loaded once
+    /// and handed round.
+    pub fn sharing(subgroup: u32) -> Option<Self> {
+        let shared = Self { columns: 8, wgrad_columns: 8, share: subgroup, ..Self::CPU };
+        matches!(subgroup, 4 | 8 | 16 | 32 | 64).then_some(shared)
+    }
+}
+
+/// A set of tiles and its name.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Variant {
+    /// As [`Choices`] store it.
+    pub name: &'static str,
+    /// What it is.
+    pub tiles: Tiles,
+}
+
+impl Variant {
+    /// Those that a device can use, the one it uses without being timed first. `large`: it is a CPU
+    /// that runs large tiles well; `subgroup`: the size of its subgroups, if all are alike.
+    pub fn all(large: bool, subgroup: Option<u32>) -> Vec<Self> {
+        let named = |name, tiles| Self { name, tiles };
+        if large {
+            let sharing = subgroup.and_then(Tiles::sharing).map(|tiles| named("subgroup", tiles));
+            return sharing.into_iter().chain([named("large", Tiles::CPU)]).collect();
+        }
+        let names = ["workgroup 64x64", "workgroup 128x64", "workgroup 32x32"];
+        let workgroup = names.into_iter().zip(Tiles::WORKGROUP).map(|(name, t)| named(name, t));
+        let wide = Tiles { pixels: 4, columns: 4, rows: 1, wgrad_columns: 4, ..Tiles::GPU };
+        let registers = [named("registers 8x8", Tiles::GPU), named("registers 4x16", wide)];
+        registers.into_iter().chain(workgroup).collect()
+    }
+}
+
+/// Which variant computes which op, by what [`key`] says of it and the variant's name.
+#[derive(Clone, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct Choices(BTreeMap<String, String>);
+
+impl Choices {
+    /// The tiles for an op: those chosen if the device has them, else the first.
+    pub fn tiles(&self, op: &Op, tensors: &[Tensor], variants: &[Variant]) -> Tiles {
+        let chosen = if self.0.is_empty() { None } else { self.0.get(&key(op, tensors)) };
+        let variant = chosen.and_then(|name| variants.iter().find(|v| v.name == name));
+        variant.unwrap_or(&variants[0]).tiles
+    }
+
+    /// Whether something is chosen for what [`key`] describes.
+    pub fn has(&self, key: &str) -> bool {
+        self.0.contains_key(key)
+    }
+
+    /// Chooses.
+    pub fn set(&mut self, key: String, variant: &Variant) {
+        self.0.insert(key, variant.name.to_owned());
+    }
+
+    /// How many ops something is chosen for.
+    pub fn len(&self) -> usize {
+        self.0.len()
+    }
+
+    /// Whether there are none.
+    pub fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+
+    /// Takes over what another set chooses and this one does not.
+    pub fn fill(&mut self, others: Self) {
+        for (key, name) in others.0 {
+            self.0.entry(key).or_insert(name);
+        }
+    }
+
+    /// The choices for some ops.
+    pub fn of(&self, ops: &[Op], tensors: &[Tensor]) -> Self {
+        let keys = ops.iter().map(|op| key(op, tensors));
+        Self(
+            keys.filter_map(|key| self.0.get_key_value(&key))
+                .map(|(k, v)| (k.clone(), v.clone()))
+                .collect(),
+        )
+    }
+}
+
+/// What the speed of an op depends on: its name, the shapes it works on, and a digest of the rest,
+/// such as strides and what maps are made of.
+pub fn key(op: &Op, tensors: &[Tensor]) -> String {
+    let mut digest = Md5::new();
+    for Dispatch { kernel, operands, params, .. } in reference(op, tensors) {
+        digest.update(format!("{kernel:?}"));
+        operands.iter().for_each(|(_, operand)| digest.update(operand.bytes.to_le_bytes()));
+        digest.update(params);
+    }
+    let access = op.access();
+    let shapes = access.reads.iter().chain(&access.writes);
+    let shapes: Vec<_> = shapes.map(|id| tensors[id.0].shape.to_string()).collect();
+    let digest: String = digest.finalize()[..4].iter().map(|b| format!("{b:02x}")).collect();
+    format!("{} {} {digest}", op.name(), shapes.join(" "))
+}
+
+/// Its dispatches with some tiles, the same everywhere.
+fn reference(op: &Op, tensors: &[Tensor]) -> Vec<Dispatch> {
+    lower(op, tensors, Target { tiles: Tiles::GPU, max_binding: usize::MAX })
+}
+
+/// The variants that compute an op differently, of each such the first.
+pub fn distinct(op: &Op, tensors: &[Tensor], variants: &[Variant]) -> Vec<Variant> {
+    let kernels = |variant: &Variant| -> Vec<_> {
+        let target = Target { tiles: variant.tiles, max_binding: usize::MAX };
+        lower(op, tensors, target).into_iter().map(|d| (d.kernel, d.threads)).collect()
+    };
+    let mut found: Vec<(Vec<_>, Variant)> = Vec::new();
+    for variant in variants {
+        let kernels = kernels(variant);
+        if found.iter().all(|(other, _)| *other != kernels) {
+            found.push((kernels, *variant));
+        }
+    }
+    found.into_iter().map(|(_, variant)| variant).collect()
+}
