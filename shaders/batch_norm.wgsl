@@ -1,6 +1,8 @@
 // Batch norm per channel, with an activation. Sums over pixels are taken in two stages:
 // a partial result per part of the pixels, then one invocation per channel group joins them in
 // order. `pixels` are those of the dispatch, `total` those of the batch.
+// Passes over maps have `across` invocations for each channel group, of several pixels each: what
+// pixels share is loaded once.
 #import activation
 #import grid
 #import map
@@ -15,6 +17,7 @@ struct Params {
     group: u32,
     first: u32,
     total: u32,
+    across: u32,
     eps: f32,
     momentum: f32,
 }
@@ -40,15 +43,27 @@ fn deviation(variance: vec4<f32>) -> vec4<f32> {
     return sqrt(variance + params.eps);
 }
 
+// What a group of channels is normalised with.
+struct Channels {
+    mean: vec4<f32>,
+    deviation: vec4<f32>,
+    gamma: vec4<f32>,
+    beta: vec4<f32>,
+}
+
+fn channels(c: u32) -> Channels {
+    return Channels(stats[c], deviation(stats[params.c4 + c]), gamma[c], beta[c]);
+}
+
 // The gradient that reaches the normalised value through the activation, and that value.
 struct Upstream {
     dy: vec4<f32>,
     normal: vec4<f32>,
 }
 
-fn upstream(at: u32, c: u32) -> Upstream {
-    let normal = (vec4<f32>(x[at]) - stats[c]) / deviation(stats[params.c4 + c]);
-    return Upstream(vec4<f32>(dy[at]) * slope(normal * gamma[c] + beta[c]), normal);
+fn upstream(at: u32, norm: Channels) -> Upstream {
+    let normal = (vec4<f32>(x[at]) - norm.mean) / norm.deviation;
+    return Upstream(vec4<f32>(dy[at]) * slope(normal * norm.gamma + norm.beta), normal);
 }
 
 @compute @workgroup_size(GROUP)
@@ -95,12 +110,16 @@ fn finish(invocation: Invocation) {
 @compute @workgroup_size(GROUP)
 fn apply(invocation: Invocation) {
     let id = flat_id(invocation);
-    if id >= params.pixels * params.c4 {
+    if id >= params.across * params.c4 {
         return;
     }
     let c = id % params.c4;
-    let value = (vec4<f32>(x[id]) - stats[c]) / deviation(stats[params.c4 + c]) * gamma[c] + beta[c];
-    y[id] = to_map(activate(value, c, params.c));
+    let norm = channels(c);
+    for (var pixel = id / params.c4; pixel < params.pixels; pixel += params.across) {
+        let at = pixel * params.c4 + c;
+        let value = (vec4<f32>(x[at]) - norm.mean) / norm.deviation * norm.gamma + norm.beta;
+        y[at] = to_map(activate(value, c, params.c));
+    }
 }
 
 @compute @workgroup_size(GROUP)
@@ -114,8 +133,9 @@ fn grad_reduce(invocation: Invocation) {
     let pixels = group_of(part);
     var sum = vec4<f32>();
     var product = vec4<f32>();
+    let norm = channels(c);
     for (var at = part % params.parts; at < pixels.size; at += params.parts) {
-        let u = upstream((pixels.first + at) * params.c4 + c, c);
+        let u = upstream((pixels.first + at) * params.c4 + c, norm);
         sum += u.dy;
         product += u.dy * u.normal;
     }
@@ -145,11 +165,17 @@ fn grad_finish(invocation: Invocation) {
 @compute @workgroup_size(GROUP)
 fn grad_apply(invocation: Invocation) {
     let id = flat_id(invocation);
-    if id >= params.pixels * params.c4 {
+    if id >= params.across * params.c4 {
         return;
     }
     let c = id % params.c4;
-    let u = upstream(id, c);
-    let centred = u.dy - (dbeta[c] + u.normal * dgamma[c]) / f32(params.total);
-    y[id] = to_map(gamma[c] / deviation(stats[params.c4 + c]) * centred);
+    let norm = channels(c);
+    let factor = norm.gamma / norm.deviation;
+    let shift = dbeta[c] / f32(params.total);
+    let tilt = dgamma[c] / f32(params.total);
+    for (var pixel = id / params.c4; pixel < params.pixels; pixel += params.across) {
+        let at = pixel * params.c4 + c;
+        let u = upstream(at, norm);
+        y[at] = to_map(factor * (u.dy - shift - u.normal * tilt));
+    }
 }

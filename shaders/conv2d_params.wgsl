@@ -21,3 +21,14 @@ struct Params {
 }
 
 @group(0) @binding(0) var<uniform> params: Params;
+
+#if SPAN
+// Tiles of the rows of SPAN pixels in which an image is cut.
+fn tiles_across() -> u32 {
+    return div_ceil(params.out_w, ${SPAN}u);
+}
+
+fn tiles_of_image() -> u32 {
+    return tiles_across() * div_ceil(params.out_h, ${PIXELS/SPAN}u);
+}
+#endif

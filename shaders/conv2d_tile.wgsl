@@ -5,18 +5,14 @@
 //
 // With DGRAD the roles turn round: "input" is the gradient of the convolution's output,
 // "output" that of its input, and the same weight is read transposed.
+//
+// With SPAN (and a stride of 1), the pixels are rows of SPAN side by side, the first one at
+// (`y_first`, `x_first`) of image `image_0`: what one of them sees, its neighbour sees next.
 #for v in 0..COLUMNS
     let column_${v} = min(column + ${v}u, params.out_c4 - 1u);
 #for p in 0..PIXELS
     var acc_${p}_${v} = vec4<f32>();
 #endfor
-#endfor
-#for p in 0..PIXELS
-    let row_${p} = pixel_${p} / params.out_w;
-    let ox_${p} = i32(pixel_${p} - row_${p} * params.out_w);
-    let image_${p} = row_${p} / params.out_h;
-    let oy_${p} = i32(row_${p} - image_${p} * params.out_h);
-    let base_${p} = image_${p} * params.in_h;
 #endfor
 #if SHARED
     // Which of the tile's weights each invocation loads for all: with four rows of COLUMNS, the
@@ -31,6 +27,60 @@
 #endif
 #endfor
 #endif
+#if SPAN
+    for (var ky = 0u; ky < params.kernel; ky++) {
+#if DGRAD
+        let iy_first = i32(y_first + params.pad) - i32(ky);
+        let ix_first = i32(x_first + params.pad) - i32(params.kernel - 1u);
+#else
+        let iy_first = i32(y_first + ky) - i32(params.pad);
+        let ix_first = i32(x_first) - i32(params.pad);
+#endif
+#for r in 0..PIXELS/SPAN
+        // Negative positions wrap to huge ones, which the comparison refuses.
+        let iy_${r} = u32(iy_first + ${r});
+        let inside_${r} = live_${r*SPAN} && iy_${r} < params.in_h;
+        let at_${r} = (image_0 * params.in_h + iy_${r}) * params.in_w;
+#endfor
+        for (var c = 0u; c < params.in_c4; c++) {
+#for p in 0..PIXELS
+            var x_${p} = vec4<f32>();
+#endfor
+#for r in 0..PIXELS/SPAN
+#for s in 0..SPAN-1
+            {
+                let ix = u32(ix_first + ${s});
+                let seen = inside_${r} && ix < params.in_w;
+                x_${r*SPAN+s+1} = select(vec4<f32>(), vec4<f32>(x[select(0u, (at_${r} + ix) * params.in_c4 + c, seen)]), seen);
+            }
+#endfor
+#endfor
+            for (var step = 0u; step < params.kernel; step++) {
+                let ix = u32(ix_first + ${SPAN-1} + i32(step));
+#for r in 0..PIXELS/SPAN
+                let seen_${r} = inside_${r} && ix < params.in_w;
+#for s in 0..SPAN-1
+                x_${r*SPAN+s} = x_${r*SPAN+s+1};
+#endfor
+                x_${r*SPAN+SPAN-1} = select(vec4<f32>(), vec4<f32>(x[select(0u, (at_${r} + ix) * params.in_c4 + c, seen_${r})]), seen_${r});
+#endfor
+#if DGRAD
+                let tap = ky * params.kernel + params.kernel - 1u - step;
+#else
+                let tap = ky * params.kernel + step;
+#endif
+#import conv2d_multiply
+            }
+        }
+    }
+#else
+#for p in 0..PIXELS
+    let row_${p} = pixel_${p} / params.out_w;
+    let ox_${p} = i32(pixel_${p} - row_${p} * params.out_w);
+    let image_${p} = row_${p} / params.out_h;
+    let oy_${p} = i32(row_${p} - image_${p} * params.out_h);
+    let base_${p} = image_${p} * params.in_h;
+#endfor
     for (var ky = 0u; ky < params.kernel; ky++) {
     for (var kx = 0u; kx < params.kernel; kx++) {
         let tap = ky * params.kernel + kx;
@@ -54,48 +104,8 @@
 #for p in 0..PIXELS
             let x_${p} = select(vec4<f32>(), vec4<f32>(x[at_${p} + c]), inside_${p});
 #endfor
-#if SHARED
-#if DGRAD
-            let weights = tap * params.out_c4 * 4u * params.in_c4 + c;
-#else
-            let weights = (tap * params.in_c4 + c) * 4u * params.out_c4;
-#endif
-#for k in 0..(4*COLUMNS+SHARED-1)/SHARED
-            let loaded_${k} = w[weights + offset_${k}];
-#endfor
-#for v in 0..COLUMNS
-#for l in 0..4
-            {
-                let m = subgroupBroadcast(loaded_${(l*COLUMNS+v)/SHARED}, ${(l*COLUMNS+v)%SHARED}u);
-#for p in 0..PIXELS
-#if DGRAD
-                acc_${p}_${v}[${l}] += dot(x_${p}, m);
-#else
-                acc_${p}_${v} += x_${p}[${l}] * m;
-#endif
-#endfor
-            }
-#endfor
-#endfor
-#else
-#for v in 0..COLUMNS
-            {
-#if DGRAD
-                let at = (tap * params.out_c4 + column_${v}) * 4u * params.in_c4 + c;
-                let m = mat4x4<f32>(w[at], w[at + params.in_c4], w[at + 2u * params.in_c4], w[at + 3u * params.in_c4]);
-#for p in 0..PIXELS
-                acc_${p}_${v} += x_${p} * m;
-#endfor
-#else
-                let at = (tap * params.in_c4 + c) * 4u * params.out_c4 + column_${v};
-                let m = mat4x4<f32>(w[at], w[at + params.out_c4], w[at + 2u * params.out_c4], w[at + 3u * params.out_c4]);
-#for p in 0..PIXELS
-                acc_${p}_${v} += m * x_${p};
-#endfor
-#endif
-            }
-#endfor
-#endif
+#import conv2d_multiply
         }
     }
     }
+#endif

@@ -25,22 +25,35 @@ fn squares(invocation: Invocation) {
     let row = min(first_row + lane, rows - 1u);
     let image = row / params.parts;
     let size = params.out_h * params.out_w;
+#if SPAN
+    let tiles = tiles_of_image();
+#else
     let tiles = div_ceil(size, ${PIXELS}u);
+#endif
 #for v in 0..COLUMNS
     var sum_${v} = vec4<f32>();
 #endfor
     // As often in all invocations, which may share.
     for (var skipped = 0u; skipped < tiles; skipped += params.parts) {
         let tile = skipped + row % params.parts;
+#if SPAN
+        let within = min(tile, tiles - 1u);
+        let live = tile < tiles;
+#for p in 0..PIXELS
+        let image_${p} = image;
+#endfor
+#import conv2d_rows
+#else
 #for p in 0..PIXELS
         let within_${p} = tile + ${p}u * tiles;
         let live_${p} = tile < tiles && within_${p} < size;
         let pixel_${p} = image * size + min(within_${p}, size - 1u);
 #endfor
+#endif
 #import conv2d_tile
 #for v in 0..COLUMNS
 #for p in 0..PIXELS
-        sum_${v} += acc_${p}_${v} * acc_${p}_${v};
+        sum_${v} += select(vec4<f32>(), acc_${p}_${v} * acc_${p}_${v}, live_${p});
 #endfor
 #endfor
     }

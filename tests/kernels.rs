@@ -3,9 +3,8 @@
 
 mod common;
 
-use common::{Case, gpu, precisions, random};
+use common::{Case, gpu, precisions, random, tiles};
 use sff::gpu::Gpu;
-use sff::kernel::Tiles;
 use sff::ops::{Activation, AdamW, BatchNorm, Op, metrics_words, result_words};
 use sff::program::{Precision, Program};
 use sff::session::{Options, Session};
@@ -74,8 +73,10 @@ fn convolution_forward_and_both_gradients() {
             case.program.push(Op::Conv2dWgrad { x, dy, dw, scratch: partial, window });
             case.program.push(Op::BiasGrad { dy, db, scratch: sums });
             let label = format!("{precision:?}, {shape} to {cout}, {window:?}");
-            case.check(&gpu, &label);
-            case.check_with(&gpu, &label, &Tiles::WORKGROUP);
+            match precision {
+                Precision::F32 => case.check_with(&gpu, &label, &tiles(&gpu)),
+                Precision::F16 => case.check(&gpu, &label),
+            }
         }
     }
 }
@@ -144,8 +145,10 @@ fn goodness_and_its_gradients() {
                 gram_ops(&mut case, (x, w, dscores), classes);
             }
             let label = format!("{precision:?}, {shape}, {classes} classes, k {kernel}");
-            case.check(&gpu, &label);
-            case.check_with(&gpu, &label, &Tiles::WORKGROUP[..1]);
+            match precision {
+                Precision::F32 => case.check_with(&gpu, &label, &tiles(&gpu)),
+                Precision::F16 => case.check(&gpu, &label),
+            }
         }
     }
 }

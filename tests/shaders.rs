@@ -8,7 +8,7 @@ use naga::back::{hlsl, msl, spv};
 use naga::valid::ModuleInfo;
 use sff::augment::Augment;
 use sff::block::{Block, Goodness, Head, Layer, Network, Scale};
-use sff::kernel::{Dispatch, Kernel, Target, Tiles, lower};
+use sff::kernel::{Dispatch, Kernel, Target, Variant, lower};
 use sff::ops::{Activation, AdamW, BatchNorm, Normalize, Op};
 use sff::program::{Feed, Precision, Program, Recompute, Setup, build};
 use sff::shaders::{Reflection, compose, validate};
@@ -160,8 +160,9 @@ fn dispatches(programs: &[Program]) -> BTreeMap<Use, Dispatch> {
     let mut found = BTreeMap::new();
     for program in programs {
         for op in program.ops() {
-            let registers = [Tiles::CPU, Tiles::GPU].into_iter().chain(Tiles::sharing(8));
-            for tiles in registers.chain(Tiles::WORKGROUP) {
+            let kinds = [(false, None), (true, None), (true, Some(8))];
+            let variants = kinds.map(|(large, subgroup)| Variant::all(large, subgroup)).concat();
+            for Variant { tiles, .. } in variants {
                 for dispatch in
                     lower(op, program.tensors(), Target { tiles, max_binding: usize::MAX })
                 {

@@ -27,7 +27,7 @@ params! {
     AdamW { len: u32, factor: f32, beta1: f32, beta2: f32, eps: f32, weight_decay: f32 }
     AvgPool { in_h: u32, in_w: u32, out_h: u32, out_w: u32, c4: u32, len: u32 }
     BatchNorm {
-        pixels: u32, c: u32, c4: u32, parts: u32, group: u32, first: u32, total: u32,
+        pixels: u32, c: u32, c4: u32, parts: u32, group: u32, first: u32, total: u32, across: u32,
         eps: f32, momentum: f32,
     }
     BiasGrad { pixels: u32, c4: u32, parts: u32, group: u32, first: u32 }

@@ -27,6 +27,9 @@ pub struct Tiles {
     /// Invocations that load for each other what several need; 1 if each loads for itself. The size
     /// of every subgroup, and a divisor of a workgroup's 64.
     pub share: u32,
+    /// Whether the pixels of an invocation lie side by side where the stride is 1, so that positions
+    /// of the window share loads.
+    pub rows_of_pixels: bool,
     /// Rows of [`WIDE`] invocations that together keep what a convolution multiplies in workgroup
     /// memory; 0 if each invocation loads from the maps.
     pub tall: u32,
@@ -45,6 +48,7 @@ impl Tiles {
         depthwise_rows: 2,
         depthwise_columns: 4,
         share: 1,
+        rows_of_pixels: false,
         tall: 0,
     };
     /// For Vulkan on a CPU, where loads are slow and registers are memory anyway.
@@ -56,6 +60,7 @@ impl Tiles {
         depthwise_rows: 4,
         depthwise_columns: 4,
         share: 1,
+        rows_of_pixels: false,
         tall: 0,
     };
 }
@@ -68,6 +73,11 @@ impl Tiles {
         Self { tall: 16, ..Self::GPU },
         Self { tall: 8, pixels: 4, columns: 1, rows: 1, wgrad_columns: 1, ..Self::GPU },
     ];
+
+    /// The same with pixels side by side.
+    pub const fn rows(self) -> Self {
+        Self { rows_of_pixels: true, ..self }
+    }
 
     /// For Vulkan on a CPU with subgroups of so many invocations, if that divides a workgroup. A
     /// load is a loop over them there, also where all load the same, so weights are loaded once
@@ -93,13 +103,17 @@ impl Variant {
     pub fn all(large: bool, subgroup: Option<u32>) -> Vec<Self> {
         let named = |name, tiles| Self { name, tiles };
         if large {
-            let sharing = subgroup.and_then(Tiles::sharing).map(|tiles| named("subgroup", tiles));
-            return sharing.into_iter().chain([named("large", Tiles::CPU)]).collect();
+            let tiles = subgroup.and_then(Tiles::sharing).unwrap_or(Tiles::CPU);
+            return vec![named("large rows", tiles.rows()), named("large", tiles)];
         }
         let names = ["workgroup 64x64", "workgroup 128x64", "workgroup 32x32"];
         let workgroup = names.into_iter().zip(Tiles::WORKGROUP).map(|(name, t)| named(name, t));
         let wide = Tiles { pixels: 4, columns: 4, rows: 1, wgrad_columns: 4, ..Tiles::GPU };
-        let registers = [named("registers 8x8", Tiles::GPU), named("registers 4x16", wide)];
+        let registers = [
+            named("registers 8x8", Tiles::GPU),
+            named("registers 4x16", wide),
+            named("rows 8x8", Tiles::GPU.rows()),
+        ];
         registers.into_iter().chain(workgroup).collect()
     }
 }

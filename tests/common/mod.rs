@@ -31,12 +31,18 @@ pub fn gpu() -> Gpu {
         .expect("the tests need a Vulkan, Metal or DX12 device")
 }
 
-/// All sets of register tiles that a device can use, and compiles in reasonable time.
+/// The tiles of every variant that a device can use, and compiles in reasonable time.
 pub fn tiles(gpu: &Gpu) -> Vec<Tiles> {
-    let sharing = gpu.adapter.subgroup.and_then(Tiles::sharing);
-    let large = [Tiles::CPU].into_iter().chain(sharing);
-    let large = large.filter(|_| !gpu.compiles_slowly());
-    [Tiles::GPU].into_iter().chain(large).collect()
+    let subgroup = gpu.adapter.subgroup;
+    let large = [Variant::all(true, None), Variant::all(true, subgroup)].concat();
+    let large = large.into_iter().filter(|_| !gpu.compiles_slowly());
+    let mut tiles: Vec<Tiles> = Vec::new();
+    for Variant { tiles: each, .. } in Variant::all(false, subgroup).into_iter().chain(large) {
+        if !tiles.contains(&each) {
+            tiles.push(each);
+        }
+    }
+    tiles
 }
 
 /// Those of them that a session may choose by itself.
@@ -136,10 +142,9 @@ impl Case {
         self.program.add(&name, shape, layout, kind)
     }
 
-    /// Runs the program's ops on both sides, with all sets of tiles that the device can use, and
-    /// compares.
+    /// Runs the program's ops on both sides, with the usual tiles, and compares.
     pub fn check(&self, gpu: &Gpu, label: &str) {
-        self.check_with(gpu, label, &tiles(gpu));
+        self.check_with(gpu, label, &usual_tiles(gpu));
     }
 
     /// The same with given tiles.

@@ -37,7 +37,9 @@ const WGRAD_DEPTH: u32 = 8;
 pub struct Tile {
     pub definitions: Vec<(&'static str, u32)>,
     /// Output pixels of each.
-    pixels: usize,
+    pixels: u32,
+    /// How many of them lie side by side, if they do.
+    span: Option<u32>,
     /// Invocations for a row of tiles side by side.
     across: usize,
     /// Invocations that share loads.
@@ -51,8 +53,20 @@ impl Tile {
     }
 
     /// Threads of a kernel with one tile of pixels for each.
-    pub fn threads(&self, pixels: u32) -> usize {
-        self.threads_for((pixels as usize).div_ceil(self.pixels))
+    pub fn threads(&self, params: &params::Conv2d) -> usize {
+        let tiles = match self.span {
+            Some(span) => {
+                let down = params.out_h.div_ceil(self.pixels / span);
+                params.images * params.out_w.div_ceil(span) * down
+            }
+            None => return self.threads_of(params.pixels),
+        };
+        self.threads_for(tiles as usize)
+    }
+
+    /// Threads of a kernel with one tile for so many rows of a matrix.
+    pub fn threads_of(&self, rows: u32) -> usize {
+        self.threads_for(rows.div_ceil(self.pixels) as usize)
     }
 }
 
@@ -71,29 +85,47 @@ impl Lowering<'_> {
         let columns = tiles.columns.min(out_c4);
         let mut definitions = vec![("PIXELS", tiles.pixels), ("COLUMNS", columns)];
         definitions.extend(flag.map(|flag| (flag, 1)));
-        let (pixels, across) = (tiles.pixels as usize, out_c4.div_ceil(columns) as usize);
-        Tile { definitions, pixels, across, share: 1 }
+        let across = out_c4.div_ceil(columns) as usize;
+        Tile { definitions, pixels: tiles.pixels, span: None, across, share: 1 }
     }
 
     /// Tiles of a convolution, whose invocations may share weights.
-    pub fn conv_tile(&self, out_c4: u32, flag: Option<&'static str>) -> Tile {
-        let mut tile = self.tile(out_c4, flag);
+    pub fn conv_tile(&self, params: &params::Conv2d, flag: Option<&'static str>) -> Tile {
+        let mut tile = self.tile(params.out_c4, flag);
+        if self.shares_positions(params) {
+            // Whole rows, or parts of the same length of them.
+            let (width, most) = (params.out_w, tile.pixels);
+            let span = width.div_ceil(width.div_ceil(most));
+            tile.pixels = span * (most / span).min(params.out_h);
+            tile.span = Some(span);
+            tile.definitions[0].1 = tile.pixels;
+            tile.definitions.push(("SPAN", span));
+        }
         tile.definitions.extend(self.shared());
         Tile { share: self.target.tiles.share as usize, ..tile }
     }
 
+    /// Whether positions of a window are to share loads.
+    fn shares_positions(&self, params: &params::Conv2d) -> bool {
+        self.target.tiles.rows_of_pixels && params.stride == 1 && params.kernel > 1
+    }
+
     /// The kernel of a convolution, and its tiles.
-    pub fn product(&self, out_c4: u32, flag: Option<&'static str>) -> (&'static str, Tile) {
+    pub fn product(
+        &self,
+        params: &params::Conv2d,
+        flag: Option<&'static str>,
+    ) -> (&'static str, Tile) {
         let tiles = self.target.tiles;
         if tiles.tall == 0 {
-            return ("conv2d", self.conv_tile(out_c4, flag));
+            return ("conv2d", self.conv_tile(params, flag));
         }
         let mut definitions = self.workgroup(CONV_DEPTH);
         definitions.extend([("PIXELS", tiles.pixels), ("COLUMNS", tiles.columns)]);
         definitions.extend(flag.map(|flag| (flag, 1)));
-        let across = (out_c4.div_ceil(WIDE * tiles.columns) * WIDE * tiles.tall) as usize;
-        let pixels = (tiles.tall * tiles.pixels) as usize;
-        ("conv2d_workgroup", Tile { definitions, pixels, across, share: 1 })
+        let across = (params.out_c4.div_ceil(WIDE * tiles.columns) * WIDE * tiles.tall) as usize;
+        let pixels = tiles.tall * tiles.pixels;
+        ("conv2d_workgroup", Tile { definitions, pixels, span: None, across, share: 1 })
     }
 
     /// Definitions of a kernel with tiles in workgroup memory, so much of the depth at a time.
@@ -115,10 +147,10 @@ impl Lowering<'_> {
         flag: Option<&'static str>,
     ) {
         let (from, to) = (self.shape(x), self.shape(y));
-        let (file, tile) = self.product(u(to.c4()), flag);
+        let (file, tile) = self.product(&conv(from, to, window), flag);
         let make = |s: Slice| {
             let params = conv(from.with_n(s.count), to.with_n(s.count), window);
-            (params, tile.threads(params.pixels))
+            (params, tile.threads(&params))
         };
         let each = [("x", x), ("y", y)];
         self.per_image((file, "main", &tile.definitions), from.n, &each, weights, make);
@@ -136,13 +168,22 @@ impl Lowering<'_> {
             let threads = down as usize * across as usize;
             return Wgrad { file: "conv2d_wgrad_workgroup", definitions, threads };
         }
-        // Those that share should all have rows.
-        let rows = tiles.rows.min(depth.div_ceil(tiles.share));
         let columns = tiles.wgrad_columns.min(params.out_c4);
-        let down = depth.div_ceil(rows).next_multiple_of(tiles.share);
-        let mut definitions = vec![("ROWS", rows), ("COLUMNS", columns)];
+        let mut definitions = vec![("COLUMNS", columns)];
+        let down = if self.shares_positions(params) {
+            let groups = (tiles.rows / params.kernel).clamp(1, params.in_c4);
+            let rows = params.kernel * groups;
+            definitions.extend([("ROWS", rows), ("TAPS", params.kernel), ("GROUPS", groups)]);
+            params.kernel * params.in_c4.div_ceil(groups)
+        } else {
+            // Those that share should all have rows.
+            let rows = tiles.rows.min(depth.div_ceil(tiles.share));
+            definitions.push(("ROWS", rows));
+            depth.div_ceil(rows)
+        };
         definitions.extend(self.shared());
-        let threads = down as usize * params.out_c4.div_ceil(columns) as usize;
+        let down = down.next_multiple_of(tiles.share) as usize;
+        let threads = down * params.out_c4.div_ceil(columns) as usize;
         Wgrad { file: "conv2d_wgrad", definitions, threads }
     }
 

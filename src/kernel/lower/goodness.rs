@@ -49,7 +49,7 @@ impl Lowering<'_> {
         let from = self.shape(x);
         let maps = from.with_c(self.shape(scores).c);
         let parts = self.shape(scratch).h;
-        let tile = self.conv_tile(u(maps.c4()), None);
+        let tile = self.conv_tile(&conv(from, maps, window), None);
         let make = |s: Slice, threads: usize| {
             let mut params = conv(from.with_n(s.count), maps.with_n(s.count), window);
             params.parts = u(parts);
@@ -83,17 +83,17 @@ impl Lowering<'_> {
             let mut params = conv(x_shape, map_shape, window);
             params.factor = 2.0 * scale / (map_shape.h * map_shape.w) as f32;
 
-            let tile = self.conv_tile(params.out_c4, None);
+            let tile = self.conv_tile(&params, None);
             let scores = ("scores", self.whole(dscores));
             let operands = [("x", input), weight, scores, ("maps", part)];
-            let threads = tile.threads(params.pixels);
+            let threads = tile.threads(&params);
             let slopes = params::Conv2d { first: u(s.first), ..params };
             self.push(("goodness", "map_grad", &tile.definitions), &operands, slopes, threads);
 
             let back = conv(map_shape, x_shape, window);
-            let (file, tile) = self.product(back.out_c4, Some("DGRAD"));
+            let (file, tile) = self.product(&back, Some("DGRAD"));
             let operands = [("x", part), weight, ("y", output)];
-            let threads = tile.threads(back.pixels);
+            let threads = tile.threads(&back);
             self.push((file, "main", &tile.definitions), &operands, back, threads);
 
             let Wgrad { file, mut definitions, threads } = self.wgrad_product(&params);
@@ -148,19 +148,19 @@ impl Lowering<'_> {
             tile.definitions.extend(adding(s));
             let partial = ("partial", self.whole(scratch));
             let operands = [("a", g.matrices), ("b", weight), partial, scores];
-            let threads = parts * tile.threads(params.rows);
+            let threads = parts * tile.threads_of(params.rows);
             self.push(("gram", "weight_grad", &tile.definitions), &operands, params, threads);
 
             let params = params::Gram { depth: classes, ..slopes };
             let tile = self.tile(params.width, Some("CLASSES"));
             let operands = [("a", weight), ("b", weight), scores, ("y", g.matrices)];
-            let threads = s.count * tile.threads(params.rows);
+            let threads = s.count * tile.threads_of(params.rows);
             self.push(("gram", "product", &tile.definitions), &operands, params, threads);
 
             let params = params::Gram { rows: u(g.size()), ..g.params() };
             let tile = self.tile(params.width, None);
             let operands = [("a", g.x), ("b", g.matrices), ("y", self.part(dx, n, s))];
-            let threads = s.count * tile.threads(params.rows);
+            let threads = s.count * tile.threads_of(params.rows);
             self.push(("gram", "product", &tile.definitions), &operands, params, threads);
         }
         self.sum_rows(scratch, dw);

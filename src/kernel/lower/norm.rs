@@ -22,9 +22,15 @@ fn batch_norm(x: Shape, norm: BatchNorm, s: Slice) -> params::BatchNorm {
         group: u(cut.images * x.h * x.w),
         first: u(cut.count(s.first)),
         total: u(x.pixels()),
+        across: u(across(x, s)),
         eps: norm.eps,
         momentum: norm.momentum,
     }
+}
+
+/// Invocations for each channel group where each has several pixels.
+fn across(x: Shape, s: Slice) -> usize {
+    x.with_n(s.count).pixels().div_ceil(8)
 }
 
 /// Groups of four values in some images.
@@ -43,7 +49,7 @@ impl Lowering<'_> {
         let whole = [("gamma", gamma), ("beta", beta), ("stats", stats)];
         let act = activation(norm.act);
         let permutation = ("batch_norm", "apply", act.as_slice());
-        let make = |s| (batch_norm(shape, norm, s), values(shape, s));
+        let make = |s| (batch_norm(shape, norm, s), across(shape, s) * shape.c4());
         self.per_image(permutation, shape.n, &[("x", x), ("y", y)], &whole, make);
     }
 
@@ -94,7 +100,7 @@ impl Lowering<'_> {
             ("dgamma", dgamma),
             ("dbeta", dbeta),
         ];
-        let make = |s| (batch_norm(shape, norm, s), values(shape, s));
+        let make = |s| (batch_norm(shape, norm, s), across(shape, s) * shape.c4());
         let each = [("x", x), ("dy", dy), ("y", dx)];
         let permutation = ("batch_norm", "grad_apply", act.as_slice());
         self.per_image(permutation, shape.n, &each, &whole, make);
