@@ -15,7 +15,6 @@ use std::time::{Duration, Instant};
 use common::Case;
 use serde_json::{Value, json};
 use sff::gpu::Gpu;
-use sff::kernel::Tiles;
 use sff::ops::{Activation, AdamW, BatchNorm, Op};
 use sff::peak::Peak;
 use sff::profile::{Traffic, share};
@@ -208,12 +207,12 @@ fn run(gpu: &Gpu, peak: Peak, entry: &Entry) -> sff::Result<Vec<(String, Value)>
     case.check(gpu, &entry.label);
     let mut case = Case::default();
     (entry.add)(&mut case, entry.shape);
-    let tiles = match std::env::var("SFF_TILES").as_deref() {
-        Ok("cpu") => Some(Tiles::CPU),
-        Ok("gpu") => Some(Tiles::GPU),
-        Ok("sharing") => gpu.adapter.subgroup.and_then(Tiles::sharing),
-        _ => None,
-    };
+    let tiles = std::env::var("SFF_VARIANT").ok().map(|name| {
+        let all = gpu.variants();
+        let known: Vec<_> = all.iter().map(|v| v.name).collect();
+        let found = all.iter().find(|v| v.name == name);
+        found.unwrap_or_else(|| panic!("SFF_VARIANT is one of {known:?} on this device")).tiles
+    });
     let options = Options { tiles, ..Options::default() };
     let mut session = Session::new(gpu, case.program.clone(), options)?;
     case.inputs.iter().for_each(|(id, values)| session.write(*id, values));

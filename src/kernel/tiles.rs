@@ -205,3 +205,68 @@ pub fn distinct(op: &Op, tensors: &[Tensor], variants: &[Variant]) -> Vec<Varian
     }
     found.into_iter().map(|(_, variant)| variant).collect()
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::program::Program;
+    use crate::shape::{Layout, Shape, Window};
+    use crate::tensor::Kind;
+
+    /// A convolution of some images, 8 to 16 channels.
+    fn convolution(images: usize, window: Window) -> Program {
+        let mut program = Program::default();
+        let x = Shape::new(images, 8, 8, 8);
+        let y = window.output(x).unwrap().with_c(16);
+        let mut maps = |name, shape| program.add(name, shape, Layout::Nhwc, Kind::Activation);
+        let (x, y) = (maps("x", x), maps("y", y));
+        let weight = Shape::weight(window.kernel, 8, 16);
+        let w = program.add("w", weight, Layout::Hwio, Kind::Parameter);
+        program.push(Op::Conv2d { x, w, bias: None, y, window });
+        program
+    }
+
+    fn key_of(program: &Program) -> String {
+        key(&program.ops()[0], program.tensors())
+    }
+
+    #[test]
+    fn a_key_tells_what_matters_for_speed() {
+        let same = key_of(&convolution(2, Window::same(3, 1)));
+        assert_eq!(same, key_of(&convolution(2, Window::same(3, 1))));
+        assert!(same.starts_with("conv2d 2×8×8×8 3×3×8×16 2×8×8×16 "), "{same}");
+        let others = [(3, Window::same(3, 1)), (2, Window::same(3, 2)), (2, Window::same(5, 1))];
+        for (images, window) in others {
+            assert_ne!(same, key_of(&convolution(images, window)), "{images}, {window:?}");
+        }
+    }
+
+    #[test]
+    fn an_op_has_the_tiles_that_were_chosen_or_the_usual_ones() {
+        let program = convolution(2, Window::same(3, 1));
+        let (op, tensors) = (&program.ops()[0], program.tensors());
+        let variants = Variant::all(false, None);
+        let tiles = |choices: &Choices| choices.tiles(op, tensors, &variants);
+        let mut choices = Choices::default();
+        assert_eq!(tiles(&choices), variants[0].tiles);
+        choices.set(key(op, tensors), &variants[3]);
+        assert_eq!(tiles(&choices), variants[3].tiles);
+        assert_eq!(choices.of(program.ops(), tensors), choices);
+        choices.set(key(op, tensors), &Variant { name: "unknown", ..variants[3] });
+        assert_eq!(tiles(&choices), variants[0].tiles);
+    }
+
+    #[test]
+    fn only_variants_that_differ_are_worth_timing() {
+        let variants = Variant::all(true, Some(8));
+        let names = |window| -> Vec<_> {
+            let program = convolution(2, window);
+            let found = distinct(&program.ops()[0], program.tensors(), &variants);
+            found.iter().map(|variant| variant.name).collect()
+        };
+        assert_eq!(names(Window::same(3, 1)), ["large rows", "large"]);
+        // Nothing can be shared along a row.
+        assert_eq!(names(Window::same(3, 2)), ["large rows"]);
+        assert_eq!(names(Window::same(1, 1)), ["large rows"]);
+    }
+}

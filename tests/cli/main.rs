@@ -15,4 +15,5 @@ mod precision;
 mod profile;
 mod support;
 mod transfer;
+mod tune;
 mod weights;
