@@ -51,6 +51,11 @@ fn main(invocation: Invocation) {
     argmax[id] = position.x | (position.y << 8u) | (position.z << 16u) | (position.w << 24u);
 }
 
+// The first window that reaches a position, counted from the padding's first.
+fn first_window(position: u32) -> u32 {
+    return select(0u, (position - params.kernel) / params.stride + 1u, position >= params.kernel);
+}
+
 // One invocation per vec4 of the gradient `y` of the input; `x` is that of the output.
 @compute @workgroup_size(GROUP)
 fn grad(invocation: Invocation) {
@@ -60,22 +65,17 @@ fn grad(invocation: Invocation) {
     }
     let c = id % params.c4;
     let pixel = id / params.c4;
-    let ix = i32(pixel % params.in_w);
-    let iy = i32(pixel / params.in_w % params.in_h);
+    let sx = pixel % params.in_w + params.pad;
+    let sy = pixel / params.in_w % params.in_h + params.pad;
     let base = pixel / params.in_w / params.in_h * params.out_h;
     var total = vec4<f32>();
-    for (var ky = 0u; ky < params.kernel; ky++) {
-        for (var kx = 0u; kx < params.kernel; kx++) {
-            // Negative positions wrap to huge ones, which the comparison refuses.
-            let sy = u32(iy + i32(params.pad) - i32(ky));
-            let sx = u32(ix + i32(params.pad) - i32(kx));
-            let oy = sy / params.stride;
-            let ox = sx / params.stride;
-            if oy < params.out_h && ox < params.out_w && oy * params.stride == sy && ox * params.stride == sx {
-                let at = ((base + oy) * params.out_w + ox) * params.c4 + c;
-                let position = (vec4<u32>(argmax[at]) >> vec4<u32>(0u, 8u, 16u, 24u)) & vec4<u32>(255u);
-                total += select(vec4<f32>(), vec4<f32>(x[at]), position == vec4<u32>(ky * params.kernel + kx));
-            }
+    // The windows that see the pixel: one where they do not overlap.
+    for (var oy = first_window(sy); oy < min(sy / params.stride + 1u, params.out_h); oy++) {
+        for (var ox = first_window(sx); ox < min(sx / params.stride + 1u, params.out_w); ox++) {
+            let at = ((base + oy) * params.out_w + ox) * params.c4 + c;
+            let here = (sy - oy * params.stride) * params.kernel + sx - ox * params.stride;
+            let position = (vec4<u32>(argmax[at]) >> vec4<u32>(0u, 8u, 16u, 24u)) & vec4<u32>(255u);
+            total += select(vec4<f32>(), vec4<f32>(x[at]), position == vec4<u32>(here));
         }
     }
     y[id] = to_map(total);
