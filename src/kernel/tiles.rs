@@ -30,12 +30,12 @@ pub struct Tiles {
     /// Whether the pixels of an invocation lie side by side where the stride is 1, so that positions
     /// of the window share loads.
     pub rows_of_pixels: bool,
-    /// Rows of [`WIDE`] invocations that together keep what a convolution multiplies in workgroup
+    /// Rows of eight invocations that together keep what a convolution multiplies in workgroup
     /// memory; 0 if each invocation loads from the maps.
     pub tall: u32,
 }
 
-/// Invocations side by side in a tile of workgroup memory.
+/// Invocations side by side in a tile of workgroup memory: the rows that [`Tiles::tall`] counts.
 pub const WIDE: u32 = 8;
 
 impl Tiles {
