@@ -9,6 +9,7 @@ use std::fs;
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
+use etcetera::base_strategy::{BaseStrategy, choose_native_strategy};
 use md5::{Digest, Md5};
 use serde::{Deserialize, Serialize};
 
@@ -58,7 +59,8 @@ fn path(gpu: &Gpu) -> Option<PathBuf> {
     digest.update(format!("{:?}", gpu.variants()));
     shaders::sources().for_each(|source| digest.update(source));
     let digest: String = digest.finalize().iter().map(|b| format!("{b:02x}")).collect();
-    Some(dirs::cache_dir()?.join("sff").join(format!("kernels-{digest}.json")))
+    let folder = choose_native_strategy().ok()?.cache_dir();
+    Some(folder.join("sff").join(format!("kernels-{digest}.json")))
 }
 
 /// What was found out before about a device. A file that cannot be read counts for nothing.
