@@ -60,7 +60,12 @@ pub fn md5(path: &Path) -> Result<String> {
             bytes => hash.update(&block[..bytes]),
         }
     }
-    Ok(hash.finalize().iter().map(|byte| format!("{byte:02x}")).collect())
+    Ok(hex(&hash.finalize()))
+}
+
+/// Bytes in hexadecimal.
+pub fn hex(bytes: &[u8]) -> String {
+    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
 /// Renames a finished file or folder to its place; lasts through a power failure.

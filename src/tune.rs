@@ -13,7 +13,7 @@ use etcetera::base_strategy::{BaseStrategy, choose_native_strategy};
 use md5::{Digest, Md5};
 use serde::{Deserialize, Serialize};
 
-use crate::files::write_whole;
+use crate::files::{hex, write_whole};
 use crate::gpu::Gpu;
 use crate::kernel::{Choices, Variant, distinct, key};
 use crate::program::Program;
@@ -58,9 +58,8 @@ fn path(gpu: &Gpu) -> Option<PathBuf> {
     }
     digest.update(format!("{:?}", gpu.variants()));
     shaders::sources().for_each(|source| digest.update(source));
-    let digest: String = digest.finalize().iter().map(|b| format!("{b:02x}")).collect();
     let folder = choose_native_strategy().ok()?.cache_dir();
-    Some(folder.join("sff").join(format!("kernels-{digest}.json")))
+    Some(folder.join("sff").join(format!("kernels-{}.json", hex(&digest.finalize()))))
 }
 
 /// What was found out before about a device. A file that cannot be read counts for nothing.

@@ -6,6 +6,7 @@ use md5::{Digest, Md5};
 use serde::{Deserialize, Serialize};
 
 use super::{Dispatch, Target, lower};
+use crate::files::hex;
 use crate::ops::Op;
 use crate::tensor::Tensor;
 
@@ -181,8 +182,7 @@ pub fn key(op: &Op, tensors: &[Tensor]) -> String {
     let access = op.access();
     let shapes = access.reads.iter().chain(&access.writes);
     let shapes: Vec<_> = shapes.map(|id| tensors[id.0].shape.to_string()).collect();
-    let digest: String = digest.finalize()[..4].iter().map(|b| format!("{b:02x}")).collect();
-    format!("{} {} {digest}", op.name(), shapes.join(" "))
+    format!("{} {} {}", op.name(), shapes.join(" "), hex(&digest.finalize()[..4]))
 }
 
 /// Its dispatches with some tiles, the same everywhere.

@@ -52,9 +52,7 @@ fn choices_are_remembered_and_give_the_same_bits_again() {
     // A run goes on as it began, whatever is remembered by then.
     let short = format!("{SMALL} --out fourth --drill lost@11 --save-steps 5");
     assert_eq!(run(&sandbox, &short).code, Some(3));
-    for content in ["{", "{\"device\": \"\", \"driver\": \"\", \"choices\": {}}"] {
-        fs::write(file, content).unwrap();
-    }
+    fs::write(file, r#"{"device": "", "driver": "", "choices": {}}"#).unwrap();
     run(&sandbox, "train --out fourth --resume --quiet").ok();
     assert_eq!(metrics("first"), metrics("fourth"));
 
