@@ -85,9 +85,14 @@ fn map_grad(invocation: Invocation) {
 #import conv2d_batch_tile
 #for v in 0..COLUMNS
     if column + ${v}u < params.out_c4 {
+#if SPAN
+        let slope = params.factor * scores[(params.first + image_0) * params.out_c4 + column_${v}];
+#endif
 #for p in 0..PIXELS
         if live_${p} {
+#if !SPAN
             let slope = params.factor * scores[(params.first + image_${p}) * params.out_c4 + column_${v}];
+#endif
             maps[pixel_${p} * params.out_c4 + column_${v}] = to_map(slope * acc_${p}_${v});
         }
 #endfor

@@ -52,9 +52,10 @@ impl Tiles {
         rows_of_pixels: false,
         tall: 0,
     };
-    /// For Vulkan on a CPU, where loads are slow and registers are memory anyway.
+    /// For Vulkan on a CPU, where loads are slow and registers are memory anyway. Larger tiles take
+    /// the driver seconds to compile, and spill.
     pub const CPU: Self = Self {
-        pixels: 16,
+        pixels: 8,
         columns: 4,
         rows: 4,
         wgrad_columns: 4,
@@ -84,7 +85,7 @@ impl Tiles {
     /// load is a loop over them there, also where all load the same, so weights are loaded once
     /// and handed round.
     pub fn sharing(subgroup: u32) -> Option<Self> {
-        let shared = Self { columns: 8, wgrad_columns: 8, share: subgroup, ..Self::CPU };
+        let shared = Self { wgrad_columns: 8, share: subgroup, ..Self::CPU };
         matches!(subgroup, 4 | 8 | 16 | 32 | 64).then_some(shared)
     }
 }
@@ -105,7 +106,7 @@ impl Variant {
         let named = |name, tiles| Self { name, tiles };
         if large {
             let tiles = subgroup.and_then(Tiles::sharing).unwrap_or(Tiles::CPU);
-            return vec![named("large rows", tiles.rows()), named("large", tiles)];
+            return vec![named("rows 8x16", tiles.rows()), named("8x16", tiles)];
         }
         let names = ["workgroup 64x64", "workgroup 128x64", "workgroup 32x32"];
         let workgroup = names.into_iter().zip(Tiles::WORKGROUP).map(|(name, t)| named(name, t));
@@ -264,9 +265,9 @@ mod tests {
             let found = distinct(&program.ops()[0], program.tensors(), &variants);
             found.iter().map(|variant| variant.name).collect()
         };
-        assert_eq!(names(Window::same(3, 1)), ["large rows", "large"]);
+        assert_eq!(names(Window::same(3, 1)), ["rows 8x16", "8x16"]);
         // Nothing can be shared along a row.
-        assert_eq!(names(Window::same(3, 2)), ["large rows"]);
-        assert_eq!(names(Window::same(1, 1)), ["large rows"]);
+        assert_eq!(names(Window::same(3, 2)), ["rows 8x16"]);
+        assert_eq!(names(Window::same(1, 1)), ["rows 8x16"]);
     }
 }

@@ -57,7 +57,7 @@ fn choices_are_remembered_and_give_the_same_bits_again() {
     assert_eq!(metrics("first"), metrics("fourth"));
 
     // What is remembered may be damaged, or of names that nobody knows.
-    let odd: String = text.lines().map(|l| l.replace("large", "huge") + "\n").collect();
+    let odd: String = text.lines().map(|l| l.replace("8x16", "9x17") + "\n").collect();
     for content in ["", "[1, 2]", &odd] {
         fs::write(file, content).unwrap();
         fs::remove_dir_all(sandbox.path("fifth")).unwrap_or_default();
