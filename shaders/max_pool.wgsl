@@ -1,5 +1,5 @@
 // Max pooling. The position of each maximum within its window is kept, a byte per channel, so
-// that the pooled maps need not be.
+// that the pooled maps need not be. KERNEL and STRIDE are the window's.
 #import grid
 #import map
 
@@ -9,8 +9,6 @@ struct Params {
     out_h: u32,
     out_w: u32,
     c4: u32,
-    kernel: u32,
-    stride: u32,
     pad: u32,
     len: u32,
 }
@@ -34,16 +32,16 @@ fn main(invocation: Invocation) {
     let base = pixel / params.out_w / params.out_h * params.in_h;
     var best = vec4<f32>(-3.4028234e38);
     var position = vec4<u32>();
-    for (var ky = 0u; ky < params.kernel; ky++) {
-        for (var kx = 0u; kx < params.kernel; kx++) {
-            let iy = u32(oy * i32(params.stride) + i32(ky) - i32(params.pad));
-            let ix = u32(ox * i32(params.stride) + i32(kx) - i32(params.pad));
+    for (var ky = 0u; ky < ${KERNEL}u; ky++) {
+        for (var kx = 0u; kx < ${KERNEL}u; kx++) {
+            let iy = u32(oy * ${STRIDE} + i32(ky) - i32(params.pad));
+            let ix = u32(ox * ${STRIDE} + i32(kx) - i32(params.pad));
             if iy < params.in_h && ix < params.in_w {
                 let value = vec4<f32>(x[((base + iy) * params.in_w + ix) * params.c4 + c]);
                 // Written so that the first of equals wins and a NaN is not hidden.
                 let better = !(value <= best);
                 best = select(best, value, better);
-                position = select(position, vec4<u32>(ky * params.kernel + kx), better);
+                position = select(position, vec4<u32>(ky * ${KERNEL}u + kx), better);
             }
         }
     }
@@ -51,32 +49,59 @@ fn main(invocation: Invocation) {
     argmax[id] = position.x | (position.y << 8u) | (position.z << 16u) | (position.w << 24u);
 }
 
-// The first window that reaches a position, counted from the padding's first.
-fn first_window(position: u32) -> u32 {
-    return select(0u, (position - params.kernel) / params.stride + 1u, position >= params.kernel);
-}
-
-// One invocation per vec4 of the gradient `y` of the input; `x` is that of the output.
+// One invocation per STRIDE × STRIDE pixels of the padded input and four channels, for which a
+// window's gradient is loaded once; `len` counts those. `y` is the gradient of the input, `x` that
+// of the output.
 @compute @workgroup_size(GROUP)
 fn grad(invocation: Invocation) {
     let id = flat_id(invocation);
     if id >= params.len {
         return;
     }
+    let across = (params.in_w + params.pad + ${STRIDE-1}u) / ${STRIDE}u;
+    let down = (params.in_h + params.pad + ${STRIDE-1}u) / ${STRIDE}u;
     let c = id % params.c4;
-    let pixel = id / params.c4;
-    let sx = pixel % params.in_w + params.pad;
-    let sy = pixel / params.in_w % params.in_h + params.pad;
-    let base = pixel / params.in_w / params.in_h * params.out_h;
-    var total = vec4<f32>();
-    // The windows that see the pixel: one where they do not overlap.
-    for (var oy = first_window(sy); oy < min(sy / params.stride + 1u, params.out_h); oy++) {
-        for (var ox = first_window(sx); ox < min(sx / params.stride + 1u, params.out_w); ox++) {
-            let at = ((base + oy) * params.out_w + ox) * params.c4 + c;
-            let here = (sy - oy * params.stride) * params.kernel + sx - ox * params.stride;
+    let cell = id / params.c4;
+    let cx = cell % across;
+    let cy = cell / across % down;
+    let image = cell / across / down;
+#for v in 0..STRIDE
+#for u in 0..STRIDE
+    var total_${v}_${u} = vec4<f32>();
+#endfor
+#endfor
+    // The windows that begin here, and those before them that reach this far.
+#for back_y in 0..(KERNEL+STRIDE-1)/STRIDE
+#for back_x in 0..(KERNEL+STRIDE-1)/STRIDE
+    {
+        // Negative positions wrap to huge ones, which the comparison refuses.
+        let oy = cy - ${back_y}u;
+        let ox = cx - ${back_x}u;
+        if oy < params.out_h && ox < params.out_w {
+            let at = ((image * params.out_h + oy) * params.out_w + ox) * params.c4 + c;
+            let slope = vec4<f32>(x[at]);
             let position = (vec4<u32>(argmax[at]) >> vec4<u32>(0u, 8u, 16u, 24u)) & vec4<u32>(255u);
-            total += select(vec4<f32>(), vec4<f32>(x[at]), position == vec4<u32>(here));
+#for v in 0..STRIDE
+#for u in 0..STRIDE
+            if ${v+back_y*STRIDE}u < ${KERNEL}u && ${u+back_x*STRIDE}u < ${KERNEL}u {
+                let here = vec4<u32>(${(v+back_y*STRIDE)*KERNEL+u+back_x*STRIDE}u);
+                total_${v}_${u} += select(vec4<f32>(), slope, position == here);
+            }
+#endfor
+#endfor
         }
     }
-    y[id] = to_map(total);
+#endfor
+#endfor
+#for v in 0..STRIDE
+#for u in 0..STRIDE
+    {
+        let iy = cy * ${STRIDE}u + ${v}u - params.pad;
+        let ix = cx * ${STRIDE}u + ${u}u - params.pad;
+        if iy < params.in_h && ix < params.in_w {
+            y[((image * params.in_h + iy) * params.in_w + ix) * params.c4 + c] = to_map(total_${v}_${u});
+        }
+    }
+#endfor
+#endfor
 }

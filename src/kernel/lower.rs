@@ -102,8 +102,8 @@ impl Lowering<'_> {
         self.once(("sum_rows", "main", &[]), &[("partial", partial), ("y", y)], params, len);
     }
 
-    /// Max pooling of maps of shape `x` to `y`, or its gradient, with an invocation per vec4 of
-    /// `over`.
+    /// Max pooling of maps of shape `x` to `y`, or its gradient, with an invocation per vec4 of maps
+    /// of shape `over`.
     fn max_pool(
         &mut self,
         entry: &'static str,
@@ -111,7 +111,8 @@ impl Lowering<'_> {
         operands: Named,
         window: Window,
     ) {
-        self.per_image(("max_pool", entry, &[]), x.n, operands, &[], |s| {
+        let definitions = [("KERNEL", u(window.kernel)), ("STRIDE", u(window.stride))];
+        self.per_image(("max_pool", entry, &definitions), x.n, operands, &[], |s| {
             let len = over.with_n(s.count).pixels() * over.c4();
             let params = params::MaxPool {
                 in_h: u(x.h),
@@ -119,8 +120,6 @@ impl Lowering<'_> {
                 out_h: u(y.h),
                 out_w: u(y.w),
                 c4: u(x.c4()),
-                kernel: u(window.kernel),
-                stride: u(window.stride),
                 pad: u(window.pad),
                 len: u(len),
             };
@@ -217,7 +216,9 @@ impl Lowering<'_> {
             Op::MaxPoolGrad { dy, argmax, dx, window } => {
                 let (from, to) = (self.shape(dx), self.shape(dy));
                 let operands = [("x", dy), ("y", dx), ("argmax", argmax)];
-                self.max_pool("grad", (from, to, from), &operands, window);
+                let cells = |size: usize| (size + window.pad).div_ceil(window.stride);
+                let over = Shape { h: cells(from.h), w: cells(from.w), ..from };
+                self.max_pool("grad", (from, to, over), &operands, window);
             }
             Op::Dropout { x, key, y, layer, rate } => {
                 let shape = self.shape(x);

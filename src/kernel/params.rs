@@ -51,8 +51,7 @@ params! {
     }
     LayerNorm { images: u32, size: u32, c: u32, c4: u32, chunks: u32, eps: f32 }
     MaxPool {
-        in_h: u32, in_w: u32, out_h: u32, out_w: u32, c4: u32,
-        kernel: u32, stride: u32, pad: u32, len: u32,
+        in_h: u32, in_w: u32, out_h: u32, out_w: u32, c4: u32, pad: u32, len: u32,
     }
     Metrics {
         images: u32, classes: u32, stride: u32, blocks: u32, late: u32,
