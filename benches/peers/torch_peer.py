@@ -2,7 +2,8 @@
 
     python3 benches/peers/torch_peer.py [--device cpu|cuda] [--threads N] [--compile] [--runs N] [--steps N]
 
-float32 throughout, TF32 off, channels last. On a GPU also `--amp` (autocast to float16).
+float32 throughout, TF32 off, channels last. `--amp`: autocast to float16 on a
+GPU, to bfloat16 on a CPU.
 """
 
 import argparse
@@ -30,8 +31,9 @@ def main():
     torch.backends.cudnn.benchmark = True
     device = torch.device(options.device)
     where = "GPU" if device.type == "cuda" else f"CPU, {torch.get_num_threads()} thread(s)"
+    half = torch.float16 if device.type == "cuda" else torch.bfloat16
     peer = f"PyTorch {torch.__version__}, {where}"
-    peer += ", compiled" * options.compile + ", float16" * options.amp
+    peer += ", compiled" * options.compile + f", {half}".replace("torch.", "") * options.amp
     compiled = torch.compile if options.compile else lambda f: f
 
     def sync():
@@ -43,7 +45,7 @@ def main():
         for _ in range(runs + 1):
             sync()
             start = time.perf_counter()
-            with torch.autocast(device.type, torch.float16, enabled=options.amp):
+            with torch.autocast(device.type, half, enabled=options.amp):
                 work()
             sync()
             seconds.append(time.perf_counter() - start)
