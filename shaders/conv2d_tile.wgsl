@@ -6,6 +6,9 @@
 // With DGRAD the roles turn round: "input" is the gradient of the convolution's output,
 // "output" that of its input, and the same weight is read transposed.
 //
+// With PHASES the pixels of a tile are of one phase of a strided convolution, whose remainders are
+// `phase_y` and `phase_x`.
+//
 // With SPAN (and a stride of 1), the pixels are rows of SPAN side by side, the first one at
 // (`y_first`, `x_first`) of image `image_0`: what one of them sees, its neighbour sees next.
 #for v in 0..COLUMNS
@@ -81,8 +84,17 @@
     let oy_${p} = i32(row_${p} - image_${p} * params.out_h);
     let base_${p} = image_${p} * params.in_h;
 #endfor
-    for (var ky = 0u; ky < params.kernel; ky++) {
-    for (var kx = 0u; kx < params.kernel; kx++) {
+#if PHASES
+    let first_ky = (phase_y + params.pad) % params.stride;
+    let first_kx = (phase_x + params.pad) % params.stride;
+    let stride = params.stride;
+#else
+    let first_ky = 0u;
+    let first_kx = 0u;
+    let stride = 1u;
+#endif
+    for (var ky = first_ky; ky < params.kernel; ky += stride) {
+    for (var kx = first_kx; kx < params.kernel; kx += stride) {
         let tap = ky * params.kernel + kx;
 #for p in 0..PIXELS
 #if DGRAD
@@ -91,8 +103,7 @@
         let sx_${p} = u32(ox_${p} + i32(params.pad) - i32(kx));
         let iy_${p} = sy_${p} / params.stride;
         let ix_${p} = sx_${p} / params.stride;
-        let inside_${p} = live_${p} && iy_${p} < params.in_h && ix_${p} < params.in_w
-            && iy_${p} * params.stride == sy_${p} && ix_${p} * params.stride == sx_${p};
+        let inside_${p} = live_${p} && iy_${p} < params.in_h && ix_${p} < params.in_w;
 #else
         let iy_${p} = u32(oy_${p} * i32(params.stride) + i32(ky) - i32(params.pad));
         let ix_${p} = u32(ox_${p} * i32(params.stride) + i32(kx) - i32(params.pad));

@@ -33,13 +33,24 @@ const CONV_DEPTH: u32 = 2;
 /// Pixels that a weight gradient keeps there at a time.
 const WGRAD_DEPTH: u32 = 8;
 
+/// How the pixels of a tile lie on a map.
+#[derive(Clone, Copy)]
+enum Order {
+    /// All over it: neighbours belong to neighbouring tiles.
+    Spread,
+    /// So many side by side.
+    Rows(u32),
+    /// All over one phase of the gradient of a strided convolution.
+    Phases,
+}
+
 /// Register tiles of a kernel.
 pub struct Tile {
     pub definitions: Vec<(&'static str, u32)>,
     /// Output pixels of each.
     pixels: u32,
-    /// How many of them lie side by side, if they do.
-    span: Option<u32>,
+    /// How they lie on a map.
+    order: Order,
     /// Invocations for a row of tiles side by side.
     across: usize,
     /// Invocations that share loads.
@@ -54,12 +65,17 @@ impl Tile {
 
     /// Threads of a kernel with one tile of pixels for each.
     pub fn threads(&self, params: &params::Conv2d) -> usize {
-        let tiles = match self.span {
-            Some(span) => {
-                let down = params.out_h.div_ceil(self.pixels / span);
-                params.images * params.out_w.div_ceil(span) * down
+        let (images, height, width) = (params.images, params.out_h, params.out_w);
+        let tiles = match self.order {
+            Order::Spread => return self.threads_of(params.pixels),
+            Order::Rows(span) => {
+                images * width.div_ceil(span) * height.div_ceil(self.pixels / span)
             }
-            None => return self.threads_of(params.pixels),
+            Order::Phases => {
+                let stride = params.stride;
+                let pixels = images * height.div_ceil(stride) * width.div_ceil(stride);
+                return (stride * stride) as usize * self.threads_of(pixels);
+            }
         };
         self.threads_for(tiles as usize)
     }
@@ -86,7 +102,7 @@ impl Lowering<'_> {
         let mut definitions = vec![("PIXELS", tiles.pixels), ("COLUMNS", columns)];
         definitions.extend(flag.map(|flag| (flag, 1)));
         let across = out_c4.div_ceil(columns) as usize;
-        Tile { definitions, pixels: tiles.pixels, span: None, across, share: 1 }
+        Tile { definitions, pixels: tiles.pixels, order: Order::Spread, across, share: 1 }
     }
 
     /// Tiles of a convolution, whose invocations may share weights.
@@ -97,9 +113,12 @@ impl Lowering<'_> {
             let (width, most) = (params.out_w, tile.pixels);
             let span = width.div_ceil(width.div_ceil(most));
             tile.pixels = span * (most / span).min(params.out_h);
-            tile.span = Some(span);
+            tile.order = Order::Rows(span);
             tile.definitions[0].1 = tile.pixels;
             tile.definitions.push(("SPAN", span));
+        } else if flag == Some("DGRAD") {
+            tile.order = Order::Phases;
+            tile.definitions.push(("PHASES", 1));
         }
         tile.definitions.extend(self.shared());
         Tile { share: self.target.tiles.share as usize, ..tile }
@@ -125,7 +144,7 @@ impl Lowering<'_> {
         definitions.extend(flag.map(|flag| (flag, 1)));
         let across = (params.out_c4.div_ceil(WIDE * tiles.columns) * WIDE * tiles.tall) as usize;
         let pixels = tiles.tall * tiles.pixels;
-        ("conv2d_workgroup", Tile { definitions, pixels, span: None, across, share: 1 })
+        ("conv2d_workgroup", Tile { definitions, pixels, order: Order::Spread, across, share: 1 })
     }
 
     /// Definitions of a kernel with tiles in workgroup memory, so much of the depth at a time.
