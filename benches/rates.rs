@@ -4,7 +4,7 @@
 //! larger than most caches; the best of several runs counts. Rates are of what the op has to do
 //! (see `sff::profile`), next to the peak that was measured just before. With `--json` the figures
 //! as JSON, which `--against` compares with. `SFF_TEST_DEVICE` chooses the device,
-//! `SFF_TILES=cpu|gpu|sharing` the register tiles.
+//! `SFF_VARIANT=NAME` the tiles (`src/kernel/tiles.rs` has the names).
 
 #[path = "../tests/common/mod.rs"]
 mod common;

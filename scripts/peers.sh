@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
-# The same work in this engine, Burn (wgpu, with and without fusion and autotune) and PyTorch, side
-# by side on the same device: rounds of one process of each in turn, the best of all rounds. Writes
-# benches/results/NAME/peers.{jsonl,md}. The first run compiles Burn, which takes a while.
+# The same work in this engine, Burn (wgpu, with fusion and autotune) and PyTorch, side by side on the
+# same device: rounds of one process of each in turn, the best of all rounds. Writes
+# benches/results/NAME/peers.{jsonl,md}. The first run compiles Burn: half an hour on two cores.
 #
 #   scripts/peers.sh NAME [ROUNDS]
 source "$(dirname "$0")/setup.sh"
@@ -14,8 +14,12 @@ require_device
 cargo bench --bench peers --no-run --quiet
 burn=benches/peers/burn
 cargo build --release --quiet --manifest-path $burn/Cargo.toml
-cargo build --release --quiet --manifest-path $burn/Cargo.toml --no-default-features --target-dir $burn/target/plain
-python3 -c 'import torch' 2>/dev/null || install_packages python3-torch
+python=python3
+if ! $python -c 'import torch' 2>/dev/null; then
+    # Debian's package is for Debian's own interpreter.
+    install_packages python3-torch
+    python=/usr/bin/python3
+fi
 
 out=benches/results/$name
 mkdir -p "$out"
@@ -24,8 +28,7 @@ lines=$out/peers.jsonl
 for _ in $(seq "$rounds"); do
     cargo bench --bench peers --quiet | tee -a "$lines"
     $burn/target/release/sff-peer-burn | tee -a "$lines"
-    $burn/target/plain/release/sff-peer-burn | tee -a "$lines"
-    python3 benches/peers/torch_peer.py --threads 1 | tee -a "$lines"
+    $python benches/peers/torch_peer.py --threads 1 | tee -a "$lines"
 done
 python3 scripts/peers.py "$lines" >"$out/peers.md"
 cat "$out/peers.md"

@@ -15,6 +15,9 @@ struct Invocation {
     @builtin(subgroup_id) subgroup: u32,
     @builtin(subgroup_invocation_id) lane: u32,
 #endif
+#if COOPERATIVE
+    @builtin(subgroup_id) subgroup: u32,
+#endif
 }
 
 fn flat_group(i: Invocation) -> u32 {

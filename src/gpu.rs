@@ -37,6 +37,8 @@ pub struct Adapter {
     pub max_invocations: u32,
     /// Invocations of a subgroup, if there are subgroups and all are alike.
     pub subgroup: Option<u32>,
+    /// Side of the matrices that subgroups multiply, of float16 and with sums in float32; 8 or 16.
+    pub matrices: Option<u32>,
     /// Optional features that matter here.
     pub features: Vec<&'static str>,
 }
@@ -65,6 +67,8 @@ impl Adapter {
         self.workgroup_memory = limits.max_compute_workgroup_storage_size;
         self.max_invocations = limits.max_compute_invocations_per_workgroup;
         self.subgroup = self.subgroup.filter(|_| features.contains(wgpu::Features::SUBGROUP));
+        let cooperative = wgpu::Features::EXPERIMENTAL_COOPERATIVE_MATRIX;
+        self.matrices = self.matrices.filter(|_| features.contains(cooperative));
         self.features =
             known.iter().filter(|(f, _)| features.contains(*f)).map(|(_, n)| *n).collect();
     }
@@ -119,10 +123,20 @@ fn describe(index: usize, adapter: &wgpu::Adapter) -> Adapter {
         workgroup_memory: 0,
         max_invocations: 0,
         subgroup: Some(info.subgroup_min_size).filter(|size| *size == info.subgroup_max_size),
+        matrices: matrices(adapter),
         features: Vec::new(),
     };
     described.take(&adapter.limits(), adapter.features());
     described
+}
+
+/// The side of the largest cooperative matrices of the kind that kernels use.
+fn matrices(adapter: &wgpu::Adapter) -> Option<u32> {
+    use wgpu::CooperativeScalarType::{F16, F32};
+    let all = adapter.cooperative_matrix_properties().into_iter();
+    let fit = all.filter(|p| p.m_size == p.n_size && p.m_size == p.k_size);
+    let fit = fit.filter(|p| p.ab_type == F16 && p.cr_type == F32 && !p.saturating_accumulation);
+    fit.map(|p| p.m_size).filter(|side| matches!(side, 8 | 16)).max()
 }
 
 /// All adapters, in the order of their indices.
@@ -317,7 +331,7 @@ impl Gpu {
 
     /// Ways to compute an op that suit the device; the first is the usual one.
     pub fn variants(&self) -> Vec<Variant> {
-        Variant::all(self.likes_large_tiles(), self.adapter.subgroup)
+        Variant::all(self.likes_large_tiles(), self.adapter.subgroup, self.adapter.matrices)
     }
 
     /// The first error that the device reported since it was opened, if any.
@@ -416,6 +430,7 @@ mod tests {
             workgroup_memory: 16384,
             max_invocations: 256,
             subgroup: None,
+            matrices: None,
             features: vec![],
         }
     }

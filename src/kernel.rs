@@ -7,9 +7,8 @@ mod params;
 mod tiles;
 
 pub use lower::lower;
-pub use tiles::{Choices, Tiles, Variant, distinct, key};
+pub use tiles::{Choices, Matrices, Tiles, Variant, distinct, key};
 
-use self::tiles::WIDE;
 use crate::shaders::Definitions;
 use crate::tensor::{Tensor, TensorId};
 use crate::{Error, Result};

@@ -3,7 +3,7 @@
 
 mod common;
 
-use common::{Case, gpu, precisions, random, tiles};
+use common::{Case, gpu, matrix_tiles, precisions, random, tiles};
 use sff::gpu::Gpu;
 use sff::ops::{Activation, AdamW, BatchNorm, Op, metrics_words, result_words};
 use sff::program::{Precision, Program};
@@ -78,6 +78,32 @@ fn convolution_forward_and_both_gradients() {
                 Precision::F16 => case.check(&gpu, &label),
             }
         }
+    }
+}
+
+#[test]
+fn convolutions_as_products_of_matrices() {
+    let gpu = gpu();
+    if !precisions(&gpu).contains(&Precision::F16) {
+        return;
+    }
+    for (shape, cout, window) in [
+        (Shape::new(3, 5, 7, 20), 68, Window::same(3, 1)),
+        (Shape::new(1, 9, 6, 7), 12, Window::same(3, 2)),
+    ] {
+        let mut case = Case::of(Precision::F16);
+        let y_shape = window.output(shape).unwrap().with_c(cout);
+        let x = case.maps(shape);
+        // Such that float16 holds them: these kernels round weights.
+        let weight = Shape::weight(window.kernel, shape.c, cout);
+        let values = random(7, weight.elements()).into_iter().map(|v| (v * 64.0).round() / 64.0);
+        let w = case.given(weight, Layout::Hwio, values.collect());
+        let b = case.input(Shape::vector(cout));
+        let dy = case.maps(y_shape);
+        let (y, dx) = (case.output_maps(y_shape), case.output_maps(shape));
+        case.program.push(Op::Conv2d { x, w, bias: Some(b), y, window });
+        case.program.push(Op::Conv2dDgrad { dy, w, dx, window });
+        case.check_with(&gpu, &format!("{shape} to {cout}"), &matrix_tiles(&gpu));
     }
 }
 

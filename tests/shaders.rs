@@ -160,8 +160,13 @@ fn dispatches(programs: &[Program]) -> BTreeMap<Use, Dispatch> {
     let mut found = BTreeMap::new();
     for program in programs {
         for op in program.ops() {
-            let kinds = [(false, None), (true, None), (true, Some(8))];
-            let variants = kinds.map(|(large, subgroup)| Variant::all(large, subgroup)).concat();
+            let kinds = [
+                (false, Some(32), Some(16)),
+                (false, Some(32), Some(8)),
+                (true, None, None),
+                (true, Some(8), None),
+            ];
+            let variants = kinds.map(|(large, s, side)| Variant::all(large, s, side)).concat();
             for Variant { tiles, .. } in variants {
                 for dispatch in
                     lower(op, program.tensors(), Target { tiles, max_binding: usize::MAX })
@@ -232,7 +237,7 @@ fn every_kernel_translates_to_every_backend() {
     println!("{} kernels", kernels.len());
 }
 
-/// Translates one entry point for Vulkan, Metal and DirectX.
+/// Translates one entry point for Vulkan, Metal and DirectX, which has no cooperative matrices.
 fn translate(label: &str, entry: &str, module: &naga::Module, info: &ModuleInfo) {
     let stage = naga::ShaderStage::Compute;
     let pipeline = spv::PipelineOptions { shader_stage: stage, entry_point: entry.to_owned() };
@@ -242,11 +247,17 @@ fn translate(label: &str, entry: &str, module: &naga::Module, info: &ModuleInfo)
 
     let pipeline =
         msl::PipelineOptions { entry_point: Some((stage, entry.to_owned())), ..Default::default() };
-    let (metal, translated) = msl::write_string(module, info, &msl::Options::default(), &pipeline)
+    let options = msl::Options { lang_version: (2, 3), ..Default::default() };
+    let (metal, translated) = msl::write_string(module, info, &options, &pipeline)
         .unwrap_or_else(|e| panic!("{label}: MSL: {e}"));
     let names: Vec<_> = translated.entry_point_names.into_iter().map(Result::unwrap).collect();
     assert!(names.iter().any(|name| metal.contains(name)), "{label}: MSL has none of {names:?}");
 
+    let cooperative =
+        |inner: &naga::TypeInner| matches!(inner, naga::TypeInner::CooperativeMatrix { .. });
+    if module.types.iter().any(|(_, ty)| cooperative(&ty.inner)) {
+        return;
+    }
     let pipeline = hlsl::PipelineOptions { entry_point: Some((stage, entry.to_owned())) };
     let mut text = String::new();
     hlsl::Writer::new(&mut text, &hlsl::Options::default(), &pipeline)

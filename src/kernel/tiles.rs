@@ -34,6 +34,20 @@ pub struct Tiles {
     /// Rows of eight invocations that together keep what a convolution multiplies in workgroup
     /// memory; 0 if each invocation loads from the maps.
     pub tall: u32,
+    /// The matrices that multiply what is stored in float16, if any.
+    pub matrices: Option<Matrices>,
+}
+
+/// Matrices that the invocations of a subgroup hold and multiply together.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Matrices {
+    /// Rows and columns of each: 8 or 16.
+    pub side: u32,
+    /// Invocations of a subgroup: 8, 16, 32 or 64.
+    pub subgroup: u32,
+    /// Whether plain arithmetic stands in for them: for tests of all that is around them, on devices
+    /// that have none.
+    pub emulated: bool,
 }
 
 /// Invocations side by side in a tile of workgroup memory: the rows that [`Tiles::tall`] counts.
@@ -51,6 +65,7 @@ impl Tiles {
         share: 1,
         rows_of_pixels: false,
         tall: 0,
+        matrices: None,
     };
     /// For Vulkan on a CPU, where loads are slow and registers are memory anyway. Larger tiles take
     /// the driver seconds to compile, and spill.
@@ -64,6 +79,7 @@ impl Tiles {
         share: 1,
         rows_of_pixels: false,
         tall: 0,
+        matrices: None,
     };
 }
 
@@ -75,6 +91,11 @@ impl Tiles {
         Self { tall: 16, ..Self::GPU },
         Self { tall: 8, pixels: 4, columns: 1, rows: 1, wgrad_columns: 1, ..Self::GPU },
     ];
+
+    /// With such matrices where maps are float16, and workgroup memory elsewhere.
+    pub const fn cooperative(matrices: Matrices) -> Self {
+        Self { matrices: Some(matrices), ..Self::WORKGROUP[0] }
+    }
 
     /// The same with pixels side by side.
     pub const fn rows(self) -> Self {
@@ -101,8 +122,9 @@ pub struct Variant {
 
 impl Variant {
     /// Those that a device can use, the one it uses without being timed first. `large`: it is a CPU
-    /// that runs large tiles well; `subgroup`: the size of its subgroups, if all are alike.
-    pub fn all(large: bool, subgroup: Option<u32>) -> Vec<Self> {
+    /// that runs large tiles well; `subgroup`: the size of its subgroups, if all are alike; `side`: of
+    /// the matrices that it multiplies float16 with, to float32.
+    pub fn all(large: bool, subgroup: Option<u32>, side: Option<u32>) -> Vec<Self> {
         let named = |name, tiles| Self { name, tiles };
         if large {
             let tiles = subgroup.and_then(Tiles::sharing).unwrap_or(Tiles::CPU);
@@ -116,7 +138,12 @@ impl Variant {
             named("registers 4x16", wide),
             named("rows 8x8", Tiles::GPU.rows()),
         ];
-        registers.into_iter().chain(workgroup).collect()
+        let matrices = side.zip(subgroup.filter(|s| matches!(s, 8 | 16 | 32 | 64)));
+        let cooperative = matrices.map(|(side, subgroup)| {
+            let matrices = Matrices { side, subgroup, emulated: false };
+            named("cooperative", Tiles::cooperative(matrices))
+        });
+        registers.into_iter().chain(workgroup).chain(cooperative).collect()
     }
 }
 
@@ -246,7 +273,7 @@ mod tests {
     fn an_op_has_the_tiles_that_were_chosen_or_the_usual_ones() {
         let program = convolution(2, Window::same(3, 1));
         let (op, tensors) = (&program.ops()[0], program.tensors());
-        let variants = Variant::all(false, None);
+        let variants = Variant::all(false, None, None);
         let tiles = |choices: &Choices| choices.tiles(op, tensors, &variants);
         let mut choices = Choices::default();
         assert_eq!(tiles(&choices), variants[0].tiles);
@@ -259,7 +286,7 @@ mod tests {
 
     #[test]
     fn only_variants_that_differ_are_worth_timing() {
-        let variants = Variant::all(true, Some(8));
+        let variants = Variant::all(true, Some(8), None);
         let names = |window| -> Vec<_> {
             let program = convolution(2, window);
             let found = distinct(&program.ops()[0], program.tensors(), &variants);

@@ -11,7 +11,7 @@ use std::collections::BTreeMap;
 use sff::debug::Numerics;
 pub use sff::debug::TOLERANCE;
 use sff::gpu::{Access, Gpu};
-use sff::kernel::{Tiles, Variant};
+use sff::kernel::{Matrices, Tiles, Variant};
 use sff::ops::Op;
 use sff::program::{Precision, Program};
 use sff::rng::{Rng, Stream};
@@ -34,10 +34,11 @@ pub fn gpu() -> Gpu {
 /// The tiles of every variant that a device can use, and compiles in reasonable time.
 pub fn tiles(gpu: &Gpu) -> Vec<Tiles> {
     let subgroup = gpu.adapter.subgroup;
-    let large = [Variant::all(true, None), Variant::all(true, subgroup)].concat();
+    let large = [Variant::all(true, None, None), Variant::all(true, subgroup, None)].concat();
     let large = large.into_iter().filter(|_| !gpu.compiles_slowly());
     let mut tiles: Vec<Tiles> = Vec::new();
-    for Variant { tiles: each, .. } in Variant::all(false, subgroup).into_iter().chain(large) {
+    let small = Variant::all(false, subgroup, None);
+    for Variant { tiles: each, .. } in small.into_iter().chain(large) {
         if !tiles.contains(&each) {
             tiles.push(each);
         }
@@ -45,9 +46,19 @@ pub fn tiles(gpu: &Gpu) -> Vec<Tiles> {
     tiles
 }
 
+/// Those that multiply maps in float16 as matrices, emulated too.
+pub fn matrix_tiles(gpu: &Gpu) -> Vec<Tiles> {
+    let emulated = [(16, 32), (8, 8)]
+        .map(|(side, subgroup)| Tiles::cooperative(Matrices { side, subgroup, emulated: true }));
+    let real = Variant::all(false, gpu.adapter.subgroup, gpu.adapter.matrices).into_iter();
+    let real = real.map(|variant| variant.tiles).filter(|tiles| tiles.matrices.is_some());
+    emulated.into_iter().chain(real).collect()
+}
+
 /// Those of them that a session may choose by itself.
 pub fn usual_tiles(gpu: &Gpu) -> Vec<Tiles> {
-    let large = (!gpu.compiles_slowly()).then(|| Variant::all(true, gpu.adapter.subgroup)[0].tiles);
+    let large =
+        (!gpu.compiles_slowly()).then(|| Variant::all(true, gpu.adapter.subgroup, None)[0].tiles);
     [Tiles::GPU].into_iter().chain(large).collect()
 }
 

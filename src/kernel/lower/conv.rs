@@ -2,8 +2,9 @@
 
 use super::slices::{Named, Slice};
 use super::{Lowering, u};
-use crate::kernel::{WIDE, params};
-use crate::shape::{Shape, Window};
+use crate::kernel::tiles::{Matrices, WIDE};
+use crate::kernel::{params, tensor};
+use crate::shape::{Layout, Shape, Window};
 use crate::split::{self, Cut};
 use crate::tensor::TensorId;
 
@@ -32,6 +33,8 @@ pub fn conv(x: Shape, y: Shape, window: Window) -> params::Conv2d {
 const CONV_DEPTH: u32 = 2;
 /// Pixels that a weight gradient keeps there at a time.
 const WGRAD_DEPTH: u32 = 8;
+/// Pixels, and channels, of a tile of matrices.
+const MATRICES: u32 = 64;
 
 /// How the pixels of a tile lie on a map.
 #[derive(Clone, Copy)]
@@ -129,13 +132,24 @@ impl Lowering<'_> {
         self.target.tiles.rows_of_pixels && params.stride == 1 && params.kernel > 1
     }
 
-    /// The kernel of a convolution, and its tiles.
+    /// The kernel of a convolution of maps `x`, and its tiles.
     pub fn product(
         &self,
+        x: TensorId,
         params: &params::Conv2d,
         flag: Option<&'static str>,
     ) -> (&'static str, Tile) {
         let tiles = self.target.tiles;
+        let order = Order::Spread;
+        let half = tensor(self.tensors, x).layout == Layout::Half;
+        if let Some(Matrices { side, subgroup, emulated }) = tiles.matrices.filter(|_| half) {
+            let mut definitions = vec![("SIDE", side), ("SUBGROUP", subgroup)];
+            definitions.push(("COOPERATIVE", u32::from(!emulated)));
+            definitions.extend(flag.map(|flag| (flag, 1)));
+            let across = (params.out_c4.div_ceil(MATRICES / 4) * 4 * subgroup) as usize;
+            let tile = Tile { definitions, pixels: MATRICES, order, across, share: 1 };
+            return ("conv2d_cooperative", tile);
+        }
         if tiles.tall == 0 {
             return ("conv2d", self.conv_tile(params, flag));
         }
@@ -144,7 +158,7 @@ impl Lowering<'_> {
         definitions.extend(flag.map(|flag| (flag, 1)));
         let across = (params.out_c4.div_ceil(WIDE * tiles.columns) * WIDE * tiles.tall) as usize;
         let pixels = tiles.tall * tiles.pixels;
-        ("conv2d_workgroup", Tile { definitions, pixels, order: Order::Spread, across, share: 1 })
+        ("conv2d_workgroup", Tile { definitions, pixels, order, across, share: 1 })
     }
 
     /// Definitions of a kernel with tiles in workgroup memory, so much of the depth at a time.
@@ -166,7 +180,7 @@ impl Lowering<'_> {
         flag: Option<&'static str>,
     ) {
         let (from, to) = (self.shape(x), self.shape(y));
-        let (file, tile) = self.product(&conv(from, to, window), flag);
+        let (file, tile) = self.product(x, &conv(from, to, window), flag);
         let make = |s: Slice| {
             let params = conv(from.with_n(s.count), to.with_n(s.count), window);
             (params, tile.threads(&params))

@@ -91,7 +91,7 @@ impl Lowering<'_> {
             self.push(("goodness", "map_grad", &tile.definitions), &operands, slopes, threads);
 
             let back = conv(map_shape, x_shape, window);
-            let (file, tile) = self.product(&back, Some("DGRAD"));
+            let (file, tile) = self.product(maps, &back, Some("DGRAD"));
             let operands = [("x", part), weight, ("y", output)];
             let threads = tile.threads(&back);
             self.push((file, "main", &tile.definitions), &operands, back, threads);

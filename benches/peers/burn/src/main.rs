@@ -14,7 +14,7 @@ use burn::tensor::ops::{ConvOptions, MaxPoolOptions};
 use burn::tensor::{Device, Distribution, Int, Tensor, activation::relu};
 use serde_json::{Value, json};
 
-const NAME: &str = if cfg!(feature = "fusion") { "burn" } else { "burn, no fusion or autotune" };
+const NAME: &str = "burn";
 
 /// Best seconds of some runs, and those of the first, with what it compiles and tunes.
 fn time(device: &Device, runs: usize, mut work: impl FnMut()) -> (f64, f64) {
