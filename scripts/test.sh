@@ -40,7 +40,8 @@ while [ $# -gt 0 ]; do
 done
 
 require_rust
-cargo build --release --quiet
+# As tests need it, not by `cargo build`: what only tests need makes some crates others.
+cargo test --release --no-run --quiet "${tests[@]}"
 require_device
 wish_browser
 

@@ -23,7 +23,8 @@ use crate::peak::Peak;
 use crate::program::{Built, Routine};
 use crate::rng::{Rng, Stream};
 use crate::session::{self, Clock, Session};
-use crate::train::initialise;
+use crate::tensor::{Kind, TensorId};
+use crate::train::{Trainer, initialise};
 use crate::{Error, Result};
 
 /// How to profile.
@@ -58,9 +59,9 @@ pub struct Line {
     pub gflops: f64,
     /// 10⁹ bytes per second.
     pub gbs: f64,
-    /// The least time that the device's peak allows for, as a part of the time taken. More than 1
-    /// where caches serve what memory could not.
-    pub roofline: f64,
+    /// The least time that the device's peak allows for, as a part of the time taken, if the peak is
+    /// known. More than 1 where caches serve what memory could not.
+    pub roofline: Option<f64>,
 }
 
 /// Time and work of an op.
@@ -115,8 +116,8 @@ pub struct Profile {
     pub step_ms: f64,
     /// The host's part.
     pub host: Host,
-    /// The device at its best.
-    pub peak: Peak,
+    /// The device at its best, if that was measured.
+    pub peak: Option<Peak>,
     /// By kernel, most time first.
     pub by_kernel: Vec<Line>,
     /// By kind of op, most time first.
@@ -146,12 +147,24 @@ struct Sum {
 /// A step as the session runs it.
 struct Step<'a> {
     session: &'a mut Session,
+    built: &'a Built,
     routine: &'a Routine,
+    /// Images.
+    batch: usize,
     /// Ops of each submit.
     runs: Vec<Range<usize>>,
 }
 
-impl Step<'_> {
+impl<'a> Step<'a> {
+    /// Of so many images.
+    fn new(session: &'a mut Session, built: &'a Built, batch: usize) -> Result<Self> {
+        let missing = || Error::Model("the program has no routine to train".into());
+        let routine = built.train.as_ref().ok_or_else(missing)?;
+        let mut runs = vec![routine.ops.clone(); batch / routine.batch];
+        runs.extend(built.update.clone());
+        Ok(Self { session, built, routine, batch, runs })
+    }
+
     /// Starts new sums of gradients, or goes on with those that are there.
     fn keep(&self, run: usize) {
         if let Some(keep) = self.routine.keep {
@@ -181,6 +194,56 @@ impl Step<'_> {
         }
         Ok(spans)
     }
+
+    /// Times steps, whole ones and then in parts.
+    fn profile(&mut self, peak: Option<Peak>, clock: Clock, steps: usize) -> Result<Profile> {
+        let gpu = self.session.gpu().clone();
+        let objects = gpu.objects();
+        let host: Vec<HostTimes> =
+            (0..steps).map(|_| HostTimes::of(self)).collect::<Result<_>>()?;
+        let objects = gpu.objects() - objects;
+        let timed: Vec<Vec<Range<f64>>> =
+            (0..steps).map(|_| self.timed(clock)).collect::<Result<_>>()?;
+
+        let Self { session, built, .. } = &*self;
+        let works = works(session, built, &self.runs)?;
+        let seconds: Vec<f64> = (0..works.len())
+            .map(|i| median(timed.iter().map(|spans| spans[i].end - spans[i].start).collect()))
+            .collect();
+        let device: f64 = seconds.iter().sum();
+        let lines = Lines { built, works: &works, seconds: &seconds, peak, device };
+        let of = |time: fn(&HostTimes) -> Duration| {
+            1e3 * median(host.iter().map(|h| time(h).as_secs_f64()).collect())
+        };
+        let (encode_ms, submit_ms) = (of(|h| h.encode), of(|h| h.submit));
+        let dispatches = timed.last().into_iter().flatten().zip(&works).map(|(span, w)| Event {
+            name: w.kernel.clone(),
+            span: span.clone(),
+            op: w.op,
+            work: w.work,
+        });
+        Ok(Profile {
+            device: format!("{} ({})", gpu.adapter.name, gpu.adapter.driver),
+            clock: clock.to_string(),
+            batch: self.batch,
+            steps,
+            device_ms: 1e3 * device,
+            step_ms: of(|h| h.whole),
+            host: Host {
+                encode_ms,
+                submit_ms,
+                share: (encode_ms + submit_ms) / (1e3 * device).max(f64::MIN_POSITIVE),
+                objects,
+            },
+            peak,
+            by_kernel: by_time(lines.by(|w| w.kernel.clone())),
+            by_op: by_time(lines.by(|w| built.program.ops()[w.op].name().to_owned())),
+            by_block: lines.by_block(),
+            ops: lines.ops(),
+            dispatches: dispatches.collect(),
+            host_events: host.last().map(HostTimes::events).unwrap_or_default(),
+        })
+    }
 }
 
 /// Runs training steps on random images and times them.
@@ -191,62 +254,34 @@ pub fn profile(gpu: &Gpu, built: &Built, peak: Peak, options: Options) -> Result
     if options.steps == 0 {
         return Err(Error::Usage("--steps must be at least 1".into()));
     }
-    let missing = || Error::Model("the program has no routine to train".into());
-    let routine = built.train.as_ref().ok_or_else(missing)?;
     let mut session = Session::new(gpu, built.program.clone(), session::Options::default())?;
     initialise(&session, built, 0);
-    fill(&session, routine, options.classes);
-    let mut runs = vec![routine.ops.clone(); options.batch / routine.batch];
-    runs.extend(built.update.clone());
     let clock = options.clock.unwrap_or(session.clock());
-    let mut step = Step { session: &mut session, routine, runs };
+    let mut step = Step::new(&mut session, built, options.batch)?;
+    fill(step.session, step.routine, options.classes);
     step.plain()?;
     step.timed(clock)?;
-    let objects = gpu.objects();
-    let host: Vec<HostTimes> =
-        (0..options.steps).map(|_| HostTimes::of(&mut step)).collect::<Result<_>>()?;
-    let objects = gpu.objects() - objects;
-    let timed: Vec<Vec<Range<f64>>> =
-        (0..options.steps).map(|_| step.timed(clock)).collect::<Result<_>>()?;
-    let runs = step.runs;
+    step.profile(Some(peak), clock, options.steps)
+}
 
-    let works = works(&session, built, &runs)?;
-    let seconds: Vec<f64> = (0..works.len())
-        .map(|i| median(timed.iter().map(|spans| spans[i].end - spans[i].start).collect()))
-        .collect();
-    let device: f64 = seconds.iter().sum();
-    let lines = Lines { built, works: &works, seconds: &seconds, peak, device };
-    let of = |time: fn(&HostTimes) -> Duration| {
-        1e3 * median(host.iter().map(|h| time(h).as_secs_f64()).collect())
+/// Times so many more steps of a training, on the images of its last one, and undoes what they
+/// change.
+///
+/// # Errors
+/// Those of running.
+pub fn of_training(trainer: &mut Trainer, steps: usize) -> Result<Profile> {
+    let (images, count) = trainer.micro_batches();
+    let (session, built) = trainer.parts();
+    let clock = session.clock();
+    let lasting = |id: &TensorId| {
+        let tensor = built.program.tensor(*id);
+        tensor.parent.is_none() && tensor.persists() && tensor.kind != Kind::Io
     };
-    let (encode_ms, submit_ms) = (of(|h| h.encode), of(|h| h.submit));
-    let dispatches = timed.last().into_iter().flatten().zip(&works).map(|(span, w)| Event {
-        name: w.kernel.clone(),
-        span: span.clone(),
-        op: w.op,
-        work: w.work,
-    });
-    Ok(Profile {
-        device: format!("{} ({})", gpu.adapter.name, gpu.adapter.driver),
-        clock: clock.to_string(),
-        batch: options.batch,
-        steps: options.steps,
-        device_ms: 1e3 * device,
-        step_ms: of(|h| h.whole),
-        host: Host {
-            encode_ms,
-            submit_ms,
-            share: (encode_ms + submit_ms) / (1e3 * device).max(f64::MIN_POSITIVE),
-            objects,
-        },
-        peak,
-        by_kernel: by_time(lines.by(|w| w.kernel.clone())),
-        by_op: by_time(lines.by(|w| built.program.ops()[w.op].name().to_owned())),
-        by_block: lines.by_block(),
-        ops: lines.ops(),
-        dispatches: dispatches.collect(),
-        host_events: host.last().map(HostTimes::events).unwrap_or_default(),
-    })
+    let kept = built.program.ids().filter(lasting);
+    let kept: Vec<_> = kept.map(|id| Ok((id, session.read_bytes(id)?))).collect::<Result<_>>()?;
+    let profile = Step::new(session, built, images * count)?.profile(None, clock, steps);
+    kept.iter().for_each(|(id, bytes)| session.write_bytes(*id, bytes));
+    profile
 }
 
 /// Random images and labels, and values of a step.
@@ -336,7 +371,7 @@ struct Lines<'a> {
     built: &'a Built,
     works: &'a [DispatchWork],
     seconds: &'a [f64],
-    peak: Peak,
+    peak: Option<Peak>,
     /// Seconds of all dispatches.
     device: f64,
 }
@@ -350,7 +385,7 @@ impl Lines<'_> {
             sum.seconds += seconds;
             sum.work.flops += w.work.flops;
             sum.work.bytes += w.work.bytes;
-            sum.least += self.peak.seconds(w.work.flops, w.work.bytes);
+            sum.least += self.peak.map_or(0.0, |peak| peak.seconds(w.work.flops, w.work.bytes));
         }
         sums.into_iter()
             .map(|(key, sum)| {
@@ -372,7 +407,7 @@ impl Lines<'_> {
             mb: 1e-6 * sum.work.bytes,
             gflops: per_second(1e-9 * sum.work.flops),
             gbs: per_second(1e-9 * sum.work.bytes),
-            roofline: per_second(sum.least),
+            roofline: self.peak.map(|_| per_second(sum.least)),
         }
     }
 

@@ -5,6 +5,7 @@ mod classes;
 mod curves;
 mod memory;
 mod pictures;
+mod times;
 
 use std::fmt::Write;
 
@@ -14,6 +15,7 @@ use crate::data::Dataset;
 use crate::detail::Detail;
 use crate::gpu::{Adapter, Gpu};
 use crate::metrics::{EpochRecord, Timing};
+use crate::profile::Profile;
 use crate::shape::Shape;
 use crate::svg::{escape, styled_page};
 use crate::train::Trainer;
@@ -45,6 +47,8 @@ pub struct SoFar<'a> {
     pub detail: Option<&'a (u32, Detail)>,
     /// The weight of the convolution that reads the images, if there is one.
     pub filters: Option<(Shape, Vec<f32>)>,
+    /// Of a step after the last one.
+    pub profile: Option<Result<Profile>>,
 }
 
 impl<'a> Report<'a> {
@@ -127,6 +131,9 @@ impl<'a> Report<'a> {
             section("First layer", &pictures::filters(*shape, weights)?);
         }
         section("Memory", &self.memory);
+        if let Some(profile) = &so_far.profile {
+            section("Where the time of a step goes", &times::section(profile));
+        }
         let toml = escape(&self.toml);
         section("Configuration", &format!("<pre tabindex=\"0\">{toml}</pre>\n"));
         section("Device and versions", &self.versions());

@@ -265,9 +265,9 @@ impl<'a> Trainer<'a> {
         &self.session
     }
 
-    /// The same, to run ops of its program.
-    pub fn session_mut(&mut self) -> &mut Session {
-        &mut self.session
+    /// The session and its program, to run ops of it.
+    pub fn parts(&mut self) -> (&mut Session, &Built) {
+        (&mut self.session, &self.built)
     }
 
     /// The program and its parts.

@@ -3,7 +3,7 @@
 
 mod common;
 
-use common::{Case, gpu, matrix_tiles, precisions, random, tiles};
+use common::{Case, gpu, matrix_tiles, other_tiles, precisions, random};
 use sff::gpu::Gpu;
 use sff::ops::{Activation, AdamW, BatchNorm, Op, metrics_words, result_words};
 use sff::program::{Precision, Program};
@@ -16,12 +16,17 @@ use sff::tensor::{Kind, TensorId};
 const MAPS: [(Shape, usize); 7] = [
     (Shape::new(1, 1, 1, 1), 1),
     (Shape::new(1, 7, 5, 3), 6),
-    (Shape::new(3, 6, 9, 8), 4),
+    (Shape::new(3, 6, 9, 8), 70),
     (Shape::new(2, 11, 3, 5), 33),
     (Shape::new(5, 4, 4, 130), 18),
     (Shape::new(70, 3, 3, 4), 10),
     (Shape::new(5, 4, 4, 4), 600),
 ];
+
+/// Those that float16 and tiles which no session chooses by itself are tested with: one image of odd
+/// size; rows and output channels that take several tiles; many input channels, and pixels of several
+/// images in a tile.
+const TELLING: [(Shape, usize); 3] = [MAPS[1], MAPS[2], MAPS[4]];
 
 const ACTIVATIONS: [Activation; 4] =
     [Activation::None, Activation::Relu, Activation::HardSwish, Activation::HardSigmoid];
@@ -40,6 +45,12 @@ fn all_maps(gpu: &Gpu) -> impl Iterator<Item = (Precision, Shape, usize)> {
     precisions(gpu).iter().flat_map(each)
 }
 
+/// The same with few of them in float16, for kernels that take long to compile.
+fn most_maps(gpu: &Gpu) -> impl Iterator<Item = (Precision, Shape, usize)> {
+    let telling = |shape, channels| TELLING.contains(&(shape, channels));
+    all_maps(gpu).filter(move |(p, shape, c)| *p == Precision::F32 || telling(*shape, *c))
+}
+
 fn scratch(case: &mut Case, shape: Shape) -> sff::tensor::TensorId {
     case.temporary("scratch", shape, Layout::Nhwc, Kind::Workspace)
 }
@@ -48,35 +59,52 @@ fn stored(weight: Shape) -> usize {
     Layout::Hwio.stored(weight).elements()
 }
 
+/// A convolution and its gradients, and what they are called.
+fn convolution(
+    precision: Precision,
+    (shape, cout): (Shape, usize),
+    window: Window,
+) -> (Case, String) {
+    let y_shape = window.output(shape).expect("the window fits").with_c(cout);
+    let weight = Shape::weight(window.kernel, shape.c, cout);
+    let mut case = Case::of(precision);
+    let x = case.maps(shape);
+    let w = case.weight(window.kernel, shape.c, cout);
+    let b = case.input(Shape::vector(cout));
+    let dy = case.maps(y_shape);
+    let (y, biased) = (case.output_maps(y_shape), case.output_maps(y_shape));
+    let (dx, db) = (case.output_maps(shape), case.output(Shape::vector(cout)));
+    let dw = case.temporary("dw", weight, Layout::Hwio, Kind::ParamGradient);
+    let parts = split::wgrad(y_shape, weight).count(y_shape.n);
+    let partial = scratch(&mut case, Shape::rows(parts, stored(weight)));
+    let parts = split::reduction(y_shape).count(y_shape.n);
+    let sums = scratch(&mut case, Shape::rows(parts, cout));
+    case.program.push(Op::Conv2d { x, w, bias: None, y, window });
+    case.program.push(Op::Conv2d { x, w, bias: Some(b), y: biased, window });
+    case.program.push(Op::Conv2dDgrad { dy, w, dx, window });
+    case.program.push(Op::Conv2dWgrad { x, dy, dw, scratch: partial, window });
+    case.program.push(Op::BiasGrad { dy, db, scratch: sums });
+    (case, format!("{precision:?}, {shape} to {cout}, {window:?}"))
+}
+
 #[test]
 fn convolution_forward_and_both_gradients() {
     let gpu = gpu();
-    for (precision, shape, cout) in all_maps(&gpu) {
+    for (precision, shape, cout) in most_maps(&gpu) {
         for window in WINDOWS {
-            let Some(y_shape) = window.output(shape).map(|y| y.with_c(cout)) else { continue };
-            let weight = Shape::weight(window.kernel, shape.c, cout);
-            let mut case = Case::of(precision);
-            let x = case.maps(shape);
-            let w = case.weight(window.kernel, shape.c, cout);
-            let b = case.input(Shape::vector(cout));
-            let dy = case.maps(y_shape);
-            let (y, biased) = (case.output_maps(y_shape), case.output_maps(y_shape));
-            let (dx, db) = (case.output_maps(shape), case.output(Shape::vector(cout)));
-            let dw = case.temporary("dw", weight, Layout::Hwio, Kind::ParamGradient);
-            let parts = split::wgrad(y_shape, weight).count(y_shape.n);
-            let partial = scratch(&mut case, Shape::rows(parts, stored(weight)));
-            let parts = split::reduction(y_shape).count(y_shape.n);
-            let sums = scratch(&mut case, Shape::rows(parts, cout));
-            case.program.push(Op::Conv2d { x, w, bias: None, y, window });
-            case.program.push(Op::Conv2d { x, w, bias: Some(b), y: biased, window });
-            case.program.push(Op::Conv2dDgrad { dy, w, dx, window });
-            case.program.push(Op::Conv2dWgrad { x, dy, dw, scratch: partial, window });
-            case.program.push(Op::BiasGrad { dy, db, scratch: sums });
-            let label = format!("{precision:?}, {shape} to {cout}, {window:?}");
-            match precision {
-                Precision::F32 => case.check_with(&gpu, &label, &tiles(&gpu)),
-                Precision::F16 => case.check(&gpu, &label),
-            }
+            let (case, label) = convolution(precision, (shape, cout), window);
+            case.check(&gpu, &label);
+        }
+    }
+}
+
+#[test]
+fn convolutions_with_every_other_set_of_tiles() {
+    let gpu = gpu();
+    for maps in TELLING {
+        for window in WINDOWS {
+            let (case, label) = convolution(Precision::F32, maps, window);
+            case.check_with(&gpu, &label, &other_tiles(&gpu));
         }
     }
 }
@@ -111,7 +139,7 @@ fn convolutions_as_products_of_matrices() {
 fn depthwise_forward_and_both_gradients() {
     let gpu = gpu();
     let sevens = Window { kernel: 7, stride: 3, pad: 2 };
-    for (precision, shape, _) in all_maps(&gpu) {
+    for (precision, shape, _) in most_maps(&gpu) {
         for window in WINDOWS.into_iter().chain([Window::same(5, 2), sevens]) {
             let Some(y_shape) = window.output(shape) else { continue };
             let weight = Shape::weight(window.kernel, 1, shape.c);
@@ -132,49 +160,56 @@ fn depthwise_forward_and_both_gradients() {
     }
 }
 
+/// A goodness and its gradients, and what they are called.
+fn goodness(
+    precision: Precision,
+    (shape, classes): (Shape, usize),
+    kernel: usize,
+) -> (Case, String) {
+    let window = Window::same(kernel, 1);
+    let weight = Shape::weight(kernel, shape.c, classes);
+    let mut case = Case::of(precision);
+    let x = case.maps(shape);
+    let w = case.weight(kernel, shape.c, classes);
+    let dscores = case.input(Shape::rows(shape.n, classes));
+    let scores = case.output(Shape::rows(shape.n, classes));
+    let dx = case.output_maps(shape);
+    let dw = case.temporary("dw", weight, Layout::Hwio, Kind::ParamGradient);
+    let parts = Shape::new(shape.n, split::goodness_parts(shape), 1, classes);
+    let partial = scratch(&mut case, parts);
+    let slice = split::goodness_slice(precision.maps(), shape, classes);
+    let maps_shape = shape.with_n(slice).with_c(classes);
+    let maps = case.temporary("class_maps", maps_shape, precision.maps(), Kind::Workspace);
+    let rows = split::wgrad(maps_shape, weight).count(slice);
+    let sums = scratch(&mut case, Shape::rows(rows, stored(weight)));
+    let scale = 0.7;
+    case.program.push(Op::Goodness { x, w, scores, scratch: partial, window, scale });
+    let scratch = sums;
+    case.program.push(Op::GoodnessGrad { x, w, dscores, dx, dw, maps, scratch, window, scale });
+    if kernel == 1 {
+        gram_ops(&mut case, (x, w, dscores), classes);
+    }
+    (case, format!("{precision:?}, {shape}, {classes} classes, k {kernel}"))
+}
+
 #[test]
 fn goodness_and_its_gradients() {
     let gpu = gpu();
-    for (precision, shape, classes) in all_maps(&gpu) {
+    for (precision, shape, classes) in most_maps(&gpu) {
         for kernel in [1, 3, 5] {
-            let window = Window::same(kernel, 1);
-            let weight = Shape::weight(kernel, shape.c, classes);
-            let mut case = Case::of(precision);
-            let x = case.maps(shape);
-            let w = case.weight(kernel, shape.c, classes);
-            let dscores = case.input(Shape::rows(shape.n, classes));
-            let scores = case.output(Shape::rows(shape.n, classes));
-            let dx = case.output_maps(shape);
-            let dw = case.temporary("dw", weight, Layout::Hwio, Kind::ParamGradient);
-            let parts = Shape::new(shape.n, split::goodness_parts(shape), 1, classes);
-            let partial = scratch(&mut case, parts);
-            let slice = split::goodness_slice(precision.maps(), shape, classes);
-            let maps_shape = shape.with_n(slice).with_c(classes);
-            let layout = precision.maps();
-            let maps = case.temporary("class_maps", maps_shape, layout, Kind::Workspace);
-            let rows = split::wgrad(maps_shape, weight).count(slice);
-            let sums = scratch(&mut case, Shape::rows(rows, stored(weight)));
-            let scale = 0.7;
-            case.program.push(Op::Goodness { x, w, scores, scratch: partial, window, scale });
-            case.program.push(Op::GoodnessGrad {
-                x,
-                w,
-                dscores,
-                dx,
-                dw,
-                maps,
-                scratch: sums,
-                window,
-                scale,
-            });
-            if kernel == 1 {
-                gram_ops(&mut case, (x, w, dscores), classes);
-            }
-            let label = format!("{precision:?}, {shape}, {classes} classes, k {kernel}");
-            match precision {
-                Precision::F32 => case.check_with(&gpu, &label, &tiles(&gpu)),
-                Precision::F16 => case.check(&gpu, &label),
-            }
+            let (case, label) = goodness(precision, (shape, classes), kernel);
+            case.check(&gpu, &label);
+        }
+    }
+}
+
+#[test]
+fn goodness_with_every_other_set_of_tiles() {
+    let gpu = gpu();
+    for maps in TELLING {
+        for kernel in [1, 3, 5] {
+            let (case, label) = goodness(Precision::F32, maps, kernel);
+            case.check_with(&gpu, &label, &other_tiles(&gpu));
         }
     }
 }

@@ -6,27 +6,49 @@ use std::time::Duration;
 
 use common::gpu;
 use sff::block::{Head, Network, Partition};
-use sff::data::{self, Request};
+use sff::data::{self, Dataset, Request};
+use sff::gpu::Gpu;
 use sff::models;
 use sff::ops::Op;
 use sff::peak::Peak;
+use sff::profile;
 use sff::program::Program;
 use sff::session::{Options, Session};
 use sff::shape::{Layout, Shape, Window};
 use sff::tensor::Kind;
 use sff::train::{self, Trainer};
 
+fn dataset() -> Dataset {
+    let request = Request { name: "shapes".into(), train_limit: Some(320), ..Request::default() };
+    data::load(&request).unwrap()
+}
+
+fn trainer<'a>(gpu: &Gpu, dataset: &'a Dataset) -> Trainer<'a> {
+    let blocks = models::cnn(&[4, 4], Partition::Block);
+    let network = Network { blocks, head: Head::goodness(3), classes: dataset.classes.len() };
+    let options = train::Options { batch: 8, epochs: 1, ..train::Options::default() };
+    Trainer::new(gpu, &network, dataset, options).unwrap()
+}
+
+#[test]
+fn training_goes_on_as_if_no_step_had_been_timed() {
+    let (gpu, dataset) = (gpu(), dataset());
+    let [mut timed, mut plain] = [(); 2].map(|()| trainer(&gpu, &dataset));
+    timed.steps(3, |_| {}).unwrap();
+    let profile = profile::of_training(&mut timed, 2).unwrap();
+    assert_eq!((profile.batch, profile.steps, profile.peak), (8, 2, None));
+    assert!(profile.step_ms > 0.0 && profile.device_ms > 0.0);
+    timed.steps(3, |_| {}).unwrap();
+    plain.steps(6, |_| {}).unwrap();
+    assert!(timed.arrays(true).unwrap() == plain.arrays(true).unwrap());
+}
+
 /// Buffers, bind groups and pipelines are there before the first step. The host waits for the
 /// device where it asks for results, not within a step.
 #[test]
 fn steps_make_no_objects_and_do_not_wait() {
-    let gpu = gpu();
-    let request = Request { name: "shapes".into(), train_limit: Some(320), ..Request::default() };
-    let dataset = data::load(&request).unwrap();
-    let blocks = models::cnn(&[4, 4], Partition::Block);
-    let network = Network { blocks, head: Head::goodness(3), classes: dataset.classes.len() };
-    let options = train::Options { batch: 8, epochs: 1, ..train::Options::default() };
-    let mut trainer = Trainer::new(&gpu, &network, &dataset, options).unwrap();
+    let (gpu, dataset) = (gpu(), dataset());
+    let mut trainer = trainer(&gpu, &dataset);
     let made = gpu.objects();
     // The ring of results fills up within a few steps.
     trainer.steps(8, |_| {}).unwrap();

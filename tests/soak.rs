@@ -37,7 +37,7 @@ fn six_hundred_steps_take_no_more_memory_or_time_than_the_first() {
         for _ in 0..10 {
             let start = Instant::now();
             for _ in 0..10 {
-                let session = trainer.session_mut();
+                let (session, _) = trainer.parts();
                 session.write_bytes(routine.step, bytemuck::cast_slice(&[1e-3f32, 1.0, 1.0, 8.0]));
                 let ops = routine.ops.start + 1..routine.ops.end;
                 session.run(ops, Some(routine.metrics)).unwrap();
@@ -45,7 +45,7 @@ fn six_hundred_steps_take_no_more_memory_or_time_than_the_first() {
             }
             quickest = quickest.min(start.elapsed().as_secs_f64());
             // As a run does when it saves.
-            while trainer.session_mut().fetched(0).unwrap().is_some() {}
+            while trainer.parts().0.fetched(0).unwrap().is_some() {}
             trainer.arrays(true).unwrap();
         }
         hundreds.push((resident(), trainer.session().allocated(), quickest));

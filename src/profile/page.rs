@@ -5,6 +5,7 @@ use std::fmt::Write;
 
 use super::table::COLUMNS;
 use super::{Line, Profile};
+use crate::peak::Peak;
 use crate::svg::{self, escape, mark, series};
 
 /// Width of the pictures: narrow, so that their text can be read on a phone.
@@ -23,8 +24,11 @@ pub fn page(profile: &Profile, title: &str) -> String {
             escape(&value)
         );
     }
-    out.push_str("</table>\n<h2>Roofline</h2>\n<p>Each mark is a kind of op, numbered as in the table of ops below: a disc where maps are multiplied by weights, a square elsewhere. Above the sloped roof, caches served what memory could not.</p>\n");
-    out.push_str(&roofline(profile));
+    out.push_str("</table>\n");
+    if let Some(peak) = profile.peak {
+        out.push_str("<h2>Roofline</h2>\n<p>Each mark is a kind of op, numbered as in the table of ops below: a disc where maps are multiplied by weights, a square elsewhere. Above the sloped roof, caches served what memory could not.</p>\n");
+        out.push_str(&roofline(profile, peak));
+    }
     out.push_str("<h2>One step, block by block</h2>\n");
     out.push_str(&timeline(profile));
     for (by, lines) in profile.tables() {
@@ -79,10 +83,10 @@ impl Axis {
 }
 
 /// Rate against operations per byte, both logarithmic, under the roof that the peak makes.
-fn roofline(profile: &Profile) -> String {
+fn roofline(profile: &Profile, peak: Peak) -> String {
     const HEIGHT: f64 = 380.0;
     let (left, right, top, bottom) = (52.0, WIDTH - 18.0, 10.0, HEIGHT - 40.0);
-    let (rate, bandwidth) = (profile.peak.f32_gflops, profile.peak.gbs());
+    let (rate, bandwidth) = (peak.f32_gflops, peak.gbs());
     let shown: Vec<(usize, &Line)> =
         profile.by_op.iter().enumerate().filter(|(_, line)| line.gflops > 0.0).collect();
     let ridge = rate / bandwidth;

@@ -9,8 +9,7 @@ impl Profile {
     pub fn summary(&self) -> Vec<(&'static str, String)> {
         let Self { peak, host, .. } = self;
         let rate = 1e3 * self.batch as f64 / self.step_ms;
-        let f16 = peak.f16_gflops.map_or("no f16".into(), |rate| format!("{rate:.1} in f16"));
-        vec![
+        let mut summary = vec![
             ("device", self.device.clone()),
             ("timed by", format!("{}; medians of {} steps", self.clock, self.steps)),
             ("step", format!("{:.2} ms, {rate:.1} images per second", self.step_ms)),
@@ -25,15 +24,14 @@ impl Profile {
                     100.0 * host.share
                 ),
             ),
-            (
-                "peak, measured",
-                format!(
-                    "{:.1} GFLOP/s in f32, {f16}; memory {:.1} GB/s",
-                    peak.f32_gflops,
-                    peak.gbs()
-                ),
-            ),
-        ]
+        ];
+        summary.extend(peak.map(|peak| {
+            let f16 = peak.f16_gflops.map_or("no f16".into(), |rate| format!("{rate:.1} in f16"));
+            let (rate, memory) = (peak.f32_gflops, peak.gbs());
+            let shown = format!("{rate:.1} GFLOP/s in f32, {f16}; memory {memory:.1} GB/s");
+            ("peak, measured", shown)
+        }));
+        summary
     }
 
     /// The tables: what each is by, and its lines.
@@ -58,7 +56,7 @@ impl Line {
             format!("{:.2}", self.mb),
             format!("{:.2}", self.gflops),
             format!("{:.2}", self.gbs),
-            percent(self.roofline),
+            self.roofline.map_or("-".into(), percent),
         ]
     }
 }

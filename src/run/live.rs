@@ -16,9 +16,13 @@ use crate::detail::Detail;
 use crate::files::write_whole;
 use crate::interrupt::Interrupt;
 use crate::metrics::{EpochRecord, Scores, Timing};
+use crate::profile;
 use crate::report::{Report, SoFar};
 use crate::train::{Reached, Trainer};
 use crate::{Error, Result};
+
+/// Steps that are timed for the page, whole and then kernel by kernel.
+const TIMED: usize = 3;
 
 pub struct Run<'a> {
     pub folder: Folder<'a>,
@@ -195,11 +199,16 @@ impl Run<'_> {
 
     fn write_report(&mut self) -> Result<()> {
         let timings = read_timings(&self.folder.timing());
+        let filters = self.trainer.first_filters()?;
+        // All is saved by now: a device that cannot be timed is a line on the page, not an error.
+        let finished = self.trainer.finished();
+        let profile = finished.then(|| profile::of_training(&mut self.trainer, TIMED));
         let page = self.report.page(&SoFar {
             records: &self.records,
             timings: &timings,
             detail: self.detail.as_ref(),
-            filters: self.trainer.first_filters()?,
+            filters,
+            profile,
         })?;
         write_whole(&self.folder.report(), |file| file.write_all(page.as_bytes()))
     }

@@ -24,6 +24,8 @@ pub fn killed(sandbox: &Sandbox, line: &str, mut now: impl FnMut() -> bool) -> b
             return false;
         }
         assert!(started.elapsed() < Duration::from_secs(60), "{line}: never killed");
+        // Often enough to see a save under way, and leaves the processor to what is to be killed.
+        sleep(Duration::from_micros(20));
     }
     child.kill().unwrap();
     !child.wait().unwrap().success()
@@ -51,10 +53,7 @@ pub fn waited(limit: Duration, so: impl Fn() -> bool) -> bool {
 /// True after so many milliseconds.
 fn after(milliseconds: u64) -> impl FnMut() -> bool {
     let started = Instant::now();
-    move || {
-        sleep(Duration::from_millis(1));
-        started.elapsed() >= Duration::from_millis(milliseconds)
-    }
+    move || started.elapsed() >= Duration::from_millis(milliseconds)
 }
 
 #[test]

@@ -7,11 +7,14 @@ mod inputs;
 pub use inputs::Inputs;
 
 use std::collections::BTreeMap;
+use std::ops::Deref;
+use std::sync::Mutex;
+use std::thread;
 
 use sff::debug::Numerics;
 pub use sff::debug::TOLERANCE;
 use sff::gpu::{Access, Gpu};
-use sff::kernel::{Matrices, Tiles, Variant};
+use sff::kernel::{Kernel, Matrices, Target, Tiles, Variant, lower};
 use sff::ops::Op;
 use sff::program::{Precision, Program};
 use sff::rng::{Rng, Stream};
@@ -19,9 +22,37 @@ use sff::session::{Options, Session};
 use sff::shape::{Layout, Shape};
 use sff::tensor::{Kind, TensorId};
 
-/// The device under test; `SFF_TEST_DEVICE` names another than the default one, and with
-/// `SFF_TEST_PORTABLE` it is opened with WebGPU's default limits and no optional feature.
-pub fn gpu() -> Gpu {
+/// The device under test, lent to one test at a time: the next one finds its kernels compiled.
+pub struct Lent(Gpu);
+
+static IDLE: Mutex<Vec<Gpu>> = Mutex::new(Vec::new());
+
+impl Deref for Lent {
+    type Target = Gpu;
+
+    fn deref(&self) -> &Gpu {
+        &self.0
+    }
+}
+
+impl Drop for Lent {
+    fn drop(&mut self) {
+        // What a test failed on is not for others.
+        if !thread::panicking() {
+            IDLE.lock().unwrap().push(self.0.clone());
+        }
+    }
+}
+
+/// The device under test, opened anew only if others use those that are open.
+pub fn gpu() -> Lent {
+    let idle = IDLE.lock().unwrap().pop();
+    Lent(idle.unwrap_or_else(open))
+}
+
+/// Opens it: `SFF_TEST_DEVICE` names another than the default one, and with `SFF_TEST_PORTABLE` it has
+/// WebGPU's default limits and no optional feature.
+fn open() -> Gpu {
     let selector = std::env::var("SFF_TEST_DEVICE").ok();
     let access = match std::env::var_os("SFF_TEST_PORTABLE") {
         Some(_) => Access::Portable,
@@ -29,21 +60,6 @@ pub fn gpu() -> Gpu {
     };
     Gpu::open_with(selector.as_deref(), access)
         .expect("the tests need a Vulkan, Metal or DX12 device")
-}
-
-/// The tiles of every variant that a device can use, and compiles in reasonable time.
-pub fn tiles(gpu: &Gpu) -> Vec<Tiles> {
-    let subgroup = gpu.adapter.subgroup;
-    let large = [Variant::all(true, None, None), Variant::all(true, subgroup, None)].concat();
-    let large = large.into_iter().filter(|_| !gpu.compiles_slowly());
-    let mut tiles: Vec<Tiles> = Vec::new();
-    let small = Variant::all(false, subgroup, None);
-    for Variant { tiles: each, .. } in small.into_iter().chain(large) {
-        if !tiles.contains(&each) {
-            tiles.push(each);
-        }
-    }
-    tiles
 }
 
 /// Those that multiply maps in float16 as matrices, emulated too.
@@ -55,11 +71,22 @@ pub fn matrix_tiles(gpu: &Gpu) -> Vec<Tiles> {
     emulated.into_iter().chain(real).collect()
 }
 
-/// Those of them that a session may choose by itself.
+/// The tiles that a session may choose by itself.
 pub fn usual_tiles(gpu: &Gpu) -> Vec<Tiles> {
     let large =
         (!gpu.compiles_slowly()).then(|| Variant::all(true, gpu.adapter.subgroup, None)[0].tiles);
     [Tiles::GPU].into_iter().chain(large).collect()
+}
+
+/// Those of all other variants that a device can use, and compiles in reasonable time.
+pub fn other_tiles(gpu: &Gpu) -> Vec<Tiles> {
+    let subgroup = gpu.adapter.subgroup;
+    let large = [Variant::all(true, None, None), Variant::all(true, subgroup, None)].concat();
+    let large = large.into_iter().filter(|_| !gpu.compiles_slowly());
+    let all =
+        Variant::all(false, subgroup, None).into_iter().chain(large).map(|variant| variant.tiles);
+    let usual = usual_tiles(gpu);
+    all.filter(|tiles| !usual.contains(tiles)).collect()
 }
 
 /// What the device under test can store maps in.
@@ -160,7 +187,14 @@ impl Case {
 
     /// The same with given tiles.
     pub fn check_with(&self, gpu: &Gpu, label: &str, tiles: &[Tiles]) {
+        let mut tested = Vec::new();
         for tiles in tiles.iter().copied() {
+            // Tiles that differ may mean the same for these shapes.
+            let dispatches = self.dispatches(tiles);
+            if tested.contains(&dispatches) {
+                continue;
+            }
+            tested.push(dispatches);
             let options = Options { tiles: Some(tiles), checked: true, ..Options::default() };
             let session = Session::new(gpu, self.program.clone(), options)
                 .unwrap_or_else(|e| panic!("{label}: {e}"));
@@ -171,6 +205,14 @@ impl Case {
                 pair.step(index, label);
             }
         }
+    }
+
+    /// All that is dispatched with these tiles.
+    fn dispatches(&self, tiles: Tiles) -> Vec<(Kernel, Vec<u8>, usize)> {
+        let target = Target { tiles, max_binding: usize::MAX };
+        let lowered = |op| lower(op, self.program.tensors(), target);
+        let all = self.program.ops().iter().flat_map(lowered);
+        all.map(|dispatch| (dispatch.kernel, dispatch.params, dispatch.threads)).collect()
     }
 }
 
