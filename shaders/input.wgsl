@@ -16,6 +16,8 @@ struct Params {
     first: u32,
     parts: u32,
     len: u32,
+    // A multiple of 16 bytes.
+    unused: u32,
 }
 
 struct Sample {
