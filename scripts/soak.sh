@@ -23,7 +23,7 @@ for tenth in 1 2 3 4 5 6 7 8 9 10; do
     at=$((epochs * tenth / 10))
     while [ "$(lines)" -lt "$at" ] && kill -0 "$process" 2>/dev/null; do
         # As the process ends, so does what is known of its memory.
-        now=$(sed -n 's/^VmRSS: *\([0-9]*\) kB/\1/p' "/proc/$process/status" 2>/dev/null) || true
+        now=$(sed -n 's/^VmRSS:[^0-9]*\([0-9]*\) kB/\1/p' "/proc/$process/status" 2>/dev/null) || true
         kib=${now:-$kib}
         sleep 0.2
     done

@@ -6,7 +6,7 @@ source "$(dirname "$0")/setup.sh"
 
 require_rust
 layer=VK_LAYER_KHRONOS_validation
-[ -e /usr/share/vulkan/explicit_layer.d/$layer.json ] || [ -n "${VK_LAYER_PATH:-}" ] ||
+[ -e /usr/share/vulkan/explicit_layer.d/VkLayer_khronos_validation.json ] || [ -n "${VK_LAYER_PATH:-}" ] ||
     install_packages vulkan-validationlayers
 
 folder=$(mktemp -d)

@@ -1,5 +1,7 @@
 // Gathers a batch from the u8 images: crop and resize, mirror, change colours, normalise, cut a
-// hole, mix with the next image. One invocation per pixel.
+// hole, mix with the next image. One invocation per pixel. CHANNELS is no parameter: Mesa's software
+// driver compiles a kernel anew, and loses memory, whenever it runs one with a condition on parameters
+// alone.
 #import grid
 #import map
 
@@ -11,10 +13,11 @@ struct Params {
     stored_w: u32,
     h: u32,
     w: u32,
-    c: u32,
     first: u32,
     parts: u32,
     len: u32,
+    // A multiple of 16 bytes.
+    unused: u32,
 }
 
 struct Sample {
@@ -54,11 +57,10 @@ fn pixel(sample: Sample, row: u32, column: u32) -> vec4<f32> {
     let x = sample.left + column;
     var value = vec4<f32>();
     if y < params.stored_h && x < params.stored_w {
-        let at = ((sample.index * params.stored_h + y) * params.stored_w + x) * params.c;
-        value.x = byte(at);
-        if params.c > 1u { value.y = byte(at + 1u); }
-        if params.c > 2u { value.z = byte(at + 2u); }
-        if params.c > 3u { value.w = byte(at + 3u); }
+        let at = ((sample.index * params.stored_h + y) * params.stored_w + x) * ${CHANNELS}u;
+#for c in 0..CHANNELS
+        value[${c}u] = byte(at + ${c}u);
+#endfor
     }
     return value;
 }

@@ -16,8 +16,8 @@ mod records;
 
 pub use crate::metrics::{EpochRecord, Timing};
 pub use begin::inherit;
-pub use records::ModelInfo;
 pub(crate) use records::{FORMAT, portable};
+pub use records::{ModelInfo, StateInfo};
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -37,7 +37,6 @@ use crate::{Error, Result};
 use begin::Begin;
 use live::Run;
 use lock::Lock;
-use records::StateInfo;
 
 /// Hears how a run goes on.
 pub trait Observer {
@@ -333,8 +332,7 @@ impl<'a> Job<'a> {
         let text = config.to_toml()?;
         let network = config.network(dataset.classes.len(), config.image(dataset).h);
         let path = folder.state();
-        let state: Option<(Arrays, StateInfo)> =
-            path.exists().then(|| checkpoint::load(&path)).transpose()?;
+        let state = path.exists().then(|| read_state(&path)).transpose()?;
         let begin = match &config.init {
             Some(start) if state.is_none() => Some(Begin::read(start, config, &network, dataset)?),
             _ => None,
@@ -412,5 +410,15 @@ fn read_timings(path: &Path) -> Vec<Timing> {
 pub fn read_model(path: &Path) -> Result<(Arrays, ModelInfo)> {
     let (arrays, info): (Arrays, ModelInfo) = checkpoint::load(path)?;
     info.sane(path)?;
+    Ok((arrays, info))
+}
+
+/// Reads what a run needs to go on.
+///
+/// # Errors
+/// [`Error::Io`] or [`Error::Corrupt`].
+pub fn read_state(path: &Path) -> Result<(Arrays, StateInfo)> {
+    let (arrays, info): (Arrays, StateInfo) = checkpoint::load(path)?;
+    info.model.sane(path)?;
     Ok((arrays, info))
 }

@@ -112,9 +112,11 @@ fn whatever_comes_in_gives_a_value_or_an_error() {
     through("tar", doors::tar, 400, 8 * MIB);
     through("archive", doors::archive, 300, 8 * MIB);
     through("safetensors", doors::safetensors, 1500, 4 * MIB);
+    through("checkpoint", doors::checkpoint, 1000, 4 * MIB);
     through("recipe", doors::recipe, 1500, 4 * MIB);
     // A picture may be as large as it says, within the program's own limit, and is then resized.
     through("picture", doors::picture, 1000, 1200 * MIB);
-    through("picture", doors::folder, 60, 1200 * MIB);
+    #[cfg(unix)]
+    through("folder", doors::folder, 200, 1200 * MIB);
     through("mat", doors::mat, 1000, 4 * MIB);
 }

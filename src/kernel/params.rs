@@ -47,7 +47,7 @@ params! {
     }
     Input {
         mean: [f32; 4], scale: [f32; 4], luma: [f32; 4], stored_h: u32, stored_w: u32,
-        h: u32, w: u32, c: u32, first: u32, parts: u32, len: u32,
+        h: u32, w: u32, first: u32, parts: u32, len: u32, unused: u32,
     }
     LayerNorm { images: u32, size: u32, c: u32, c4: u32, chunks: u32, eps: f32 }
     MaxPool {

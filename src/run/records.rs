@@ -77,6 +77,7 @@ pub struct StateInfo {
     /// Normalisation of the images where the model has that of the one it began from.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub images: Option<Normalization>,
+    /// Where it stands.
     pub progress: Progress,
     /// The last one may lack a test that was interrupted.
     pub epochs: Vec<EpochRecord>,

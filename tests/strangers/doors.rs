@@ -7,9 +7,11 @@ use std::path::PathBuf;
 
 use flate2::Compression;
 use flate2::write::GzEncoder;
+use sff::checkpoint;
 use sff::config::{Config, Recipe};
 use sff::data::picture::{self, Fit};
 use sff::data::{Request, cifar, fetch::unpack, idx, mat};
+use sff::{inspect, run, weights};
 
 /// A file of these bytes in a folder of its own.
 fn file(name: &str, bytes: &[u8]) -> (tempfile::TempDir, PathBuf) {
@@ -84,11 +86,33 @@ pub fn archive(bytes: &[u8]) {
 /// A model, a state dict, or whatever else is called a safetensors file.
 pub fn safetensors(bytes: &[u8]) {
     let (_folder, path) = file("a.safetensors", bytes);
-    if let Ok((arrays, info)) = sff::run::read_model(&path) {
+    if let Ok((arrays, info)) = run::read_model(&path) {
         assert!(arrays.values().all(|a| a.values.len() == a.shape.iter().product::<usize>()));
         assert!(!info.classes.is_empty());
     }
-    let _ = sff::weights::read(&path);
+    let _ = weights::read(&path);
+}
+
+/// What the files of a run say beside sound tensors: a line of metadata, and lines of metrics.
+pub fn checkpoint(bytes: &[u8]) {
+    const TRAINED: &[u8] = include_bytes!("../../fuzz/corpus/safetensors/trained.safetensors");
+    let (folder, model) = file("model.safetensors", TRAINED);
+    let (arrays, _) = run::read_model(&model).expect("a sound model");
+    let text = String::from_utf8_lossy(bytes);
+    let (metadata, metrics) = text.split_once('\n').unwrap_or((&text, ""));
+    checkpoint::write(&model, &arrays, "sff", metadata.to_owned()).expect("a file");
+    fs::write(folder.path().join("metrics.jsonl"), metrics).expect("a file");
+    let _ = run::read_records(folder.path());
+    let _ = run::read_state(&model);
+    let Ok((_, info)) = run::read_model(&model) else { return };
+    let _ = weights::export(&model, &folder.path().join("dict.safetensors"));
+    // With a configuration beside it, the metrics count, too.
+    if let Ok(toml) = Config::resolve(info.config).and_then(|config| config.to_toml()) {
+        fs::write(folder.path().join("config.toml"), toml).expect("a file");
+        if let Ok(inspection) = inspect::inspect(&model) {
+            assert_eq!(inspection.classes, info.classes);
+        }
+    }
 }
 
 /// A recipe, and what it resolves to.
@@ -111,22 +135,36 @@ pub fn picture(bytes: &[u8]) {
     let _ = picture::photo(&path, Fit::evaluating(8));
 }
 
-/// A picture in a folder of photos, where it is left out or not.
+/// A folder of photos: up to a zero byte a name on each line, then a picture that every other
+/// file holds; the rest hold a good one.
+#[cfg(unix)]
 pub fn folder(bytes: &[u8]) {
-    let folder = tempfile::tempdir().expect("a folder");
+    use std::ffi::OsStr;
+    use std::os::unix::ffi::OsStrExt;
+
     const GOOD: &[u8] = include_bytes!("../../fuzz/corpus/picture/grey.png");
-    for class in ["a", "b"] {
-        let inner = folder.path().join(class);
-        fs::create_dir(&inner).expect("a folder");
-        for (name, bytes) in [("1.png", GOOD), ("2.png", GOOD), ("3.png", bytes)] {
-            fs::write(inner.join(name), bytes).expect("a file");
+    let mut halves = bytes.splitn(2, |byte| *byte == 0);
+    let (names, given) = (halves.next().unwrap_or_default(), halves.next().unwrap_or(GOOD));
+    let folder = tempfile::tempdir().expect("a folder");
+    let mut files = 0;
+    for (name, content) in names.split(|byte| *byte == b'\n').zip([GOOD, given].iter().cycle()) {
+        let parts = name.split(|byte| *byte == b'/');
+        let parts = parts.filter(|part| !matches!(*part, b"" | b"." | b".."));
+        let path = folder.path().join(parts.map(OsStr::from_bytes).collect::<PathBuf>());
+        let inner = path.parent().unwrap_or(folder.path());
+        // The system does not take every name, nor the same one twice.
+        if fs::create_dir_all(inner).and_then(|()| fs::write(&path, content)).is_ok() {
+            files += 1;
         }
     }
-    let (name, root) = ("folder".to_owned(), Some(folder.path().to_owned()));
-    let request = Request { name, folder: root, image_size: Some(8), ..Request::default() };
-    // If it is the only one that a class has to test with, there is nothing to load.
-    if let Ok(loaded) = sff::data::load(&request) {
-        assert_eq!(loaded.train.len() + loaded.test.len() + loaded.skipped.len(), 6);
+    for strict in [false, true] {
+        let (name, root) = ("folder".to_owned(), Some(folder.path().to_owned()));
+        let request =
+            Request { name, folder: root, image_size: Some(8), strict, ..Request::default() };
+        if let Ok(loaded) = sff::data::load(&request) {
+            assert!(loaded.train.len() + loaded.test.len() + loaded.skipped.len() <= files);
+            assert!(loaded.classes.len() >= 2);
+        }
     }
 }
 

@@ -42,21 +42,22 @@ impl Lowering<'_> {
             p.scale[c] = 1.0 / normalize.std[c];
         }
         (p.stored_h, p.stored_w) = (u(stored[0]), u(stored[1]));
-        (p.h, p.w, p.c) = (u(shape.h), u(shape.w), u(shape.c));
+        (p.h, p.w) = (u(shape.h), u(shape.w));
+        let channels = ("CHANNELS", u(shape.c));
         let mut whole = vec![("pixels", pixels), ("all_labels", all_labels), ("samples", samples)];
         if let Some(Greys { partial, mean }) = greys {
             let parts = split::grey_parts(shape);
             let len = parts * (self.shape(samples).elements() / SAMPLE_WORDS);
             let params = params::Input { parts: u(parts), len: u(len), ..p };
             let operands = [("pixels", pixels), ("samples", samples), ("partial", partial)];
-            self.once(("input", "grey", &[]), &operands, params, len);
+            self.once(("input", "grey", &[channels]), &operands, params, len);
             self.sum_rows(partial, mean);
             whole.push(("greys", mean));
         }
         let mut each = vec![("x", x), ("labels", labels)];
         each.extend(partners.map(|id| ("partners", id)));
-        let flags =
-            [("JITTER", u32::from(greys.is_some())), ("MIX", u32::from(partners.is_some()))];
+        let (jitter, mix) = (u32::from(greys.is_some()), u32::from(partners.is_some()));
+        let flags = [channels, ("JITTER", jitter), ("MIX", mix)];
         self.per_image(("input", "main", &flags), shape.n, &each, &whole, |s: Slice| {
             let len = shape.with_n(s.count).pixels();
             (params::Input { first: u(s.first), len: u(len), ..p }, len)
