@@ -75,7 +75,7 @@ fn every_recipe_that_is_shipped_makes_sense() {
         assert!(runs.lines().count() >= 3, "{runs}");
         count += 1;
     }
-    assert_eq!(count, 8);
+    assert_eq!(count, 9);
     let quick = "--quick --out quick";
     sandbox.ok(&format!(
         "compare --recipe {} {quick} --list",

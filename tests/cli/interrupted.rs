@@ -201,7 +201,7 @@ fn a_state_that_does_not_fit_is_refused_and_kept() {
         ("/progress/tally", json!([]), progress),
         ("/progress/tally/0", json!(f64::NAN.to_bits()), progress),
         ("/epochs", json!({}), "not a usable safetensors file"),
-        ("/model/format", json!(99), "another run"),
+        ("/model/format", json!(99), "not of this version of sff"),
         (
             "/model/config/seed",
             json!(5),
