@@ -331,7 +331,10 @@ impl Gpu {
 
     /// Ways to compute an op that suit the device; the first is the usual one.
     pub fn variants(&self) -> Vec<Variant> {
-        Variant::all(self.likes_large_tiles(), self.adapter.subgroup, self.adapter.matrices)
+        if self.compiles_slowly() {
+            return vec![Variant::SMALL];
+        }
+        Variant::all(self.adapter.kind == "cpu", self.adapter.subgroup, self.adapter.matrices)
     }
 
     /// The first error that the device reported since it was opened, if any.
@@ -399,12 +402,7 @@ impl Gpu {
         self.adapter.limits()
     }
 
-    /// Whether the device is a CPU in disguise, which runs large register tiles best.
-    pub fn likes_large_tiles(&self) -> bool {
-        self.adapter.kind == "cpu" && !self.compiles_slowly()
-    }
-
-    /// Whether the driver takes minutes to compile large register tiles, as SwiftShader does.
+    /// Whether the driver takes minutes to compile register tiles, as SwiftShader does.
     pub fn compiles_slowly(&self) -> bool {
         self.adapter.driver.starts_with("SwiftShader")
     }

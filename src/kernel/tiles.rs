@@ -67,6 +67,16 @@ impl Tiles {
         tall: 0,
         matrices: None,
     };
+    /// For drivers that take minutes and gigabytes to compile larger ones.
+    pub const SMALL: Self = Self {
+        pixels: 2,
+        columns: 1,
+        rows: 1,
+        wgrad_columns: 1,
+        depthwise_rows: 1,
+        depthwise_columns: 1,
+        ..Self::GPU
+    };
     /// For Vulkan on a CPU, where loads are slow and registers are memory anyway. Larger tiles take
     /// the driver seconds to compile, and spill.
     pub const CPU: Self = Self {
@@ -121,6 +131,9 @@ pub struct Variant {
 }
 
 impl Variant {
+    /// The only one of a driver that takes minutes to compile others.
+    pub const SMALL: Self = Self { name: "small", tiles: Tiles::SMALL };
+
     /// Those that a device can use, the one it uses without being timed first. `large`: it is a CPU
     /// that runs large tiles well; `subgroup`: the size of its subgroups, if all are alike; `side`: of
     /// the matrices that it multiplies float16 with, to float32.

@@ -73,20 +73,22 @@ pub fn matrix_tiles(gpu: &Gpu) -> Vec<Tiles> {
 
 /// The tiles that a session may choose by itself.
 pub fn usual_tiles(gpu: &Gpu) -> Vec<Tiles> {
-    let large =
-        (!gpu.compiles_slowly()).then(|| Variant::all(true, gpu.adapter.subgroup, None)[0].tiles);
-    [Tiles::GPU].into_iter().chain(large).collect()
+    if gpu.compiles_slowly() {
+        return vec![Tiles::SMALL];
+    }
+    vec![Tiles::GPU, Variant::all(true, gpu.adapter.subgroup, None)[0].tiles]
 }
 
-/// Those of all other variants that a device can use, and compiles in reasonable time.
+/// Those of all other variants that a device can use, if it compiles them in reasonable time.
 pub fn other_tiles(gpu: &Gpu) -> Vec<Tiles> {
+    if gpu.compiles_slowly() {
+        return Vec::new();
+    }
     let subgroup = gpu.adapter.subgroup;
-    let large = [Variant::all(true, None, None), Variant::all(true, subgroup, None)].concat();
-    let large = large.into_iter().filter(|_| !gpu.compiles_slowly());
-    let all =
-        Variant::all(false, subgroup, None).into_iter().chain(large).map(|variant| variant.tiles);
+    let kinds = [(false, subgroup), (true, None), (true, subgroup)];
+    let all = kinds.map(|(large, subgroup)| Variant::all(large, subgroup, None)).concat();
     let usual = usual_tiles(gpu);
-    all.filter(|tiles| !usual.contains(tiles)).collect()
+    all.into_iter().map(|variant| variant.tiles).filter(|tiles| !usual.contains(tiles)).collect()
 }
 
 /// What the device under test can store maps in.
