@@ -1,6 +1,7 @@
 #!/usr/bin/env bash
 # Trains a tiny network for 20,000 steps, and looks whether memory or time per step grow: prints,
-# for each tenth of the run, the process's memory, the device's, and steps per second. Linux only.
+# for each tenth of the run, the process's memory, the device's, and steps per second at their
+# quickest. Linux only; some five minutes on a software driver.
 #
 #   scripts/soak.sh [EPOCHS] [DEVICE]
 source "$(dirname "$0")/setup.sh"
@@ -28,9 +29,9 @@ for tenth in 1 2 3 4 5 6 7 8 9 10; do
         sleep 0.2
     done
     bytes=$(sed -n "${at}p" "$timing" | field allocated_bytes)
-    # The median of a tenth, because somebody else may be at work for a while.
+    # The quickest epoch of a tenth, because somebody else may be at work for a while.
     seconds=$(sed -n "$((at - epochs / 10 + 1)),${at}p" "$timing" | field train_seconds | sort -g |
-        sed -n "$((epochs / 20))p")
+        sed -n 1p)
     speed=$(awk -v s="$seconds" 'BEGIN {printf "%.0f", 10 / s}')
     echo "step $((10 * at)): $((kib / 1024)) MiB, device $bytes bytes, $speed steps/s"
     if [ -z "$first" ]; then first="$kib $bytes $speed"; fi
@@ -40,6 +41,6 @@ awk -v first="$first" -v last="$kib $bytes $speed" 'BEGIN {
     split(first, a, " "); split(last, b, " ")
     if (b[1] > a[1] + 16384) { print "the process grew by " b[1] - a[1] " KiB"; exit 1 }
     if (b[2] != a[2]) { print "the device memory is not the same"; exit 1 }
-    if (b[3] < 0.7 * a[3]) { print "steps became slower"; exit 1 }
+    if (b[3] < 0.5 * a[3]) { print "steps became slower"; exit 1 }
     print "flat"
 }'

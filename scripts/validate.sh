@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # Runs a training step of every network under Khronos' validation layer, with synchronisation
 # validation on, and fails if the layer has anything to say. First it must notice a data race that a
-# test makes on purpose. Linux only; about a minute on two CPU cores.
+# test makes on purpose. Linux only; a minute and a half of CPU time once it is built.
 source "$(dirname "$0")/setup.sh"
 
 require_rust
