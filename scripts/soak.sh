@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # Trains a tiny network for 20,000 steps, and looks whether memory or time per step grow: prints,
 # for each tenth of the run, the process's memory, the device's, and steps per second at their
-# quickest. Linux only; some five minutes on a software driver.
+# quickest. Linux only; two minutes on a software driver.
 #
 #   scripts/soak.sh [EPOCHS] [DEVICE]
 source "$(dirname "$0")/setup.sh"
