@@ -1,5 +1,6 @@
-// Convolution of each channel by itself, one tile of ROWS × COLUMNS pixels by four channels per
-// invocation.
+// Convolution of each channel by itself. An invocation goes down a strip of at most ROWS × COLUMNS
+// results of four channels: it loads each row of the input once, for all rows of results whose windows
+// cover it (OPEN, at most).
 //
 // With DGRAD, `x` is the gradient of the output and `y` that of the input. Pixels whose
 // coordinates leave the same remainders (the phase) modulo the stride see the same window
@@ -16,42 +17,43 @@
 fn main(invocation: Invocation) {
     let id = flat_id(invocation);
     let c = id % params.in_c4;
-    var tile = id / params.in_c4;
+    var strip = id / params.in_c4;
 #if DGRAD
-    // Pixels of the result that a tile steps over to stay in its phase.
+    // Pixels of the result that a strip steps over to stay in its phase.
     let spread = params.stride;
 #else
     let spread = 1u;
 #endif
-    let tiles_x = div_ceil(params.out_w, ${COLUMNS}u * spread);
-    let tiles_y = div_ceil(params.out_h, ${ROWS}u * spread);
-    let tile_x = i32(tile % tiles_x) * ${COLUMNS};
-    tile = tile / tiles_x;
-    let tile_y = i32(tile % tiles_y) * ${ROWS};
-    tile = tile / tiles_y;
-    let phase_x = tile % spread;
-    let phase_y = tile / spread % spread;
-    let image = tile / (spread * spread);
+    let height = div_ceil(params.out_h, spread);
+    let strips_x = div_ceil(params.out_w, ${COLUMNS}u * spread);
+    let strips_y = div_ceil(height, ${ROWS}u);
+    let strip_x = i32(strip % strips_x) * ${COLUMNS};
+    strip = strip / strips_x;
+    let rows = div_ceil(height, strips_y);
+    let strip_y = i32(strip % strips_y * rows);
+    strip = strip / strips_y;
+    let phase_x = strip % spread;
+    let phase_y = strip / spread % spread;
+    let image = strip / (spread * spread);
     if image >= params.images {
         return;
     }
     let base = image * params.in_h;
 #if DGRAD
-    let first_row = tile_y + i32((phase_y + params.pad) / params.stride) - ${TAPS-1};
-    let first_column = tile_x + i32((phase_x + params.pad) / params.stride) - ${TAPS-1};
+    let first_row = strip_y + i32((phase_y + params.pad) / params.stride) - ${TAPS-1};
+    let first_column = strip_x + i32((phase_x + params.pad) / params.stride) - ${TAPS-1};
 #for k in 0..TAPS
     let ky_${k} = (phase_y + params.pad) % params.stride + ${TAPS-1-k}u * params.stride;
     let kx_${k} = (phase_x + params.pad) % params.stride + ${TAPS-1-k}u * params.stride;
 #endfor
 #else
-    let first_row = tile_y * ${STEP} - i32(params.pad);
-    let first_column = tile_x * ${STEP} - i32(params.pad);
+    let first_row = strip_y * ${STEP} - i32(params.pad);
+    let first_column = strip_x * ${STEP} - i32(params.pad);
 #for k in 0..TAPS
     let ky_${k} = ${k}u;
     let kx_${k} = ${k}u;
 #endfor
 #endif
-#import depthwise_tile
 #for k in 0..TAPS
 #for l in 0..TAPS
     let known_${k}_${l} = ky_${k} < params.kernel && kx_${l} < params.kernel;
@@ -59,21 +61,39 @@ fn main(invocation: Invocation) {
     let w_${k}_${l} = select(vec4<f32>(), w[tap_${k}_${l} * params.in_c4 + c], known_${k}_${l});
 #endfor
 #endfor
-#for r in 0..ROWS
-    let oy_${r} = u32(tile_y + ${r}) * spread + phase_y;
+#for h in 0..OPEN
 #for p in 0..COLUMNS
-    {
-        let ox = u32(tile_x + ${p}) * spread + phase_x;
-        var sum = vec4<f32>();
-#for k in 0..TAPS
+    var sum_${h}_${p} = vec4<f32>();
+#endfor
+#endfor
+    // The last strip may be shorter.
+    let steps = min(i32(rows), i32(height) - strip_y) + ${OPEN-1};
+    for (var step = 0; step < steps; step++) {
+#for q in 0..STEP
+        {
+            let row = first_row + step * ${STEP} + ${q};
+#import depthwise_row
+#for h in 0..(TAPS+STEP-1-q)/STEP
+#for p in 0..COLUMNS
 #for l in 0..TAPS
-        sum += x_${r*STEP+k}_${p*STEP+l} * w_${k}_${l};
+            sum_${h}_${p} += x_${p*STEP+l} * w_${h*STEP+q}_${l};
 #endfor
 #endfor
-        if oy_${r} < params.out_h && ox < params.out_w {
-            y[((image * params.out_h + oy_${r}) * params.out_w + ox) * params.in_c4 + c] = to_map(sum);
+#endfor
         }
+#endfor
+        // The oldest row of results is whole.
+        let oy = u32(strip_y + step - ${OPEN-1}) * spread + phase_y;
+#for p in 0..COLUMNS
+        let ox_${p} = u32(strip_x + ${p}) * spread + phase_x;
+        if step >= ${OPEN-1} && oy < params.out_h && ox_${p} < params.out_w {
+            let at = ((image * params.out_h + oy) * params.out_w + ox_${p}) * params.in_c4 + c;
+            y[at] = to_map(sum_${OPEN-1}_${p});
+        }
+#for h in 1..OPEN
+        sum_${OPEN-h}_${p} = sum_${OPEN-h-1}_${p};
+#endfor
+        sum_0_${p} = vec4<f32>();
+#endfor
     }
-#endfor
-#endfor
 }

@@ -1,6 +1,7 @@
-// Gradient of a depthwise convolution's weight. Tiles of ROWS × COLUMNS output pixels (which
-// `params.pixels` and `params.group` count here) are dealt out to the parts of the sum, each with
-// an invocation per group of four channels; sum_rows joins their results.
+// Gradient of a depthwise convolution's weight. Strips of at most ROWS × COLUMNS output pixels (which
+// `params.pixels` and `params.group` count here) are dealt out to the parts of the sum, each with an
+// invocation per group of four channels, which goes down the strip and loads each row of the input
+// once; sum_rows joins their results.
 #import grid
 #import map
 #import conv2d_params
@@ -18,38 +19,53 @@ fn main(invocation: Invocation) {
     if part >= part_count() {
         return;
     }
-    let tiles_x = div_ceil(params.out_w, ${COLUMNS}u);
-    let tiles_y = div_ceil(params.out_h, ${ROWS}u);
+    let strips_x = div_ceil(params.out_w, ${COLUMNS}u);
+    let strips_y = div_ceil(params.out_h, ${ROWS}u);
+    let rows = div_ceil(params.out_h, strips_y);
 #for k in 0..TAPS
 #for l in 0..TAPS
     var sum_${k}_${l} = vec4<f32>();
 #endfor
 #endfor
-    let tiles = group_of(part);
-    for (var at = part % params.parts; at < tiles.size; at += params.parts) {
-        let tile = tiles.first + at;
-        let ox = tile % tiles_x * ${COLUMNS}u;
-        let oy = tile / tiles_x % tiles_y * ${ROWS}u;
-        let image = tile / tiles_x / tiles_y;
+    let strips = group_of(part);
+    for (var at = part % params.parts; at < strips.size; at += params.parts) {
+        let strip = strips.first + at;
+        let ox = strip % strips_x * ${COLUMNS}u;
+        let oy = strip / strips_x % strips_y * rows;
+        let image = strip / strips_x / strips_y;
         let base = image * params.in_h;
-        let first_row = i32(oy) * ${STEP} - i32(params.pad);
+        let end = min(oy + rows, params.out_h);
         let first_column = i32(ox) * ${STEP} - i32(params.pad);
-#import depthwise_tile
-#for r in 0..ROWS
+        // The gradients of the rows of results (OPEN, at most) whose windows cover a row of the input.
+#for h in 0..OPEN
 #for p in 0..COLUMNS
-        {
-            let live = oy + ${r}u < params.out_h && ox + ${p}u < params.out_w;
-            let pixel = (image * params.out_h + oy + ${r}u) * params.out_w + ox + ${p}u;
-            let at = select(0u, pixel * params.in_c4 + c, live);
-            let d = select(vec4<f32>(), vec4<f32>(dy[at]), live);
-#for k in 0..TAPS
-#for l in 0..TAPS
-            sum_${k}_${l} += x_${r*STEP+k}_${p*STEP+l} * d;
+        var d_${h}_${p} = vec4<f32>();
 #endfor
+#endfor
+        for (var y = oy; y < end + ${OPEN-1}u; y++) {
+#for p in 0..COLUMNS
+#for h in 1..OPEN
+            d_${OPEN-h}_${p} = d_${OPEN-h-1}_${p};
+#endfor
+            let live_${p} = y < end && ox + ${p}u < params.out_w;
+            let pixel_${p} = (image * params.out_h + y) * params.out_w + ox + ${p}u;
+            let at_${p} = select(0u, pixel_${p} * params.in_c4 + c, live_${p});
+            d_0_${p} = select(vec4<f32>(), vec4<f32>(dy[at_${p}]), live_${p});
+#endfor
+#for q in 0..STEP
+            {
+                let row = i32(y) * ${STEP} + ${q} - i32(params.pad);
+#import depthwise_row
+#for h in 0..(TAPS+STEP-1-q)/STEP
+#for l in 0..TAPS
+#for p in 0..COLUMNS
+                sum_${h*STEP+q}_${l} += x_${p*STEP+l} * d_${h}_${p};
+#endfor
+#endfor
+#endfor
+            }
 #endfor
         }
-#endfor
-#endfor
     }
 #for k in 0..TAPS
 #for l in 0..TAPS

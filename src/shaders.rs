@@ -49,7 +49,7 @@ sources![
     "cross_entropy",
     "cut",
     "depthwise",
-    "depthwise_tile",
+    "depthwise_row",
     "depthwise_wgrad",
     "dropout",
     "elementwise",

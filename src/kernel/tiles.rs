@@ -21,9 +21,9 @@ pub struct Tiles {
     pub rows: u32,
     /// Groups of four output channels per invocation of a weight gradient, at most.
     pub wgrad_columns: u32,
-    /// Rows of pixels per invocation of a depthwise convolution, at most.
+    /// Rows of pixels that an invocation of a depthwise convolution goes down, at most.
     pub depthwise_rows: u32,
-    /// Columns of pixels per invocation of a depthwise convolution, at most.
+    /// Pixels side by side in each of these rows, at most.
     pub depthwise_columns: u32,
     /// Invocations that load for each other what several need; 1 if each loads for itself. The size
     /// of every subgroup, and a divisor of a workgroup's 64.
@@ -60,7 +60,7 @@ impl Tiles {
         columns: 2,
         rows: 2,
         wgrad_columns: 2,
-        depthwise_rows: 2,
+        depthwise_rows: 8,
         depthwise_columns: 4,
         share: 1,
         rows_of_pixels: false,
@@ -73,7 +73,6 @@ impl Tiles {
         columns: 1,
         rows: 1,
         wgrad_columns: 1,
-        depthwise_rows: 1,
         depthwise_columns: 1,
         ..Self::GPU
     };
@@ -84,7 +83,7 @@ impl Tiles {
         columns: 4,
         rows: 4,
         wgrad_columns: 4,
-        depthwise_rows: 4,
+        depthwise_rows: 16,
         depthwise_columns: 4,
         share: 1,
         rows_of_pixels: false,

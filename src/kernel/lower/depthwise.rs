@@ -7,21 +7,23 @@ use crate::shape::Window;
 use crate::split;
 use crate::tensor::TensorId;
 
-/// How a kernel's tiles lie on a map.
-struct Tiling {
+/// How a kernel's strips lie on a map.
+struct Strips {
     definitions: Vec<(&'static str, u32)>,
-    /// Tiles of one image, for each group of four channels.
+    /// Strips of one image, for each group of four channels.
     count: usize,
 }
 
 impl Lowering<'_> {
-    /// Tiles of results that cover maps of `height` by `width`, for a window of `taps` × `taps`
-    /// that slides by `step`.
-    fn tiling(&self, (height, width): (usize, usize), taps: usize, step: usize) -> Tiling {
-        let rows = (self.target.tiles.depthwise_rows as usize).min(height);
+    /// Strips of results that cover maps of `height` by `width`, for a window of `taps` × `taps` that
+    /// slides by `step`.
+    fn strips(&self, (height, width): (usize, usize), taps: usize, step: usize) -> Strips {
+        let rows = self.target.tiles.depthwise_rows as usize;
         let columns = (self.target.tiles.depthwise_columns as usize).min(width);
-        let definitions = [("ROWS", rows), ("COLUMNS", columns), ("TAPS", taps), ("STEP", step)];
-        Tiling {
+        let open = taps.div_ceil(step);
+        let definitions =
+            [("ROWS", rows), ("COLUMNS", columns), ("TAPS", taps), ("STEP", step), ("OPEN", open)];
+        Strips {
             definitions: definitions.map(|(name, value)| (name, u(value))).to_vec(),
             count: height.div_ceil(rows) * width.div_ceil(columns),
         }
@@ -29,21 +31,21 @@ impl Lowering<'_> {
 
     pub fn depthwise(&mut self, (x, w, y): (TensorId, TensorId, TensorId), window: Window) {
         let to = self.shape(y);
-        let tiling = self.tiling((to.h, to.w), window.kernel, window.stride);
-        self.depthwise_tiles((x, w, y), window, &tiling.definitions, tiling.count);
+        let strips = self.strips((to.h, to.w), window.kernel, window.stride);
+        self.depthwise_strips((x, w, y), window, &strips.definitions, strips.count);
     }
 
     /// Pixels of each phase see every `stride`-th position of the window, and slide by one.
     pub fn depthwise_dgrad(&mut self, (dy, w, dx): (TensorId, TensorId, TensorId), window: Window) {
         let (to, stride) = (self.shape(dx), window.stride);
         let phase = (to.h.div_ceil(stride), to.w.div_ceil(stride));
-        let mut tiling = self.tiling(phase, window.kernel.div_ceil(stride), 1);
-        tiling.definitions.push(("DGRAD", 1));
-        let count = stride * stride * tiling.count;
-        self.depthwise_tiles((dy, w, dx), window, &tiling.definitions, count);
+        let mut strips = self.strips(phase, window.kernel.div_ceil(stride), 1);
+        strips.definitions.push(("DGRAD", 1));
+        let count = stride * stride * strips.count;
+        self.depthwise_strips((dy, w, dx), window, &strips.definitions, count);
     }
 
-    fn depthwise_tiles(
+    fn depthwise_strips(
         &mut self,
         (x, w, y): (TensorId, TensorId, TensorId),
         window: Window,
@@ -66,16 +68,16 @@ impl Lowering<'_> {
     ) {
         let (from, to) = (self.shape(x), self.shape(dy));
         let cut = split::depthwise_wgrad(to);
-        let tiling = self.tiling((to.h, to.w), window.kernel, window.stride);
+        let strips = self.strips((to.h, to.w), window.kernel, window.stride);
         let make = |s: Slice| {
             let params = conv(from.with_n(s.count), to.with_n(s.count), window);
             let mut params = cut_params(params, cut, s.first);
-            // This sum goes over tiles of pixels.
-            params.pixels = u(s.count * tiling.count);
-            params.group = u(cut.images * tiling.count);
+            // This sum goes over strips of pixels.
+            params.pixels = u(s.count * strips.count);
+            params.group = u(cut.images * strips.count);
             (params, cut.count(s.count) * to.c4())
         };
-        let permutation = ("depthwise_wgrad", "main", &tiling.definitions[..]);
+        let permutation = ("depthwise_wgrad", "main", &strips.definitions[..]);
         let each = [("x", x), ("dy", dy)];
         self.per_group(permutation, (from.n, cut.images), &each, &[("partial", scratch)], make);
         self.sum_rows(scratch, dw);
