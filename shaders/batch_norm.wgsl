@@ -33,6 +33,7 @@ struct Params {
 @group(0) @binding(8) var<storage, read_write> dy: array<Map>;
 @group(0) @binding(9) var<storage, read_write> dgamma: array<vec4<f32>>;
 @group(0) @binding(10) var<storage, read_write> dbeta: array<vec4<f32>>;
+@group(0) @binding(11) var<storage, read_write> residual: array<Map>;
 
 // How many pixels a part has: every `params.parts`th of its group.
 fn part_size(part: u32) -> f32 {
@@ -117,7 +118,10 @@ fn apply(invocation: Invocation) {
     let norm = channels(c);
     for (var pixel = id / params.c4; pixel < params.pixels; pixel += params.across) {
         let at = pixel * params.c4 + c;
-        let value = (vec4<f32>(x[at]) - norm.mean) / norm.deviation * norm.gamma + norm.beta;
+        var value = (vec4<f32>(x[at]) - norm.mean) / norm.deviation * norm.gamma + norm.beta;
+#if RESIDUAL
+        value += vec4<f32>(residual[at]);
+#endif
         y[at] = to_map(activate(value, c, params.c));
     }
 }

@@ -3,7 +3,7 @@
 #import grid
 
 struct Params {
-    // Vectors to look at, from `first` on.
+    // Pieces of RUN vectors to look at, from vector `first` on.
     len: u32,
     members: u32,
     first: u32,
@@ -16,21 +16,28 @@ struct Params {
 @group(0) @binding(1) var<storage, read_write> x: array<vec4<u32>>;
 @group(0) @binding(2) var<storage, read_write> result: array<atomic<u32>>;
 
+// Members begin at multiples of so many vectors, so that a piece belongs to one of them at most.
+const RUN: u32 = ${RUN}u;
+
 @compute @workgroup_size(GROUP)
 fn main(invocation: Invocation) {
     let id = flat_id(invocation);
     if id >= params.len {
         return;
     }
-    let at = params.first + id;
-    var inside = false;
+    let first = params.first + id * RUN;
+    var end = first;
     for (var member = 0u; member < params.members; member++) {
         let pair = params.ends[member / 2u];
         let ends = select(pair.xy, pair.zw, (member & 1u) == 1u);
-        inside = inside || (at >= ends.x && at < ends.y);
+        end = select(end, min(ends.y, first + RUN), first >= ends.x && first < ends.y);
     }
     let exponent = vec4(0x7f800000u);
-    if inside && any((x[at] & exponent) == exponent) {
+    var found = vec4<bool>();
+    for (var at = first; at < end; at++) {
+        found = found | ((x[at] & exponent) == exponent);
+    }
+    if any(found) {
         // Whoever comes first or last writes the same.
         atomicStore(&result[params.at], bitcast<u32>(1.0));
     }

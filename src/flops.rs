@@ -72,17 +72,18 @@ pub fn operations_of(op: &Op, tensors: &[Tensor]) -> u64 {
         Op::Activate { y, .. }
         | Op::Add { y, .. }
         | Op::Dropout { y, .. }
-        | Op::Scale { y, .. }
+        | Op::Excite { y, .. }
         | Op::ScaleScores { y, .. } => values(y),
         Op::ActivateGrad { dx, .. } | Op::ScaleScoresGrad { dx, .. } => 2 * values(dx),
         Op::MaxPool { y, window, .. } => values(y) * window.kernel * window.kernel,
         Op::MaxPoolGrad { dx, .. } | Op::AvgPoolGrad { dx, .. } => values(dx),
         Op::AvgPool { x, .. } => values(x),
         Op::BiasGrad { dy, .. } => values(dy),
-        Op::ScaleGrad { x, .. } => 3 * values(x),
+        Op::ExciteGrad { x, .. } => 2 * values(x),
+        Op::SqueezeExciteGrad { dx, .. } => 2 * values(dx),
         // Statistics take three, the rest is applied.
-        Op::BatchNorm { x, .. } => 6 * values(x),
-        Op::BatchNormEval { x, .. } => 3 * values(x),
+        Op::BatchNorm { x, residual, .. } => (6 + usize::from(residual.is_some())) * values(x),
+        Op::BatchNormEval { x, residual, .. } => (3 + usize::from(residual.is_some())) * values(x),
         Op::BatchNormGrad { x, .. } => 11 * values(x),
         Op::LayerNorm { x, .. } => 5 * values(x),
         Op::LayerNormGrad { y, .. } => 7 * values(y),

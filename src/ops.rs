@@ -111,10 +111,12 @@ pub enum Op {
     DepthwiseWgrad { x: TensorId, dy: TensorId, dw: TensorId, scratch: TensorId, window: Window },
     /// Gradient of a bias: the sum of `dy` over pixels.
     BiasGrad { dy: TensorId, db: TensorId, scratch: TensorId },
-    /// Normalises each channel with the batch's mean and biased variance, kept in `stats`
-    /// (2 rows); updates `running` with the unbiased variance.
+    /// `y = act(norm(x) + residual)`, where `norm` brings each channel to a mean of `beta` and a
+    /// deviation of `gamma` by the batch's mean and biased variance, which `stats` (2 rows) keeps;
+    /// updates `running` with the unbiased variance.
     BatchNorm {
         x: TensorId,
+        residual: Option<TensorId>,
         gamma: TensorId,
         beta: TensorId,
         running: TensorId,
@@ -123,16 +125,18 @@ pub enum Op {
         scratch: TensorId,
         norm: BatchNorm,
     },
-    /// Normalises each channel with the running statistics.
+    /// The same with the running statistics.
     BatchNormEval {
         x: TensorId,
+        residual: Option<TensorId>,
         gamma: TensorId,
         beta: TensorId,
         running: TensorId,
         y: TensorId,
         norm: BatchNorm,
     },
-    /// Gradients of [`Op::BatchNorm`]; what the activation saw is computed again from `x`.
+    /// Gradients of [`Op::BatchNorm`] without a residual; what the activation saw is computed again
+    /// from `x`.
     BatchNormGrad {
         x: TensorId,
         dy: TensorId,
@@ -166,10 +170,15 @@ pub enum Op {
     AvgPool { x: TensorId, y: TensorId },
     /// Gradient of [`Op::AvgPool`]: spreads each value evenly over what it covers.
     AvgPoolGrad { dy: TensorId, dx: TensorId },
-    /// `y = x * s`, with one factor per image and channel in `s`.
-    Scale { x: TensorId, s: TensorId, y: TensorId },
-    /// Gradients of [`Op::Scale`]: `dx = dy * s`, and `ds` the sum over pixels of `dy * x`.
-    ScaleGrad { x: TensorId, s: TensorId, dy: TensorId, dx: TensorId, ds: TensorId },
+    /// `y = x * hard_sigmoid(s)`, with one `s` per image and channel: what squeeze-and-excitation
+    /// does to maps.
+    Excite { x: TensorId, s: TensorId, y: TensorId },
+    /// Gradient of [`Op::Excite`] with respect to `s`: `hard_sigmoid'(s)` times the sum over pixels
+    /// of `dy * x`.
+    ExciteGrad { x: TensorId, s: TensorId, dy: TensorId, ds: TensorId },
+    /// Gradient of squeeze-and-excitation with respect to maps that are both scaled and, by their
+    /// means, decide the scale: `dx = dy * hard_sigmoid(s) + dmean / pixels`.
+    SqueezeExciteGrad { s: TensorId, dy: TensorId, dmean: TensorId, dx: TensorId },
     /// `y = (x - mean) / sqrt(var + 1e-5)` per image over rows, columns and channels, no affine;
     /// `stats` keeps mean and reciprocal deviation.
     LayerNorm { x: TensorId, y: TensorId, stats: TensorId, scratch: TensorId },
@@ -332,11 +341,15 @@ impl Op {
             Self::DepthwiseDgrad { dy, w, dx, .. } => access(&[dy, w], &[dx], &[]),
             Self::DepthwiseWgrad { x, dy, dw, scratch, .. } => access(&[x, dy], &[dw], &[scratch]),
             Self::BiasGrad { dy, db, scratch } => access(&[dy], &[db], &[scratch]),
-            Self::BatchNorm { x, gamma, beta, running, stats, y, scratch, .. } => {
-                access(&[x, gamma, beta, running], &[running, stats, y], &[scratch])
+            Self::BatchNorm { x, residual, gamma, beta, running, stats, y, scratch, .. } => {
+                let mut a = access(&[x, gamma, beta, running], &[running, stats, y], &[scratch]);
+                a.reads.extend(residual);
+                a
             }
-            Self::BatchNormEval { x, gamma, beta, running, y, .. } => {
-                access(&[x, gamma, beta, running], &[y], &[])
+            Self::BatchNormEval { x, residual, gamma, beta, running, y, .. } => {
+                let mut a = access(&[x, gamma, beta, running], &[y], &[]);
+                a.reads.extend(residual);
+                a
             }
             Self::BatchNormGrad {
                 x, dy, gamma, beta, stats, dx, dgamma, dbeta, scratch, ..
@@ -349,8 +362,9 @@ impl Op {
             Self::Dropout { x, key, y, .. } => access(&[x, key], &[y], &[]),
             Self::AvgPool { x, y } => access(&[x], &[y], &[]),
             Self::AvgPoolGrad { dy, dx } => access(&[dy], &[dx], &[]),
-            Self::Scale { x, s, y } => access(&[x, s], &[y], &[]),
-            Self::ScaleGrad { x, s, dy, dx, ds } => access(&[x, s, dy], &[dx, ds], &[]),
+            Self::Excite { x, s, y } => access(&[x, s], &[y], &[]),
+            Self::ExciteGrad { x, s, dy, ds } => access(&[x, s, dy], &[ds], &[]),
+            Self::SqueezeExciteGrad { s, dy, dmean, dx } => access(&[s, dy, dmean], &[dx], &[]),
             Self::LayerNorm { x, y, stats, scratch } => access(&[x], &[y, stats], &[scratch]),
             Self::LayerNormGrad { y, dy, stats, dx, scratch, .. } => {
                 access(&[y, dy, stats], &[dx], &[scratch])
@@ -390,14 +404,18 @@ impl Op {
     /// the kernels read a value before they write the one at the same place.
     pub fn in_place(&self) -> Vec<(TensorId, TensorId)> {
         match *self {
-            Self::BatchNormEval { x, y, .. }
-            | Self::Activate { x, y, .. }
+            // Backward reads its input.
+            Self::BatchNorm { residual, y, .. } => residual.map(|r| (y, r)).into_iter().collect(),
+            Self::BatchNormEval { x, residual, y, .. } => {
+                [Some(x), residual].into_iter().flatten().map(|from| (y, from)).collect()
+            }
+            Self::Activate { x, y, .. }
             | Self::Dropout { x, y, .. }
-            | Self::Scale { x, y, .. }
+            | Self::Excite { x, y, .. }
             | Self::LayerNorm { x, y, .. } => vec![(y, x)],
             Self::BatchNormGrad { dy, dx, .. }
             | Self::ActivateGrad { dy, dx, .. }
-            | Self::ScaleGrad { dy, dx, .. }
+            | Self::SqueezeExciteGrad { dy, dx, .. }
             | Self::ScaleScoresGrad { dy, dx, .. }
             | Self::LayerNormGrad { dy, dx, .. } => vec![(dx, dy)],
             Self::Add { a, b, y } => vec![(y, a), (y, b)],
@@ -427,8 +445,9 @@ impl Op {
             Self::Dropout { .. } => "dropout",
             Self::AvgPool { .. } => "avg_pool",
             Self::AvgPoolGrad { .. } => "avg_pool_grad",
-            Self::Scale { .. } => "scale",
-            Self::ScaleGrad { .. } => "scale_grad",
+            Self::Excite { .. } => "excite",
+            Self::ExciteGrad { .. } => "excite_grad",
+            Self::SqueezeExciteGrad { .. } => "squeeze_excite_grad",
             Self::LayerNorm { .. } => "layer_norm",
             Self::LayerNormGrad { .. } => "layer_norm_grad",
             Self::Goodness { .. } => "goodness",

@@ -228,8 +228,8 @@ fn best_layout(cells: &[Cell], bound: usize, fit: &Fit) -> Vec<usize> {
         |c, _| (c.life.start, usize::MAX - c.bytes),
         |c, crowd| (usize::MAX - crowd, usize::MAX - c.bytes),
     ];
-    /// Comparisons of two cells that the search may make: a fraction of a second.
-    const EFFORT: usize = 250_000_000;
+    /// Pairs of cells that the search may look at: a fraction of a second.
+    const EFFORT: usize = 60_000_000;
 
     let ops = cells.iter().map(|cell| cell.life.end).max().unwrap_or(0);
     let mut live = vec![0; ops];
@@ -243,15 +243,17 @@ fn best_layout(cells: &[Cell], bound: usize, fit: &Fit) -> Vec<usize> {
         indices.sort_by_key(|i| order(&cells[*i], crowds[*i]));
         indices
     });
+    let meets = |cell: &Cell| (0..cells.len()).filter(|i| cells[*i].meets(cell)).collect();
+    let meetings: Vec<Vec<usize>> = cells.iter().map(meets).collect();
     let lay = |order: Vec<usize>| {
-        let places = first_fit(cells, &order, fit);
+        let places = first_fit(cells, &meetings, &order, fit);
         (height(cells, &places), order, places)
     };
     let Some(mut best) = sorted.into_iter().map(lay).min_by_key(|(height, ..)| *height) else {
         return Vec::new();
     };
-    let tries = EFFORT / (cells.len() * cells.len()).max(1);
-    for attempt in 0..tries.min(5000) {
+    let tries = EFFORT / meetings.iter().map(Vec::len).sum::<usize>().max(1);
+    for attempt in 0..tries.min(20000) {
         let (top, order, places) = &best;
         if *top <= bound {
             break;
@@ -278,14 +280,14 @@ fn best_layout(cells: &[Cell], bound: usize, fit: &Fit) -> Vec<usize> {
     best.2
 }
 
-fn first_fit(cells: &[Cell], order: &[usize], fit: &Fit) -> Vec<usize> {
-    let mut places = vec![0; cells.len()];
-    for (done, index) in order.iter().enumerate() {
+/// Places for all cells, in this order; `meetings` says for each cell which others live while it does.
+fn first_fit(cells: &[Cell], meetings: &[Vec<usize>], order: &[usize], fit: &Fit) -> Vec<usize> {
+    let mut places = vec![None; cells.len()];
+    for index in order {
         let cell = &cells[*index];
-        let placed = order[..done].iter().filter(|other| cells[**other].meets(cell));
-        let mut busy: Vec<Range<usize>> =
-            placed.map(|other| places[*other]..places[*other] + cells[*other].bytes).collect();
-        busy.sort_by_key(|range| range.start);
+        let taken = |other: &usize| places[*other].map(|at| at..at + cells[*other].bytes);
+        let mut busy: Vec<Range<usize>> = meetings[*index].iter().filter_map(taken).collect();
+        busy.sort_unstable_by_key(|range| range.start);
         let mut at = fit(0, cell.bytes);
         for range in busy {
             if at + cell.bytes <= range.start {
@@ -293,9 +295,9 @@ fn first_fit(cells: &[Cell], order: &[usize], fit: &Fit) -> Vec<usize> {
             }
             at = fit(at.max(range.end), cell.bytes);
         }
-        places[*index] = at;
+        places[*index] = Some(at);
     }
-    places
+    places.into_iter().flatten().collect()
 }
 
 fn height(cells: &[Cell], places: &[usize]) -> usize {

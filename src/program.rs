@@ -106,6 +106,11 @@ impl Program {
         self.ops.push(op);
     }
 
+    /// The op that was appended last.
+    pub fn last_mut(&mut self) -> Option<&mut Op> {
+        self.ops.last_mut()
+    }
+
     /// The tensor that owns the memory of `id`, and the byte in it where `id` starts.
     pub fn root(&self, id: TensorId) -> (TensorId, usize) {
         self.tensor(id).parent.unwrap_or((id, 0))

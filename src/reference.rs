@@ -17,6 +17,7 @@ mod input_tests;
 mod tests;
 
 use crate::augment::Sample;
+use crate::ops::Activation::HardSigmoid;
 use crate::ops::Op;
 use crate::shape::{Shape, Window};
 use crate::tensor::{Tensor, TensorId};
@@ -138,20 +139,22 @@ impl<'a> Reference<'a> {
                 }
                 self.set(db, out);
             }
-            Op::BatchNorm { x, gamma, beta, running, stats, y, norm, .. } => {
+            Op::BatchNorm { x, residual, gamma, beta, running, stats, y, norm, .. } => {
                 let (values, channels) = (self.get(x), self.shape(x).c);
                 let batch = norm::channel_stats(values, channels);
                 let (gamma, beta) = (self.get(gamma), self.get(beta));
-                let out = norm::batch_norm(values, &batch, gamma, beta, &norm);
+                let residual = residual.map(|r| self.get(r));
+                let out = norm::batch_norm(values, residual, &batch, gamma, beta, &norm);
                 let count = values.len() / channels;
                 let new = norm::running_stats(self.get(running), &batch, count, norm.momentum);
                 self.set(running, new);
                 self.set(stats, batch);
                 self.set(y, out);
             }
-            Op::BatchNormEval { x, gamma, beta, running, y, norm } => {
+            Op::BatchNormEval { x, residual, gamma, beta, running, y, norm } => {
                 let (gamma, beta) = (self.get(gamma), self.get(beta));
-                let out = norm::batch_norm(self.get(x), self.get(running), gamma, beta, &norm);
+                let (x, residual) = (self.get(x), residual.map(|r| self.get(r)));
+                let out = norm::batch_norm(x, residual, self.get(running), gamma, beta, &norm);
                 self.set(y, out);
             }
             Op::BatchNormGrad { x, dy, gamma, beta, stats, dx, dgamma, dbeta, norm, .. } => {
@@ -199,16 +202,22 @@ impl<'a> Reference<'a> {
                 let out = window::avg_pool_grad(self.get(dy), self.shape(dx), self.shape(dy));
                 self.set(dx, out);
             }
-            Op::Scale { x, s, y } => {
-                let out = window::scale_maps(self.get(x), self.get(s), self.shape(x));
+            Op::Excite { x, s, y } => {
+                let out = window::scale_maps(self.get(x), &self.factors(s), self.shape(x));
                 self.set(y, out);
             }
-            Op::ScaleGrad { x, s, dy, dx, ds } => {
-                let shape = self.shape(x);
-                let to_x = window::scale_maps(self.get(dy), self.get(s), shape);
-                let to_s = window::sum_of_maps(&self.zip(dy, x, |dy, x| dy * x), shape);
-                self.set(dx, to_x);
-                self.set(ds, to_s);
+            Op::ExciteGrad { x, s, dy, ds } => {
+                let sums = window::sum_of_maps(&self.zip(dy, x, |dy, x| dy * x), self.shape(x));
+                let slopes = self.get(s).iter().map(|s| activation::slope(HardSigmoid, *s));
+                let out = sums.iter().zip(slopes).map(|(sum, slope)| sum * slope).collect();
+                self.set(ds, out);
+            }
+            Op::SqueezeExciteGrad { s, dy, dmean, dx } => {
+                let shape = self.shape(dx);
+                let scaled = window::scale_maps(self.get(dy), &self.factors(s), shape);
+                let spread = window::spread_over_maps(self.get(dmean), shape);
+                let out = scaled.iter().zip(spread).map(|(a, b)| a + b).collect();
+                self.set(dx, out);
             }
             Op::LayerNorm { x, y, stats, .. } => {
                 let (out, kept) = norm::layer_norm(self.get(x), self.shape(x).n);
@@ -329,6 +338,11 @@ impl<'a> Reference<'a> {
     }
 
     /// The same, of each channel by itself.
+    /// What [`Op::Excite`] multiplies with.
+    fn factors(&self, s: TensorId) -> Vec<f64> {
+        self.get(s).iter().map(|s| activation::value(HardSigmoid, *s)).collect()
+    }
+
     fn depthwise(&self, x: TensorId, w: TensorId, window: Window) -> Depthwise {
         Depthwise::new(self.shape(x), self.shape(w), window)
     }

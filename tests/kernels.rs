@@ -321,9 +321,20 @@ fn batch_norm_in_training_and_evaluation() {
                 (case.output(Shape::vector(shape.c)), case.output(Shape::vector(shape.c)));
             let parts = split::reduction(shape).count(shape.n);
             let partial = scratch(&mut case, Shape::rows(parts, 2 * shape.c4() * 4));
-            case.program.push(Op::BatchNormEval { x, gamma, beta, running, y: eval, norm });
+            let residual = None;
+            case.program.push(Op::BatchNormEval {
+                x,
+                residual,
+                gamma,
+                beta,
+                running,
+                y: eval,
+                norm,
+            });
+            let residual = Some(dy);
             case.program.push(Op::BatchNorm {
                 x,
+                residual,
                 gamma,
                 beta,
                 running,
@@ -406,8 +417,9 @@ fn pooling_and_elementwise() {
         // Past the kinks on both sides.
         let wide = random(3, shape.elements()).iter().map(|v| v * 6.0).collect();
         let wide = case.given(shape, precision.maps(), wide);
-        let s = case.input(means);
-        let [sum, spread, scaled, dx] = [(); 4].map(|()| case.output_maps(shape));
+        let s = random(4, means.elements()).iter().map(|v| v * 6.0).collect();
+        let s = case.given(means, Layout::Nhwc, s);
+        let [sum, spread, excited, dx] = [(); 4].map(|()| case.output_maps(shape));
         let [mean, ds] = [(); 2].map(|()| case.output(means));
         for act in ACTIVATIONS {
             let [y, dx] = [(); 2].map(|()| case.output_maps(shape));
@@ -417,8 +429,9 @@ fn pooling_and_elementwise() {
         case.program.push(Op::Add { a, b, y: sum });
         case.program.push(Op::AvgPool { x: a, y: mean });
         case.program.push(Op::AvgPoolGrad { dy: dmean, dx: spread });
-        case.program.push(Op::Scale { x: a, s, y: scaled });
-        case.program.push(Op::ScaleGrad { x: a, s, dy: b, dx, ds });
+        case.program.push(Op::Excite { x: a, s, y: excited });
+        case.program.push(Op::ExciteGrad { x: a, s, dy: b, ds });
+        case.program.push(Op::SqueezeExciteGrad { s, dy: b, dmean, dx });
         case.check(&gpu, &format!("{precision:?}, {shape}"));
     }
 }
@@ -460,7 +473,8 @@ fn what_is_not_a_number_is_not_hidden() {
             y
         });
         let eval = case.output_maps(shape);
-        case.program.push(Op::BatchNormEval { x, gamma, beta, running, y: eval, norm });
+        let residual = None;
+        case.program.push(Op::BatchNormEval { x, residual, gamma, beta, running, y: eval, norm });
         let mut session = Session::new(&gpu, case.program.clone(), Options::default()).unwrap();
         case.inputs.iter().for_each(|(id, values)| session.write(*id, values));
         for (op, y) in outputs.into_iter().chain([eval]).enumerate() {

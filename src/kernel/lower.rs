@@ -160,16 +160,12 @@ impl Lowering<'_> {
 
     /// A kernel on maps of shape `x` and tables with one value for each of them, with an
     /// invocation per vec4 of `over`.
-    fn map_by_map(
-        &mut self,
-        (file, entry): (&'static str, &'static str),
-        x: Shape,
-        operands: Named,
-        over: TensorId,
-    ) {
+    fn excite(&mut self, entry: &'static str, x: Shape, operands: Named, over: TensorId) {
         let over = self.shape(over);
-        self.per_image((file, entry, &[]), x.n, operands, &[], |s| {
-            let params = params::PerImage { images: u(s.count), size: u(x.h * x.w), c4: u(x.c4()) };
+        let permutation = ("excite", entry, &[("HARD_SIGMOID", 1)][..]);
+        self.per_image(permutation, x.n, operands, &[], |s| {
+            let (images, size) = (u(s.count), u(x.h * x.w));
+            let params = params::Excite { images, size, c: u(x.c), c4: u(x.c4()) };
             (params, over.with_n(s.count).pixels() * over.c4())
         });
     }
@@ -195,8 +191,8 @@ impl Lowering<'_> {
             }
             Op::BiasGrad { dy, db, scratch } => self.bias_grad(dy, db, scratch),
             Op::BatchNorm { .. } => self.batch_norm(op),
-            Op::BatchNormEval { x, gamma, beta, running, y, norm } => {
-                self.batch_norm_apply((x, gamma, beta, running, y), norm);
+            Op::BatchNormEval { x, residual, gamma, beta, running, y, norm } => {
+                self.batch_norm_apply((x, residual, y), (gamma, beta, running), norm);
             }
             Op::BatchNormGrad { .. } => self.batch_norm_grad(op),
             Op::Activate { x, y, act } => {
@@ -245,16 +241,17 @@ impl Lowering<'_> {
                 let (from, to) = (self.shape(dx), self.shape(dy));
                 self.avg_pool("grad", (from, to, from), &[("maps", dx), ("means", dy)]);
             }
-            Op::Scale { x, s, y } => {
+            Op::Excite { x, s, y } => {
                 let operands = [("x", x), ("s", s), ("y", y)];
-                self.map_by_map(("scale", "main"), self.shape(x), &operands, y);
+                self.excite("main", self.shape(x), &operands, y);
             }
-            Op::ScaleGrad { x, s, dy, dx, ds } => {
-                // The gradient of the maps comes last: it may take the place of `dy`.
-                let operands = [("x", x), ("y", dy), ("s", ds)];
-                self.map_by_map(("scale", "grad"), self.shape(x), &operands, ds);
-                let operands = [("x", dy), ("s", s), ("y", dx)];
-                self.map_by_map(("scale", "main"), self.shape(x), &operands, dx);
+            Op::ExciteGrad { x, s, dy, ds } => {
+                let operands = [("x", x), ("s", s), ("dy", dy), ("ds", ds)];
+                self.excite("grad", self.shape(x), &operands, ds);
+            }
+            Op::SqueezeExciteGrad { s, dy, dmean, dx } => {
+                let operands = [("s", s), ("dy", dy), ("dmean", dmean), ("dx", dx)];
+                self.excite("squeeze_grad", self.shape(dx), &operands, dx);
             }
             Op::LayerNorm { x, y, stats, scratch } => self.layer_norm(x, y, stats, scratch),
             Op::LayerNormGrad { y, dy, stats, dx, scratch, relu } => {

@@ -41,6 +41,7 @@ params! {
         len: u32, c: u32, c4: u32, before: u32, layer: u32, threshold: u32, factor: f32,
     }
     Elementwise { len: u32, c: u32, c4: u32, factor: f32 }
+    Excite { images: u32, size: u32, c: u32, c4: u32 }
     Finite { len: u32, members: u32, first: u32, at: u32, ends: [[u32; 4]; 12] }
     Gram {
         images: u32, rows: u32, depth: u32, width: u32, parts: u32, first: u32, factor: f32,
@@ -57,7 +58,6 @@ params! {
         images: u32, classes: u32, stride: u32, blocks: u32, late: u32,
         score_stride: u32, loss_stride: u32, words: u32,
     }
-    PerImage { images: u32, size: u32, c4: u32 }
     ScaleScores { images: u32, c4: u32 }
     SumRows { rows: u32, len: u32 }
 }

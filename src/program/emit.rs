@@ -98,8 +98,8 @@ pub struct Emitter {
     pub recompute: Recompute,
     /// Outputs of batch norm in training, and how they come about.
     pub normalized: BTreeMap<TensorId, Normalized>,
-    /// Scaled maps: what was scaled, and by which factors.
-    pub scaled: BTreeMap<TensorId, (TensorId, TensorId)>,
+    /// Outputs of squeeze-and-excitation: the maps, and what says how much each is scaled.
+    pub excited: BTreeMap<TensorId, (TensorId, TensorId)>,
     /// Whether forward is for training: batch statistics, values kept for backward.
     pub training: bool,
     /// Whether parameters need gradients and moments at all.
@@ -123,7 +123,7 @@ impl Emitter {
             summing,
             recompute,
             normalized: BTreeMap::new(),
-            scaled: BTreeMap::new(),
+            excited: BTreeMap::new(),
             program: Program::default(),
             parameters: BTreeMap::new(),
             running: BTreeMap::new(),
@@ -333,7 +333,16 @@ impl Emitter {
                 let y = self.like(x, name, shape);
                 let norm = *norm;
                 if !self.training {
-                    self.program.push(Op::BatchNormEval { x, gamma, beta, running, y, norm });
+                    let residual = None;
+                    self.program.push(Op::BatchNormEval {
+                        x,
+                        residual,
+                        gamma,
+                        beta,
+                        running,
+                        y,
+                        norm,
+                    });
                     return Ok((y, None));
                 }
                 let stats = self.exact("stats", Shape::new(1, 1, 2, shape.c));
@@ -342,6 +351,7 @@ impl Emitter {
                 self.normalized.insert(y, Normalized { x, gamma, beta, stats, norm });
                 self.program.push(Op::BatchNorm {
                     x,
+                    residual: None,
                     gamma,
                     beta,
                     running,
@@ -352,13 +362,7 @@ impl Emitter {
                 });
                 (y, Saved::BatchNorm { x, name, stats, norm })
             }
-            Layer::Activation(act) => {
-                let y = self.like(x, "activation", shape);
-                self.program.push(Op::Activate { x, y, act: *act });
-                // The slope of a ReLU is the same at its output, which the next layer often keeps.
-                let x = if *act == Activation::Relu { y } else { x };
-                (y, Saved::Activation { x, act: *act })
-            }
+            Layer::Activation(act) => self.activate(x, *act),
             Layer::Dropout(_) if !self.training => return Ok((x, None)),
             Layer::Dropout(rate) => {
                 let (layer, rate) = (self.dropouts, *rate);
@@ -373,23 +377,19 @@ impl Emitter {
                 self.program.push(Op::MaxPool { x, y, argmax, window: *window });
                 (y, Saved::MaxPool { x: shape, argmax, window: *window })
             }
-            Layer::GlobalAvgPool => self.avg_pool(x, Shape::rows(shape.n, shape.c)),
+            Layer::GlobalAvgPool => (self.mean(x), Saved::AvgPool { x }),
             Layer::SqueezeExcite { name, hidden } => {
                 let fc = |part: &str, out| {
                     let (name, window) = (format!("{name}.{part}"), Window::same(1, 1));
                     Layer::Conv2d { name, out, window, bias: true }
                 };
-                let gate = [
-                    Layer::GlobalAvgPool,
-                    fc("fc1", *hidden),
-                    Layer::Activation(Activation::Relu),
-                    fc("fc2", shape.c),
-                    Layer::Activation(Activation::HardSigmoid),
-                ];
-                let (s, gate) = self.forward(&gate, x)?;
-                let y = self.scale(x, s);
+                let relu = Layer::Activation(Activation::Relu);
+                let mean = self.mean(x);
+                let (s, gate) =
+                    self.forward(&[fc("fc1", *hidden), relu, fc("fc2", shape.c)], mean)?;
+                let y = self.excite(x, s);
                 if self.training {
-                    self.scaled.insert(y, (x, s));
+                    self.excited.insert(y, (x, s));
                 }
                 (y, Saved::SqueezeExcite { x, s, gate })
             }
@@ -423,8 +423,7 @@ impl Emitter {
                         "a residual adds means to maps, which are not stored alike in float16; give body and shortcut a pool, or neither".into(),
                     ));
                 }
-                let y = self.like(a, "sum", self.shape(a));
-                self.program.push(Op::Add { a, b, y });
+                let y = self.sum(a, b);
                 (y, Saved::Residual { body, shortcut })
             }
         };
@@ -456,10 +455,54 @@ impl Emitter {
     }
 
     /// Exact means over parts of maps, for maps of shape `to`.
-    pub fn avg_pool(&mut self, x: TensorId, to: Shape) -> (TensorId, Saved) {
+    pub fn avg_pool(&mut self, x: TensorId, to: Shape) -> TensorId {
         let y = self.exact("mean", to);
         self.program.push(Op::AvgPool { x, y });
-        (y, Saved::AvgPool { x })
+        y
+    }
+
+    /// The mean of each map.
+    pub fn mean(&mut self, x: TensorId) -> TensorId {
+        let shape = self.shape(x);
+        self.avg_pool(x, Shape::rows(shape.n, shape.c))
+    }
+
+    /// The sum of two branches. If a batch norm was the last op, it adds the other branch itself, and
+    /// there is no tensor with what it gave without.
+    pub fn sum(&mut self, a: TensorId, b: TensorId) -> TensorId {
+        let last = self.program.last_mut();
+        if let Some(
+            Op::BatchNorm { residual: residual @ None, y, norm, .. }
+            | Op::BatchNormEval { residual: residual @ None, y, norm, .. },
+        ) = last
+            && (*y == a || *y == b)
+            && norm.act == Activation::None
+        {
+            let y = *y;
+            *residual = Some(if y == a { b } else { a });
+            self.normalized.remove(&y);
+            return y;
+        }
+        self.add(a, b)
+    }
+
+    /// An activation of its own, which a batch norm with a residual does itself.
+    pub fn activate(&mut self, x: TensorId, act: Activation) -> (TensorId, Saved) {
+        // The slope of a ReLU is the same at its output, which the next layer often keeps.
+        let at_output = act == Activation::Relu;
+        if let Some(
+            Op::BatchNorm { residual: Some(_), y, norm, .. }
+            | Op::BatchNormEval { residual: Some(_), y, norm, .. },
+        ) = self.program.last_mut()
+            && *y == x
+            && at_output
+        {
+            norm.act = act;
+            return (x, Saved::Activation { x, act });
+        }
+        let y = self.like(x, "activation", self.shape(x));
+        self.program.push(Op::Activate { x, y, act });
+        (y, Saved::Activation { x: if at_output { y } else { x }, act })
     }
 
     /// A convolution of each channel by itself into an existing tensor.
@@ -476,10 +519,10 @@ impl Emitter {
         Saved::Depthwise { x, w: name, y: to, window }
     }
 
-    /// Maps, each times its own factor in `s`.
-    pub fn scale(&mut self, x: TensorId, s: TensorId) -> TensorId {
-        let y = self.like(x, "scaled", self.shape(x));
-        self.program.push(Op::Scale { x, s, y });
+    /// Maps, each scaled by what `s` says of it.
+    pub fn excite(&mut self, x: TensorId, s: TensorId) -> TensorId {
+        let y = self.like(x, "excited", self.shape(x));
+        self.program.push(Op::Excite { x, s, y });
         y
     }
 
@@ -587,12 +630,13 @@ impl Emitter {
             }),
             Saved::Dropout { layer, rate } => need_dx.then(|| self.dropout(dy, *layer, *rate)),
             Saved::SqueezeExcite { x, s, gate } => {
-                let x = self.recall(*x);
-                let (a, ds) =
-                    (self.like(x, "dx", self.shape(x)), self.like(*s, "ds", self.shape(*s)));
-                self.program.push(Op::ScaleGrad { x, s: *s, dy, dx: a, ds });
-                let b = self.backward(gate, ds, need_dx)?;
-                Some(self.add(a, b))
+                let (x, s) = (self.recall(*x), *s);
+                let ds = self.like(s, "ds", self.shape(s));
+                self.program.push(Op::ExciteGrad { x, s, dy, ds });
+                let dmean = self.backward(gate, ds, need_dx)?;
+                let dx = self.like(x, "dx", self.shape(x));
+                self.program.push(Op::SqueezeExciteGrad { s, dy, dmean, dx });
+                Some(dx)
             }
             Saved::MaxPool { x, argmax, window } => need_dx.then(|| {
                 let dx = self.like(dy, "dx", *x);

@@ -49,7 +49,7 @@ impl Emitter {
         let from = self.shape(n);
         if let Some(side) = head.pool.filter(|side| *side < from.h.max(from.w)) {
             let to = Shape::new(from.n, from.h.min(side), from.w.min(side), from.c);
-            let (y, saved) = self.avg_pool(x, to);
+            let (y, saved) = (self.avg_pool(x, to), Saved::AvgPool { x });
             x = y;
             tape.push(saved);
         }

@@ -2,7 +2,7 @@
 
 use super::emit::{Emitter, Saved};
 use crate::ops::{BatchNorm, Op};
-use crate::shape::{Layout, Shape};
+use crate::shape::Layout;
 use crate::tensor::{Kind, TensorId};
 
 /// What is computed again instead of kept. Results are the same, bit for bit.
@@ -50,10 +50,10 @@ impl Emitter {
         if let Some(from) = self.normalized.get(&y).copied() {
             return self.normalize_again(from);
         }
-        match self.scaled.get(&y).copied() {
+        match self.excited.get(&y).copied() {
             Some((x, s)) => {
                 let x = self.recall(x);
-                self.scale(x, s)
+                self.excite(x, s)
             }
             None => y,
         }
@@ -63,7 +63,8 @@ impl Emitter {
         let Normalized { x, gamma, beta, stats, norm } = from;
         let y = self.like(x, "again", self.shape(x));
         // The batch's statistics stand in for the running ones.
-        self.program.push(Op::BatchNormEval { x, gamma, beta, running: stats, y, norm });
+        let (residual, running) = (None, stats);
+        self.program.push(Op::BatchNormEval { x, residual, gamma, beta, running, y, norm });
         y
     }
 
@@ -101,8 +102,9 @@ impl Emitter {
             Saved::BatchNorm { name, stats, norm, .. } => {
                 let [gamma, beta] =
                     ["weight", "bias"].map(|p| self.parameters[&format!("{name}.{p}")].value);
-                let (stats, norm) = (*stats, *norm);
-                let op = |y| Op::BatchNormEval { x, gamma, beta, running: stats, y, norm };
+                let (residual, stats, norm) = (None, *stats, *norm);
+                let op =
+                    |y| Op::BatchNormEval { x, residual, gamma, beta, running: stats, y, norm };
                 let y = emit(self, x, self.shape(x), &op);
                 (y, Saved::BatchNorm { x, name: name.clone(), stats, norm })
             }
@@ -111,11 +113,8 @@ impl Emitter {
                 let y = emit(self, x, *shape, &|y| Op::Depthwise { x, w: weight, y, window });
                 (y, Saved::Depthwise { x, w: w.clone(), y: *shape, window })
             }
-            Saved::Activation { act, .. } => {
-                let act = *act;
-                let y = emit(self, x, self.shape(x), &|y| Op::Activate { x, y, act });
-                (y, Saved::Activation { x, act })
-            }
+            Saved::Activation { act, .. } if need_y => self.activate(x, *act),
+            Saved::Activation { act, .. } => (x, Saved::Activation { x, act: *act }),
             Saved::Dropout { layer, rate } => {
                 let (layer, rate) = (*layer, *rate);
                 let y = if need_y { self.dropout(x, layer, rate) } else { x };
@@ -126,8 +125,9 @@ impl Emitter {
                 (norm.y, Saved::LayerNorm(norm))
             }
             Saved::SqueezeExcite { gate, .. } => {
-                let (s, gate) = self.replay(gate, x, true);
-                let y = emit(self, x, self.shape(x), &|y| Op::Scale { x, s, y });
+                let mean = self.mean(x);
+                let (s, gate) = self.replay(gate, mean, true);
+                let y = if need_y { self.excite(x, s) } else { x };
                 (y, Saved::SqueezeExcite { x, s, gate })
             }
             Saved::MaxPool { x: shape, window, .. } => {
@@ -139,14 +139,13 @@ impl Emitter {
                 (y, Saved::MaxPool { x: *shape, argmax, window: *window })
             }
             Saved::AvgPool { .. } => {
-                let shape = self.shape(x);
-                let mean = Shape::rows(shape.n, shape.c);
-                if need_y { self.avg_pool(x, mean) } else { (x, Saved::AvgPool { x }) }
+                let y = if need_y { self.mean(x) } else { x };
+                (y, Saved::AvgPool { x })
             }
             Saved::Residual { body, shortcut } => {
                 let (a, body) = self.replay(body, x, need_y);
                 let (b, shortcut) = self.replay(shortcut, x, need_y);
-                let y = emit(self, a, self.shape(a), &|y| Op::Add { a, b, y });
+                let y = if need_y { self.sum(a, b) } else { x };
                 (y, Saved::Residual { body, shortcut })
             }
             Saved::Group { tape, .. } => {

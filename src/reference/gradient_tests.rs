@@ -150,18 +150,22 @@ fn depthwise_convolution() {
 }
 
 #[test]
-fn scale() {
+fn squeeze_and_excitation() {
     for n in [1, 3] {
         let mut t = Table::default();
         let [x, dx, y, dy] = [(); 4].map(|()| t.maps(n, 3, 2, 5));
-        let [s, ds] = [(); 2].map(|()| t.maps(n, 1, 1, 5));
+        let [s, ds, dmean] = [(); 3].map(|()| t.maps(n, 1, 1, 5));
         let check = Check {
-            forward: Op::Scale { x, s, y },
+            forward: Op::Excite { x, s, y },
             y,
             dy: Some(dy),
-            backward: vec![Op::ScaleGrad { x, s, dy, dx, ds }],
+            backward: vec![
+                Op::ExciteGrad { x, s, dy, ds },
+                Op::SqueezeExciteGrad { s, dy, dmean, dx },
+            ],
             gradients: vec![(x, dx), (s, ds)],
-            fixed: vec![],
+            // Here `s` does not come from the means.
+            fixed: vec![(dmean, vec![0.0; 5 * n])],
         };
         check.run(&t);
     }
@@ -182,7 +186,17 @@ fn batch_norm() {
         let [running, stats] = [(); 2].map(|()| t.maps(1, 1, 2, c));
         let norm = BatchNorm { eps: 1e-3, momentum: 0.1, act };
         let check = Check {
-            forward: Op::BatchNorm { x, gamma, beta, running, stats, y, scratch, norm },
+            forward: Op::BatchNorm {
+                x,
+                residual: None,
+                gamma,
+                beta,
+                running,
+                stats,
+                y,
+                scratch,
+                norm,
+            },
             y,
             dy: Some(dy),
             backward: vec![Op::BatchNormGrad {

@@ -50,6 +50,7 @@ fn reciprocal(variances: &[f64], eps: f32) -> Vec<f64> {
 /// Batch norm by the given statistics, and the activation.
 pub fn batch_norm(
     x: &[f64],
+    residual: Option<&[f64]>,
     stats: &[f64],
     gamma: &[f64],
     beta: &[f64],
@@ -60,7 +61,8 @@ pub fn batch_norm(
     let scale = reciprocal(variances, norm.eps);
     let value = |(i, x): (usize, &f64)| {
         let ch = i % channels;
-        activation::value(norm.act, gamma[ch] * (x - means[ch]) * scale[ch] + beta[ch])
+        let normal = gamma[ch] * (x - means[ch]) * scale[ch] + beta[ch];
+        activation::value(norm.act, normal + residual.map_or(0.0, |r| r[i]))
     };
     x.iter().enumerate().map(value).collect()
 }

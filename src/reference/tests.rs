@@ -148,11 +148,12 @@ fn max_pool_ignores_padding() {
 #[test]
 fn batch_norm_keeps_biased_and_runs_on_unbiased_variances() {
     let mut t = Table::default();
-    let (x, y) = (t.maps(2, 1, 1, 2), t.maps(2, 1, 1, 2));
+    let [x, y, other] = [(); 3].map(|()| t.maps(2, 1, 1, 2));
     let [gamma, beta, scratch] = [(); 3].map(|()| t.vector(2));
     let [running, stats] = [(); 2].map(|()| t.maps(1, 1, 2, 2));
     let norm = BatchNorm { eps: 0.0, momentum: 0.25, act: Activation::Relu };
-    let op = Op::BatchNorm { x, gamma, beta, running, stats, y, scratch, norm };
+    let residual = None;
+    let op = Op::BatchNorm { x, residual, gamma, beta, running, stats, y, scratch, norm };
     let inputs: [(TensorId, &[f64]); 4] = [
         (x, &[1.0, 0.0, 3.0, 4.0]),
         (gamma, &[2.0, -1.0]),
@@ -166,8 +167,14 @@ fn batch_norm_keeps_biased_and_runs_on_unbiased_variances() {
 
     r.set(running, vec![1.0, 4.0, 4.0, 16.0]);
     let norm = BatchNorm { act: Activation::None, ..norm };
-    r.run(&Op::BatchNormEval { x, gamma, beta, running, y, norm });
+    r.run(&Op::BatchNormEval { x, residual, gamma, beta, running, y, norm });
     assert_close(r.get(y), &[0.5, 1.0, 2.5, 0.0]);
+
+    // The activation sees the sum.
+    r.set(other, vec![1.0, -2.0, -4.0, 0.5]);
+    let norm = BatchNorm { act: Activation::Relu, ..norm };
+    r.run(&Op::BatchNormEval { x, residual: Some(other), gamma, beta, running, y, norm });
+    assert_close(r.get(y), &[1.5, 0.0, 0.0, 0.5]);
 }
 
 #[test]
@@ -176,7 +183,7 @@ fn batch_norm_of_one_value_keeps_the_biased_variance() {
     let [x, gamma, beta, scratch, y] = [(); 5].map(|()| t.vector(1));
     let [running, stats] = [(); 2].map(|()| t.maps(1, 1, 2, 1));
     let norm = BatchNorm { eps: 1e-5, momentum: 0.25, act: Activation::None };
-    let op = Op::BatchNorm { x, gamma, beta, running, stats, y, scratch, norm };
+    let op = Op::BatchNorm { x, residual: None, gamma, beta, running, stats, y, scratch, norm };
     let one: &[f64] = &[1.0];
     let r = t.run(&op, &[(x, &[5.0]), (gamma, one), (beta, one), (running, &[1.0, 4.0])]);
     assert_close(r.get(running), &[2.0, 3.0]);
@@ -382,14 +389,16 @@ fn activations_are_flat_outside_of_their_kinks() {
 }
 
 #[test]
-fn scale_is_per_image_and_channel() {
+fn excitation_is_per_image_and_channel() {
     let mut t = Table::default();
     let [x, y, dx] = [(); 3].map(|()| t.maps(2, 1, 2, 1));
-    let [s, ds] = [(); 2].map(|()| t.maps(2, 1, 1, 1));
-    let inputs: [(_, &[f64]); 2] = [(x, &[1.0, 2.0, 3.0, 4.0]), (s, &[10.0, 100.0])];
-    let mut r = t.run(&Op::Scale { x, s, y }, &inputs);
-    assert_eq!(r.get(y), [10.0, 20.0, 300.0, 400.0]);
-    r.run(&Op::ScaleGrad { x, s, dy: x, dx, ds });
-    assert_eq!(r.get(dx), r.get(y));
-    assert_eq!(r.get(ds), [5.0, 25.0]);
+    let [s, ds, dmean] = [(); 3].map(|()| t.maps(2, 1, 1, 1));
+    let inputs: [(_, &[f64]); 3] =
+        [(x, &[1.0, 2.0, 3.0, 4.0]), (s, &[0.0, 30.0]), (dmean, &[8.0, -2.0])];
+    let mut r = t.run(&Op::Excite { x, s, y }, &inputs);
+    assert_eq!(r.get(y), [0.5, 1.0, 3.0, 4.0]);
+    r.run(&Op::ExciteGrad { x, s, dy: x, ds });
+    assert_close(r.get(ds), &[5.0 / 6.0, 0.0]);
+    r.run(&Op::SqueezeExciteGrad { s, dy: x, dmean, dx });
+    assert_eq!(r.get(dx), [4.5, 5.0, 2.0, 3.0]);
 }

@@ -3,8 +3,11 @@
 use super::{Lowering, u};
 use crate::kernel::params;
 use crate::kernel::tensor;
+use crate::shape::ALIGNMENT;
 use crate::tensor::TensorId;
 
+/// Vectors that an invocation looks at: members begin at multiples of so many.
+const RUN: usize = ALIGNMENT / 16;
 /// Members that one dispatch looks at; so many fit into its parameters.
 const MEMBERS: usize = 24;
 
@@ -23,15 +26,17 @@ impl Lowering<'_> {
             let mut ends = [0; 2 * MEMBERS];
             ends.iter_mut().zip(some.as_flattened()).for_each(|(end, value)| *end = u(*value));
             let (first, last) = (some[0][0], some[some.len() - 1][1]);
+            let pieces = (last - first).div_ceil(RUN);
             let params = params::Finite {
-                len: u(last - first),
+                len: u(pieces),
                 members: u(some.len()),
                 first: u(first),
                 at: u(at),
                 ends: bytemuck::cast(ends),
             };
             let operands = [("x", x), ("result", out)];
-            self.once(("finite", "main", &[]), &operands, params, last - first);
+            let definitions = [("RUN", u(RUN))];
+            self.once(("finite", "main", &definitions), &operands, params, pieces);
         }
     }
 }

@@ -39,22 +39,28 @@ fn values(x: Shape, s: Slice) -> usize {
 }
 
 impl Lowering<'_> {
-    /// `y = norm(x)` with the statistics in `stats`.
+    /// `y = act(norm(x) + residual)` with the statistics in `stats`.
     pub fn batch_norm_apply(
         &mut self,
-        (x, gamma, beta, stats, y): (TensorId, TensorId, TensorId, TensorId, TensorId),
+        (x, residual, y): (TensorId, Option<TensorId>, TensorId),
+        (gamma, beta, stats): (TensorId, TensorId, TensorId),
         norm: BatchNorm,
     ) {
         let shape = self.shape(x);
         let whole = [("gamma", gamma), ("beta", beta), ("stats", stats)];
-        let act = activation(norm.act);
-        let permutation = ("batch_norm", "apply", act.as_slice());
+        let mut flags: Vec<_> = activation(norm.act).into_iter().collect();
+        let mut each = vec![("x", x), ("y", y)];
+        if let Some(residual) = residual {
+            flags.push(("RESIDUAL", 1));
+            each.push(("residual", residual));
+        }
         let make = |s| (batch_norm(shape, norm, s), across(shape, s) * shape.c4());
-        self.per_image(permutation, shape.n, &[("x", x), ("y", y)], &whole, make);
+        self.per_image(("batch_norm", "apply", &flags), shape.n, &each, &whole, make);
     }
 
     pub fn batch_norm(&mut self, op: &Op) {
-        let Op::BatchNorm { x, gamma, beta, running, stats, y, scratch, norm } = *op else {
+        let Op::BatchNorm { x, residual, gamma, beta, running, stats, y, scratch, norm } = *op
+        else {
             return;
         };
         let shape = self.shape(x);
@@ -70,7 +76,7 @@ impl Lowering<'_> {
         let operands = [("partial", scratch), ("stats", stats), ("running", running)];
         let params = batch_norm(shape, norm, all);
         self.once(("batch_norm", "finish", &[]), &operands, params, shape.c4());
-        self.batch_norm_apply((x, gamma, beta, stats, y), norm);
+        self.batch_norm_apply((x, residual, y), (gamma, beta, stats), norm);
     }
 
     pub fn batch_norm_grad(&mut self, op: &Op) {
