@@ -114,9 +114,7 @@ fn twin(arch: &str, way: (Method, Partition), side: usize) -> Network {
 fn check_twins(arch: &str) {
     let gpu = gpu();
     for (side, precision) in [(32, Precision::F32), (96, Precision::F32), (32, Precision::F16)] {
-        // Roundings of float16 add up over many layers, more than this comparison can bear.
-        let deep = arch != "cnn" && precision == Precision::F16;
-        if deep || !precisions(&gpu).contains(&precision) {
+        if !precisions(&gpu).contains(&precision) {
             continue;
         }
         for way in WAYS {
@@ -138,8 +136,10 @@ fn check_twins(arch: &str) {
             let options = Options { checked: true, ..Options::default() };
             let mut pair = Pair::new(Session::new(&gpu, built.program.clone(), options).unwrap());
             pair.numerics.follow = true;
-            // Gradients of narrow batch norms cancel to this in float32.
-            pair.numerics.tolerance = 2e-4;
+            if precision == Precision::F16 {
+                // Before a narrow batch norm, terms cancel to a ten-thousandth of their size.
+                pair.numerics.tolerance = 2e-4;
+            }
             let inputs = Inputs::new(&built, Augment::default());
             inputs.floats.iter().for_each(|(id, values)| pair.set(*id, values));
             inputs.words.iter().for_each(|(id, values)| pair.set_words(*id, values));
@@ -158,8 +158,12 @@ fn check_twins(arch: &str) {
                         }
                     }
                     let off = f64::sqrt(off / length);
-                    let allowed =
-                        if precision == Precision::F32 { GRADIENT } else { HALF_GRADIENT };
+                    let allowed = match precision {
+                        Precision::F32 => GRADIENT,
+                        Precision::F16 if arch == "cnn" => HALF_GRADIENT,
+                        // Batch norm of a few values turns their roundings into anything.
+                        Precision::F16 => f64::INFINITY,
+                    };
                     assert!(off <= allowed, "{label}: the gradient is off by {off:.1e}");
                     updates += 1;
                 }
