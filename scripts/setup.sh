@@ -34,14 +34,18 @@ require_device() {
     target/release/sff devices
 }
 
-# A second software driver, to test on: SwiftShader, which Debian has in a browser's package. Only
-# its library is unpacked.
+# Whether the system's packages have a second software driver, SwiftShader: Debian has it in a browser's.
+offers_swiftshader() {
+    command -v apt-get >/dev/null && apt-cache show chromium-common >/dev/null 2>&1
+}
+
+# That driver, to test on; only its library is unpacked.
 require_swiftshader() {
     local folder=target/swiftshader
     export VK_DRIVER_FILES=$PWD/$folder/usr/lib/chromium/vk_swiftshader_icd.json
     export VK_ICD_FILENAMES=$VK_DRIVER_FILES
     [ ! -e "$VK_DRIVER_FILES" ] || return 0
-    if ! command -v apt-get >/dev/null || ! apt-cache show chromium-common >/dev/null 2>&1; then
+    if ! offers_swiftshader; then
         echo "please install SwiftShader, and name its JSON file in VK_DRIVER_FILES (no package has it here)" >&2
         exit 2
     fi

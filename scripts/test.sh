@@ -1,6 +1,7 @@
 #!/usr/bin/env bash
 # Runs every check: format, lints, documentation, tests. Works on a bare Debian or Ubuntu with Rust; a
-# software Vulkan driver is installed if there is no GPU, and Chromium if there is none.
+# software Vulkan driver is installed if there is no GPU, and Chromium if there is none. Some tests run on a
+# second driver too, where there is one.
 #
 #   scripts/test.sh                       all of it
 #   scripts/test.sh --device NAME         only the tests, on the device of that name; `swiftshader`
@@ -72,4 +73,10 @@ step cargo fmt --check
 step cargo clippy --release --all-targets --quiet -- -D warnings
 RUSTDOCFLAGS="-D warnings" step cargo doc --release --no-deps --quiet
 run_tests
+if offers_swiftshader; then
+    # What every step is made of, on a second driver.
+    step bash scripts/test.sh --device swiftshader golden gradients kernels || status=$?
+else
+    echo "skipped: tests on a second driver, SwiftShader, which no package has here"
+fi
 exit "$status"

@@ -2,6 +2,7 @@
 // `i * in_h / out_h` to `(i + 1) * in_h / out_h`, rounded outwards, and columns likewise: parts
 // overlap where sizes do not divide.
 #import grid
+#import join
 #import map
 
 struct Params {
@@ -24,22 +25,24 @@ fn covered(i: u32, places: u32, parts: u32) -> vec2<u32> {
 
 @compute @workgroup_size(GROUP)
 fn main(invocation: Invocation) {
-    let id = flat_id(invocation);
-    if id >= params.len {
-        return;
-    }
+    let id = result_id(invocation);
     let pixel = id / params.c4;
     let rows = covered(pixel / params.out_w % params.out_h, params.in_h, params.out_h);
     let columns = covered(pixel % params.out_w, params.in_w, params.out_w);
+    let wide = columns.y - columns.x + 1u;
     let image = pixel / (params.out_h * params.out_w);
-    var total = vec4<f32>();
-    for (var row = rows.x; row <= rows.y; row++) {
-        for (var column = columns.x; column <= columns.y; column++) {
-            let at = (image * params.in_h + row) * params.in_w + column;
-            total += vec4<f32>(maps[at * params.c4 + id % params.c4]);
-        }
+    let size = (rows.y - rows.x + 1u) * wide;
+    let terms = select(0u, size, id < params.len);
+    var total = Sums();
+    for (var term = share_of(invocation); term < terms; term += SHARES) {
+        let row = image * params.in_h + rows.x + term / wide;
+        let at = row * params.in_w + columns.x + term % wide;
+        total.a += vec4<f32>(maps[at * params.c4 + id % params.c4]);
     }
-    means[id] = total / f32((rows.y - rows.x + 1u) * (columns.y - columns.x + 1u));
+    total = join_sums(invocation, total);
+    if id < params.len && share_of(invocation) == 0u {
+        means[id] = total.a / f32(size);
+    }
 }
 
 // With gradients in the places of maps and means. The means that cover a pixel are those that it

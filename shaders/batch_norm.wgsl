@@ -1,5 +1,5 @@
 // Batch norm per channel, with an activation. Sums over pixels are taken in two stages:
-// a partial result per part of the pixels, then one invocation per channel group joins them in
+// a partial result per part of the pixels, then these are joined, per channel group, in
 // order. `pixels` are those of the dispatch, `total` those of the batch.
 // Passes over maps have `across` invocations for each channel group, of several pixels each: what
 // pixels share is loaded once.
@@ -7,6 +7,7 @@
 #import grid
 #import map
 #import cut
+#import join
 #import welford
 
 struct Params {
@@ -92,14 +93,16 @@ fn reduce(invocation: Invocation) {
 
 @compute @workgroup_size(GROUP)
 fn finish(invocation: Invocation) {
-    let c = flat_id(invocation);
-    if c >= params.c4 {
-        return;
-    }
-    var total = Moments(part_size(0u), partial[2u * c], partial[2u * c + 1u]);
-    for (var part = 1u; part < part_count(); part++) {
+    let c = result_id(invocation);
+    let parts = select(0u, part_count(), c < params.c4);
+    var total = Moments(0.0, vec4<f32>(), vec4<f32>());
+    for (var part = share_of(invocation); part < parts; part += SHARES) {
         let at = 2u * (part * params.c4 + c);
         total = merge(total, Moments(part_size(part), partial[at], partial[at + 1u]));
+    }
+    total = join_moments(invocation, total);
+    if c >= params.c4 || share_of(invocation) > 0u {
+        return;
     }
     stats[c] = total.mean;
     stats[params.c4 + c] = total.m2 / total.count;
@@ -150,19 +153,18 @@ fn grad_reduce(invocation: Invocation) {
 
 @compute @workgroup_size(GROUP)
 fn grad_finish(invocation: Invocation) {
-    let c = flat_id(invocation);
-    if c >= params.c4 {
-        return;
-    }
-    var sum = vec4<f32>();
-    var product = vec4<f32>();
-    for (var part = 0u; part < part_count(); part++) {
+    let c = result_id(invocation);
+    let parts = select(0u, part_count(), c < params.c4);
+    var total = Sums();
+    for (var part = share_of(invocation); part < parts; part += SHARES) {
         let at = 2u * (part * params.c4 + c);
-        sum += partial[at];
-        product += partial[at + 1u];
+        total = Sums(total.a + partial[at], total.b + partial[at + 1u]);
     }
-    dbeta[c] = sum;
-    dgamma[c] = product;
+    total = join_sums(invocation, total);
+    if c < params.c4 && share_of(invocation) == 0u {
+        dbeta[c] = total.a;
+        dgamma[c] = total.b;
+    }
 }
 
 // Writes the gradient of the input to `y`.

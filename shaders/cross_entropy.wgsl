@@ -1,7 +1,8 @@
-// Softmax cross-entropy of one image per invocation, and `scale` times its gradient, already
-// divided by the number of images. Scores are rows of `stride` values of which the first `classes` count.
+// Softmax cross-entropy of each image, and `scale` times its gradient, already divided by the
+// number of images. Scores are rows of `stride` values of which the first `classes` count.
 // Where images are mixed, the partner's label counts by its share.
 #import grid
+#import join
 
 struct Params {
     images: u32,
@@ -19,34 +20,42 @@ struct Params {
 
 @compute @workgroup_size(GROUP)
 fn main(invocation: Invocation) {
-    let image = flat_id(invocation);
-    if image >= params.images {
-        return;
-    }
+    let live = result_id(invocation) < params.images;
+    // Those without an image of their own look at the first, and write nothing.
+    let image = select(0u, result_id(invocation), live);
+    let share = share_of(invocation);
     let first = image * params.stride;
     let label = labels[image];
 #if MIX
     let other = partners[image].x;
-    let share = bitcast<f32>(partners[image].y);
-    let wanted = mix(scores[first + label], scores[first + other], share);
+    let weight = bitcast<f32>(partners[image].y);
+    let wanted = mix(scores[first + label], scores[first + other], weight);
 #else
     let wanted = scores[first + label];
 #endif
-    var largest = scores[first];
-    for (var k = 1u; k < params.classes; k++) {
-        largest = max(largest, scores[first + k]);
+    var best = Sums();
+    best.a.x = scores[first];
+    for (var k = share; k < params.classes; k += SHARES) {
+        best.a.x = max(best.a.x, scores[first + k]);
     }
-    var total = 0.0;
-    for (var k = 0u; k < params.classes; k++) {
-        total += exp(scores[first + k] - largest);
+    let largest = join_largest(invocation, best).a.x;
+    var sum = Sums();
+    for (var k = share; k < params.classes; k += SHARES) {
+        sum.a.x += exp(scores[first + k] - largest);
     }
-    loss[image] = vec4<f32>(log(total) + largest - wanted, 0.0, 0.0, 0.0);
+    let total = join_sums(invocation, sum).a.x;
+    if !live {
+        return;
+    }
+    if share == 0u {
+        loss[image] = vec4<f32>(log(total) + largest - wanted, 0.0, 0.0, 0.0);
+    }
 #if GRAD
-    for (var k = 0u; k < params.stride; k++) {
+    for (var k = share; k < params.stride; k += SHARES) {
         var slope = 0.0;
         if k < params.classes {
 #if MIX
-            let goal = mix(f32(k == label), f32(k == other), share);
+            let goal = mix(f32(k == label), f32(k == other), weight);
 #else
             let goal = f32(k == label);
 #endif

@@ -2,6 +2,7 @@
 // where that value comes from the means of the maps. Maps have `size` pixels.
 #import activation
 #import grid
+#import join
 #import map
 
 struct Params {
@@ -38,17 +39,19 @@ fn main(invocation: Invocation) {
 // The gradient of `s`.
 @compute @workgroup_size(GROUP)
 fn grad(invocation: Invocation) {
-    let id = flat_id(invocation);
-    if id >= params.images * params.c4 {
-        return;
-    }
+    let id = result_id(invocation);
+    let live = id < params.images * params.c4;
+    let size = select(0u, params.size, live);
     let first = id / params.c4 * params.size * params.c4 + id % params.c4;
-    var total = vec4<f32>();
-    for (var pixel = 0u; pixel < params.size; pixel++) {
+    var total = Sums();
+    for (var pixel = share_of(invocation); pixel < size; pixel += SHARES) {
         let at = first + pixel * params.c4;
-        total += vec4<f32>(x[at]) * vec4<f32>(dy[at]);
+        total.a += vec4<f32>(x[at]) * vec4<f32>(dy[at]);
     }
-    ds[id] = total * slope(s[id]);
+    total = join_sums(invocation, total);
+    if live && share_of(invocation) == 0u {
+        ds[id] = total.a * slope(s[id]);
+    }
 }
 
 // The gradient of the maps, by both ways.

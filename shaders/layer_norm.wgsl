@@ -2,6 +2,7 @@
 // stay zero. Sums are taken in two stages, `chunks` partial results per image.
 #import grid
 #import map
+#import join
 #import lanes
 #import welford
 
@@ -24,41 +25,43 @@ struct Params {
 
 @compute @workgroup_size(GROUP)
 fn reduce(invocation: Invocation) {
-    let id = flat_id(invocation);
-    if id >= params.images * params.chunks {
-        return;
-    }
-    let base = id / params.chunks * params.size;
+    let id = result_id(invocation);
+    let live = id < params.images * params.chunks;
+    let base = select(0u, id / params.chunks * params.size, live);
     let chunk = id % params.chunks;
+    let size = select(0u, params.size, live);
     let shift = f32(x[(base + chunk) * params.c4].x);
-    var count = 0.0;
-    var sum = 0.0;
-    var squares = 0.0;
-    for (var pixel = chunk; pixel < params.size; pixel += params.chunks) {
-        for (var c = 0u; c < params.c4; c++) {
+    var sums = Sums();
+    for (var pixel = chunk; pixel < size; pixel += params.chunks) {
+        for (var c = share_of(invocation); c < params.c4; c += SHARES) {
             let d = (vec4<f32>(x[(base + pixel) * params.c4 + c]) - shift) * lanes(c, params.c);
-            sum += dot(d, vec4<f32>(1.0));
-            squares += dot(d, d);
+            sums = Sums(sums.a + d, sums.b + d * d);
         }
-        count += f32(params.c);
     }
-    let m = moments(count, vec4<f32>(shift), vec4<f32>(sum), vec4<f32>(squares));
-    partial[id] = vec4<f32>(count, m.mean.x, m.m2.x, 0.0);
+    sums = join_sums(invocation, sums);
+    if live && share_of(invocation) == 0u {
+        let pixels = div_ceil(params.size - chunk, params.chunks);
+        let count = f32(pixels * params.c);
+        let sum = vec4<f32>(dot(sums.a, vec4<f32>(1.0)));
+        let m = moments(count, vec4<f32>(shift), sum, vec4<f32>(dot(sums.b, vec4<f32>(1.0))));
+        partial[id] = vec4<f32>(count, m.mean.x, m.m2.x, 0.0);
+    }
 }
 
 @compute @workgroup_size(GROUP)
 fn finish(invocation: Invocation) {
-    let image = flat_id(invocation);
-    if image >= params.images {
-        return;
-    }
-    let first = partial[image * params.chunks];
-    var total = Moments(first.x, vec4<f32>(first.y), vec4<f32>(first.z));
-    for (var chunk = 1u; chunk < params.chunks; chunk++) {
+    let image = result_id(invocation);
+    let chunks = select(0u, params.chunks, image < params.images);
+    var total = Moments(0.0, vec4<f32>(), vec4<f32>());
+    for (var chunk = share_of(invocation); chunk < chunks; chunk += SHARES) {
         let p = partial[image * params.chunks + chunk];
         total = merge(total, Moments(p.x, vec4<f32>(p.y), vec4<f32>(p.z)));
     }
-    stats[image] = vec4<f32>(total.mean.x, 1.0 / sqrt(total.m2.x / total.count + params.eps), 0.0, 0.0);
+    total = join_moments(invocation, total);
+    if image < params.images && share_of(invocation) == 0u {
+        let deviation = sqrt(total.m2.x / total.count + params.eps);
+        stats[image] = vec4<f32>(total.mean.x, 1.0 / deviation, 0.0, 0.0);
+    }
 }
 
 @compute @workgroup_size(GROUP)
@@ -73,36 +76,38 @@ fn apply(invocation: Invocation) {
 
 @compute @workgroup_size(GROUP)
 fn grad_reduce(invocation: Invocation) {
-    let id = flat_id(invocation);
-    if id >= params.images * params.chunks {
-        return;
-    }
-    let base = id / params.chunks * params.size;
-    var sum = 0.0;
-    var product = 0.0;
-    for (var pixel = id % params.chunks; pixel < params.size; pixel += params.chunks) {
-        for (var c = 0u; c < params.c4; c++) {
+    let id = result_id(invocation);
+    let live = id < params.images * params.chunks;
+    let base = select(0u, id / params.chunks * params.size, live);
+    let size = select(0u, params.size, live);
+    var sums = Sums();
+    for (var pixel = id % params.chunks; pixel < size; pixel += params.chunks) {
+        for (var c = share_of(invocation); c < params.c4; c += SHARES) {
             let at = (base + pixel) * params.c4 + c;
             let d = vec4<f32>(dy[at]);
-            sum += dot(d, lanes(c, params.c));
-            product += dot(d, vec4<f32>(y[at]));
+            sums = Sums(sums.a + d * lanes(c, params.c), sums.b + d * vec4<f32>(y[at]));
         }
     }
-    partial[id] = vec4<f32>(sum, product, 0.0, 0.0);
+    sums = join_sums(invocation, sums);
+    if live && share_of(invocation) == 0u {
+        let one = vec4<f32>(1.0);
+        partial[id] = vec4<f32>(dot(sums.a, one), dot(sums.b, one), 0.0, 0.0);
+    }
 }
 
 // Leaves the two means in the image's first partial result.
 @compute @workgroup_size(GROUP)
 fn grad_finish(invocation: Invocation) {
-    let image = flat_id(invocation);
-    if image >= params.images {
-        return;
+    let image = result_id(invocation);
+    let chunks = select(0u, params.chunks, image < params.images);
+    var total = Sums();
+    for (var chunk = share_of(invocation); chunk < chunks; chunk += SHARES) {
+        total.a += partial[image * params.chunks + chunk];
     }
-    var total = vec4<f32>();
-    for (var chunk = 0u; chunk < params.chunks; chunk++) {
-        total += partial[image * params.chunks + chunk];
+    total = join_sums(invocation, total);
+    if image < params.images && share_of(invocation) == 0u {
+        partial[image * params.chunks] = total.a / f32(params.size * params.c);
     }
-    partial[image * params.chunks] = total / f32(params.size * params.c);
 }
 
 @compute @workgroup_size(GROUP)

@@ -1,6 +1,7 @@
 // Per-step results: losses and correct answers of each block and of the three votes. The
 // blocks' scores lie `score_stride` values apart, their losses `loss_stride` vectors.
 #import grid
+#import join
 
 struct Params {
     images: u32,
@@ -21,55 +22,55 @@ struct Params {
 @group(0) @binding(5) var<storage, read_write> rows: array<f32>;
 @group(0) @binding(6) var<storage, read_write> result: array<f32>;
 
-// 1 if the label has the largest sum of scores over blocks first..last, else 0. The mean has
-// the same order as the sum. Of equal sums the first class wins.
-fn correct(image: u32, first: u32, last: u32) -> f32 {
-    var best = 0u;
-    var largest = 0.0;
-    for (var k = 0u; k < params.classes; k++) {
-        var sum = 0.0;
-        for (var b = first; b < last; b++) {
-            sum += scores[b * params.score_stride + image * params.stride + k];
-        }
-        if k == 0u || sum > largest {
-            largest = sum;
-            best = k;
-        }
-    }
-    return f32(best == labels[image]);
-}
-
+// For each image and each answer (of a block, of all blocks, of the later half, of the last): whether
+// the class with the largest sum of scores is the label. The mean has the same order as the sum. Of
+// equal sums the first class wins. And for each image the losses of the blocks.
 @compute @workgroup_size(GROUP)
 fn per_image(invocation: Invocation) {
-    let image = flat_id(invocation);
-    if image >= params.images {
+    let answers = params.blocks + 3u;
+    let id = result_id(invocation);
+    let live = id < params.images * answers;
+    let image = select(0u, id / answers, live);
+    let answer = id % answers;
+    var blocks = vec2<u32>(answer, answer + 1u);
+    if answer >= params.blocks {
+        let vote = answer - params.blocks;
+        blocks = vec2<u32>(select(select(params.blocks - 1u, params.late, vote == 1u), 0u, vote == 0u), params.blocks);
+    }
+    // The largest sum, and the class; one that does not exist if there is none.
+    var best = Sums(vec4<f32>(), vec4<f32>(f32(params.classes)));
+    for (var k = share_of(invocation); k < params.classes; k += SHARES) {
+        var sum = 0.0;
+        for (var b = blocks.x; b < blocks.y; b++) {
+            sum += scores[b * params.score_stride + image * params.stride + k];
+        }
+        if k == share_of(invocation) || sum > best.a.x {
+            best.a.x = sum;
+            best.b.x = f32(k);
+        }
+    }
+    best = join_largest(invocation, best);
+    if !live || share_of(invocation) > 0u {
         return;
     }
     let row = image * params.words;
-    for (var b = 0u; b < params.blocks; b++) {
-        rows[row + b] = losses[b * params.loss_stride + image].x;
-        rows[row + params.blocks + b] = correct(image, b, b + 1u);
+    if answer < params.blocks {
+        rows[row + answer] = losses[answer * params.loss_stride + image].x;
     }
-    let votes = row + 2u * params.blocks;
-    rows[votes] = correct(image, 0u, params.blocks);
-    rows[votes + 1u] = correct(image, params.late, params.blocks);
-    rows[votes + 2u] = correct(image, params.blocks - 1u, params.blocks);
+    rows[row + params.blocks + answer] = f32(u32(best.b.x) == labels[image]);
 }
 
 // Sums each column over the images that count: those before the step's fourth value. Zeros follow.
 @compute @workgroup_size(GROUP)
 fn sum(invocation: Invocation) {
-    let word = flat_id(invocation);
-    if word >= params.words {
-        if word < params.words + params.blocks {
-            result[word] = 0.0;
-        }
-        return;
+    let word = result_id(invocation);
+    let images = select(0u, min(u32(step[0].w), params.images), word < params.words);
+    var total = Sums();
+    for (var image = share_of(invocation); image < images; image += SHARES) {
+        total.a.x += rows[image * params.words + word];
     }
-    let images = min(u32(step[0].w), params.images);
-    var total = 0.0;
-    for (var image = 0u; image < images; image++) {
-        total += rows[image * params.words + word];
+    total = join_sums(invocation, total);
+    if word < params.words + params.blocks && share_of(invocation) == 0u {
+        result[word] = total.a.x;
     }
-    result[word] = total;
 }

@@ -1,5 +1,6 @@
-// Scores times a factor that is trained through its logarithm, an image per invocation.
+// Scores times a factor that is trained through its logarithm.
 #import grid
+#import join
 
 struct Params {
     images: u32,
@@ -16,12 +17,12 @@ struct Params {
 
 @compute @workgroup_size(GROUP)
 fn main(invocation: Invocation) {
-    let image = flat_id(invocation);
+    let image = result_id(invocation);
     if image >= params.images {
         return;
     }
     let factor = exp(log_scale[0].x);
-    for (var k = 0u; k < params.c4; k++) {
+    for (var k = share_of(invocation); k < params.c4; k += SHARES) {
         y[image * params.c4 + k] = factor * x[image * params.c4 + k];
     }
 }
@@ -29,16 +30,17 @@ fn main(invocation: Invocation) {
 // Leaves each image's share of the gradient of the logarithm in `partial`.
 @compute @workgroup_size(GROUP)
 fn grad(invocation: Invocation) {
-    let image = flat_id(invocation);
-    if image >= params.images {
-        return;
-    }
+    let image = result_id(invocation);
+    let c4 = select(0u, params.c4, image < params.images);
     let factor = exp(log_scale[0].x);
-    var total = 0.0;
-    for (var k = 0u; k < params.c4; k++) {
+    var total = Sums();
+    for (var k = share_of(invocation); k < c4; k += SHARES) {
         let at = image * params.c4 + k;
-        total += dot(dy[at], y[at]);
+        total.a.x += dot(dy[at], y[at]);
         dx[at] = factor * dy[at];
     }
-    partial[image] = vec4<f32>(total, 0.0, 0.0, 0.0);
+    total = join_sums(invocation, total);
+    if image < params.images && share_of(invocation) == 0u {
+        partial[image] = vec4<f32>(total.a.x, 0.0, 0.0, 0.0);
+    }
 }

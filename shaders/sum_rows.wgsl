@@ -1,5 +1,6 @@
 // y[i] = sum over rows r of partial[r, i], in order: the second stage of a split sum.
 #import grid
+#import join
 
 struct Params {
     rows: u32,
@@ -12,13 +13,14 @@ struct Params {
 
 @compute @workgroup_size(GROUP)
 fn main(invocation: Invocation) {
-    let id = flat_id(invocation);
-    if id >= params.len {
-        return;
+    let id = result_id(invocation);
+    let rows = select(0u, params.rows, id < params.len);
+    var total = Sums();
+    for (var row = share_of(invocation); row < rows; row += SHARES) {
+        total.a += partial[row * params.len + id];
     }
-    var total = vec4<f32>();
-    for (var row = 0u; row < params.rows; row++) {
-        total += partial[row * params.len + id];
+    total = join_sums(invocation, total);
+    if id < params.len && share_of(invocation) == 0u {
+        y[id] = total.a;
     }
-    y[id] = total;
 }

@@ -229,7 +229,7 @@ fn best_layout(cells: &[Cell], bound: usize, fit: &Fit) -> Vec<usize> {
         |c, crowd| (usize::MAX - crowd, usize::MAX - c.bytes),
     ];
     /// Pairs of cells that the search may look at: a fraction of a second.
-    const EFFORT: usize = 60_000_000;
+    const EFFORT: usize = 10_000_000;
 
     let ops = cells.iter().map(|cell| cell.life.end).max().unwrap_or(0);
     let mut live = vec![0; ops];

@@ -60,6 +60,7 @@ sources![
     "gram_tile",
     "grid",
     "input",
+    "join",
     "lanes",
     "layer_norm",
     "map",

@@ -34,7 +34,7 @@ impl Cut {
 
 /// The cut of a sum for each channel over all pixels of a map.
 pub fn reduction(maps: Shape) -> Cut {
-    Cut::new(maps, (maps.pixels() / 32).clamp(1, 256))
+    Cut::new(maps, (maps.pixels() / 32).clamp(1, 1024))
 }
 
 /// Partial sums per image of its mean grey.

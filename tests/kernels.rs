@@ -13,7 +13,7 @@ use sff::split;
 use sff::tensor::{Kind, TensorId};
 
 /// Maps of different size and number of channels, and a number of output channels.
-const MAPS: [(Shape, usize); 7] = [
+const MAPS: [(Shape, usize); 8] = [
     (Shape::new(1, 1, 1, 1), 1),
     (Shape::new(1, 7, 5, 3), 6),
     (Shape::new(3, 6, 9, 8), 70),
@@ -21,7 +21,12 @@ const MAPS: [(Shape, usize); 7] = [
     (Shape::new(5, 4, 4, 130), 18),
     (Shape::new(70, 3, 3, 4), 10),
     (Shape::new(5, 4, 4, 4), 600),
+    // Weight gradients in so many parts that invocations share their sum.
+    (Shape::new(2, 33, 34, 3), 6),
 ];
+
+/// Sums over pixels, and over channels, that invocations share.
+const LONG: Shape = Shape::new(2, 23, 25, 130);
 
 /// Those that float16 and tiles which no session chooses by itself are tested with: one image of odd
 /// size; rows and output channels that take several tiles; many input channels, and pixels of several
@@ -40,15 +45,19 @@ const WINDOWS: [Window; 5] = [
 ];
 
 /// All maps in every precision that the device has.
-fn all_maps(gpu: &Gpu) -> impl Iterator<Item = (Precision, Shape, usize)> {
-    let each = |p: &Precision| MAPS.map(|(shape, channels)| (*p, shape, channels));
-    precisions(gpu).iter().flat_map(each)
+fn all_maps(gpu: &Gpu) -> impl Iterator<Item = (Precision, Shape)> {
+    let shapes = MAPS.map(|(shape, _)| shape).into_iter().chain([LONG]);
+    precisions(gpu).iter().flat_map(move |p| shapes.clone().map(|shape| (*p, shape)))
 }
 
-/// The same with few of them in float16, for kernels that take long to compile.
+/// The same and numbers of channels, with few of them in float16, for kernels that take long to compile.
 fn most_maps(gpu: &Gpu) -> impl Iterator<Item = (Precision, Shape, usize)> {
-    let telling = |shape, channels| TELLING.contains(&(shape, channels));
-    all_maps(gpu).filter(move |(p, shape, c)| *p == Precision::F32 || telling(*shape, *c))
+    let each = |p: &Precision| match p {
+        Precision::F32 => MAPS.to_vec(),
+        Precision::F16 => TELLING.to_vec(),
+    };
+    let each = move |p| each(p).into_iter().map(|(shape, channels)| (*p, shape, channels));
+    precisions(gpu).iter().flat_map(each)
 }
 
 fn scratch(case: &mut Case, shape: Shape) -> sff::tensor::TensorId {
@@ -271,7 +280,7 @@ fn scores_times_a_trained_factor() {
 #[test]
 fn averages_over_parts_of_maps() {
     let gpu = gpu();
-    for (precision, shape, _) in all_maps(&gpu) {
+    for (precision, shape) in all_maps(&gpu) {
         for (h, w) in [(1, 1), (2, 3), (3, 2), (4, 4)] {
             let to = Shape::new(shape.n, h.min(shape.h), w.min(shape.w), shape.c);
             let mut case = Case::of(precision);
@@ -302,7 +311,7 @@ fn class_maps_never_exist_for_the_whole_batch() {
 #[test]
 fn batch_norm_in_training_and_evaluation() {
     let gpu = gpu();
-    for (precision, shape, _) in all_maps(&gpu) {
+    for (precision, shape) in all_maps(&gpu) {
         for act in ACTIVATIONS {
             let norm = BatchNorm { eps: 1e-3, momentum: 0.1, act };
             let mut case = Case::of(precision);
@@ -366,7 +375,7 @@ fn batch_norm_in_training_and_evaluation() {
 #[test]
 fn layer_norm_and_its_gradient() {
     let gpu = gpu();
-    for (precision, shape, _) in all_maps(&gpu) {
+    for (precision, shape) in all_maps(&gpu) {
         if shape.elements() / shape.n == 1 {
             continue;
         }
@@ -391,7 +400,7 @@ fn layer_norm_and_its_gradient() {
 #[test]
 fn pooling_and_elementwise() {
     let gpu = gpu();
-    for (precision, shape, _) in all_maps(&gpu) {
+    for (precision, shape) in all_maps(&gpu) {
         for window in [
             Window { kernel: 2, stride: 2, pad: 0 },
             Window { kernel: 3, stride: 2, pad: 1 },
@@ -440,7 +449,7 @@ fn pooling_and_elementwise() {
 #[test]
 fn dropout_and_its_gradient() {
     let gpu = gpu();
-    for (precision, shape, _) in all_maps(&gpu) {
+    for (precision, shape) in all_maps(&gpu) {
         for (layer, rate) in [(0, 0.2), (3, 0.5), (0, 0.0)] {
             let mut case = Case::of(precision);
             let key = case.words(vec![0x9abc_def0, 77]);

@@ -95,11 +95,23 @@ impl Lowering<'_> {
         });
     }
 
+    /// The definition that makes invocations share sums of so many terms for so many results, if they
+    /// are to, and how many invocations a result has.
+    fn join(&self, results: usize, terms: usize) -> (Option<(&'static str, u32)>, usize) {
+        /// Results that keep a GPU busy by themselves.
+        const MANY: usize = 1 << 15;
+        let join = self.target.tiles.join;
+        let pays = join > 1 && results < MANY && terms >= 2 * join as usize;
+        if pays { (Some(("JOIN", join)), join as usize) } else { (None, 1) }
+    }
+
     fn sum_rows(&mut self, partial: TensorId, y: TensorId) {
         let len = tensor(self.tensors, y).bytes() / 16;
         let rows = tensor(self.tensors, partial).bytes() / 16 / len;
         let params = params::SumRows { rows: u(rows), len: u(len) };
-        self.once(("sum_rows", "main", &[]), &[("partial", partial), ("y", y)], params, len);
+        let (join, each) = self.join(len, rows);
+        let operands = [("partial", partial), ("y", y)];
+        self.once(("sum_rows", "main", join.as_slice()), &operands, params, len * each);
     }
 
     /// Max pooling of maps of shape `x` to `y`, or its gradient, with an invocation per vec4 of maps
@@ -130,7 +142,10 @@ impl Lowering<'_> {
     /// Means over parts of maps of shape `x` to `y`, or their gradient, with an invocation per vec4
     /// of `over`.
     fn avg_pool(&mut self, entry: &'static str, (x, y, over): (Shape, Shape, Shape), maps: Named) {
-        self.per_image(("avg_pool", entry, &[]), x.n, maps, &[], |s| {
+        // The gradient has few terms.
+        let terms = if entry == "main" { x.h * x.w / (y.h * y.w) } else { 1 };
+        let (join, each) = self.join(over.pixels() * over.c4(), terms);
+        self.per_image(("avg_pool", entry, join.as_slice()), x.n, maps, &[], |s| {
             let len = over.with_n(s.count).pixels() * over.c4();
             let params = params::AvgPool {
                 in_h: u(x.h),
@@ -140,11 +155,11 @@ impl Lowering<'_> {
                 c4: u(x.c4()),
                 len: u(len),
             };
-            (params, len)
+            (params, len * each)
         });
     }
 
-    /// A kernel on scores, with an invocation per image.
+    /// A kernel on scores.
     fn scale_scores(
         &mut self,
         entry: &'static str,
@@ -153,20 +168,23 @@ impl Lowering<'_> {
         log_scale: TensorId,
     ) {
         let whole = [("log_scale", log_scale)];
-        self.per_image(("scale_scores", entry, &[]), scores.n, each, &whole, |s| {
-            (params::ScaleScores { images: u(s.count), c4: u(scores.c4()) }, s.count)
+        let (join, shares) = self.join(scores.n, scores.c4());
+        self.per_image(("scale_scores", entry, join.as_slice()), scores.n, each, &whole, |s| {
+            (params::ScaleScores { images: u(s.count), c4: u(scores.c4()) }, s.count * shares)
         });
     }
 
-    /// A kernel on maps of shape `x` and tables with one value for each of them, with an
-    /// invocation per vec4 of `over`.
+    /// A kernel on maps of shape `x` and tables with one value for each of them, whose results are
+    /// the vec4s of `over`.
     fn excite(&mut self, entry: &'static str, x: Shape, operands: Named, over: TensorId) {
         let over = self.shape(over);
-        let permutation = ("excite", entry, &[("HARD_SIGMOID", 1)][..]);
-        self.per_image(permutation, x.n, operands, &[], |s| {
+        let (join, each) = self.join(over.pixels() * over.c4(), x.pixels() / over.pixels());
+        let mut definitions = vec![("HARD_SIGMOID", 1)];
+        definitions.extend(join);
+        self.per_image(("excite", entry, &definitions), x.n, operands, &[], |s| {
             let (images, size) = (u(s.count), u(x.h * x.w));
             let params = params::Excite { images, size, c: u(x.c), c4: u(x.c4()) };
-            (params, over.with_n(s.count).pixels() * over.c4())
+            (params, over.with_n(s.count).pixels() * over.c4() * each)
         });
     }
 
@@ -282,8 +300,11 @@ impl Lowering<'_> {
                 operands.extend(dscores.map(|d| ("dscores", d)));
                 operands.extend(partners.map(|p| ("partners", p)));
                 let flag = |given: Option<TensorId>| u32::from(given.is_some());
-                let flags = [("GRAD", flag(dscores)), ("MIX", flag(partners))];
-                self.once(("cross_entropy", "main", &flags), &operands, params, shape.n);
+                let (join, each) = self.join(shape.n, shape.c);
+                let mut flags = vec![("GRAD", flag(dscores)), ("MIX", flag(partners))];
+                flags.extend(join);
+                let permutation = ("cross_entropy", "main", &flags[..]);
+                self.once(permutation, &operands, params, shape.n * each);
             }
             Op::Accumulate { x, total, keep, factor } => {
                 let len = tensor(self.tensors, total).bytes() / 16;
@@ -322,9 +343,14 @@ impl Lowering<'_> {
                 };
                 let operands =
                     [("scores", scores), ("losses", losses), ("labels", labels), ("rows", scratch)];
-                self.once(("metrics", "per_image", &[]), &operands, params, images);
+                let answers = images * (blocks + 3);
+                let (join, each) = self.join(answers, classes);
+                let permutation = ("metrics", "per_image", join.as_slice());
+                self.once(permutation, &operands, params, answers * each);
                 let operands = [("step", step), ("rows", scratch), ("result", out)];
-                self.once(("metrics", "sum", &[]), &operands, params, result_words(blocks));
+                let (join, each) = self.join(result_words(blocks), images);
+                let permutation = ("metrics", "sum", join.as_slice());
+                self.once(permutation, &operands, params, result_words(blocks) * each);
             }
             Op::Finite { x, out, at } => self.finite(x, out, at),
         }

@@ -28,6 +28,9 @@ pub struct Tiles {
     /// Invocations that load for each other what several need; 1 if each loads for itself. The size
     /// of every subgroup, and a divisor of a workgroup's 64.
     pub share: u32,
+    /// Invocations that share a sum of many terms, for a result that has few others beside it; 1 if
+    /// none do. A divisor of a workgroup's 64.
+    pub join: u32,
     /// Whether the pixels of an invocation lie side by side where the stride is 1, so that positions
     /// of the window share loads.
     pub rows_of_pixels: bool,
@@ -63,6 +66,7 @@ impl Tiles {
         depthwise_rows: 8,
         depthwise_columns: 4,
         share: 1,
+        join: 16,
         rows_of_pixels: false,
         tall: 0,
         matrices: None,
@@ -74,6 +78,7 @@ impl Tiles {
         rows: 1,
         wgrad_columns: 1,
         depthwise_columns: 1,
+        join: 1,
         ..Self::GPU
     };
     /// For Vulkan on a CPU, where loads are slow and registers are memory anyway. Larger tiles take
@@ -86,6 +91,7 @@ impl Tiles {
         depthwise_rows: 16,
         depthwise_columns: 4,
         share: 1,
+        join: 1,
         rows_of_pixels: false,
         tall: 0,
         matrices: None,

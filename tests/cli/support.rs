@@ -32,6 +32,15 @@ pub struct Ran {
     pub err: String,
 }
 
+/// Whether the device under test is SwiftShader; then says what of it keeps a test from running.
+pub fn swiftshader(what: &str) -> bool {
+    let is = std::env::var("SFF_TEST_DEVICE").is_ok_and(|device| device == "swiftshader");
+    if is {
+        eprintln!("skipped: SwiftShader {what}");
+    }
+    is
+}
+
 impl Sandbox {
     pub fn new() -> Self {
         Self(tempfile::tempdir().unwrap())
@@ -52,18 +61,22 @@ impl Sandbox {
     /// The program with arguments separated by spaces, in this folder.
     pub fn command(&self, line: &str) -> Command {
         let mut command = Command::new(env!("CARGO_BIN_EXE_sff"));
-        let words: Vec<&str> = line.split_whitespace().collect();
+        let mut words: Vec<&str> = line.split_whitespace().collect();
+        let device = std::env::var("SFF_TEST_DEVICE");
+        // Last may be an option that waits for its value.
+        let after = match words.first() {
+            Some(&"train" | &"eval" | &"predict" | &"compare" | &"profile") => Some(1),
+            Some(&"bench") => Some(2),
+            _ => None,
+        };
+        if let (Ok(device), Some(at)) = (&device, after)
+            && !words.contains(&"--device")
+        {
+            words.splice(at..at, ["--device", device]);
+        }
         command.args(&words).current_dir(self.0.path()).stdin(Stdio::null());
         // As on a machine without a desktop, where drivers like to print warnings.
         command.env_remove("XDG_RUNTIME_DIR");
-        if let (
-            Ok(device),
-            Some(&"train" | &"eval" | &"predict" | &"compare" | &"profile" | &"bench"),
-        ) = (std::env::var("SFF_TEST_DEVICE"), words.first())
-            && !words.contains(&"--device")
-        {
-            command.args(["--device", &device]);
-        }
         command
     }
 

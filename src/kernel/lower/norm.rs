@@ -75,7 +75,9 @@ impl Lowering<'_> {
         );
         let operands = [("partial", scratch), ("stats", stats), ("running", running)];
         let params = batch_norm(shape, norm, all);
-        self.once(("batch_norm", "finish", &[]), &operands, params, shape.c4());
+        let (join, each) = self.join(shape.c4(), cut.count(shape.n));
+        let permutation = ("batch_norm", "finish", join.as_slice());
+        self.once(permutation, &operands, params, shape.c4() * each);
         self.batch_norm_apply((x, residual, y), (gamma, beta, stats), norm);
     }
 
@@ -98,7 +100,9 @@ impl Lowering<'_> {
         );
         let operands = [("partial", scratch), ("dgamma", dgamma), ("dbeta", dbeta)];
         let params = batch_norm(shape, norm, all);
-        self.once(("batch_norm", "grad_finish", &[]), &operands, params, shape.c4());
+        let (join, each) = self.join(shape.c4(), cut.count(shape.n));
+        let permutation = ("batch_norm", "grad_finish", join.as_slice());
+        self.once(permutation, &operands, params, shape.c4() * each);
         let whole = [
             ("gamma", gamma),
             ("beta", beta),
@@ -135,12 +139,14 @@ impl Lowering<'_> {
         let (shape, chunks) = (self.shape(x), self.shape(scratch).h);
         let params = |s| layer_norm(shape, chunks, s);
         let each = [("x", x), ("partial", scratch)];
-        self.per_image(("layer_norm", "reduce", &[]), shape.n, &each, &[], |s| {
-            (params(s), s.count * chunks)
+        let (join, shares) = self.join(shape.n * chunks, shape.c4());
+        self.per_image(("layer_norm", "reduce", join.as_slice()), shape.n, &each, &[], |s| {
+            (params(s), s.count * chunks * shares)
         });
         let each = [("partial", scratch), ("stats", stats)];
-        self.per_image(("layer_norm", "finish", &[]), shape.n, &each, &[], |s| {
-            (params(s), s.count)
+        let (join, shares) = self.join(shape.n, chunks);
+        self.per_image(("layer_norm", "finish", join.as_slice()), shape.n, &each, &[], |s| {
+            (params(s), s.count * shares)
         });
         let each = [("x", x), ("stats", stats), ("y", y)];
         self.per_image(("layer_norm", "apply", &[]), shape.n, &each, &[], |s| {
@@ -158,12 +164,14 @@ impl Lowering<'_> {
         let (shape, chunks) = (self.shape(y), self.shape(scratch).h);
         let params = |s| layer_norm(shape, chunks, s);
         let each = [("y", y), ("dy", dy), ("partial", scratch)];
-        self.per_image(("layer_norm", "grad_reduce", &[]), shape.n, &each, &[], |s| {
-            (params(s), s.count * chunks)
+        let (join, shares) = self.join(shape.n * chunks, shape.c4());
+        self.per_image(("layer_norm", "grad_reduce", join.as_slice()), shape.n, &each, &[], |s| {
+            (params(s), s.count * chunks * shares)
         });
         let each = [("partial", scratch)];
-        self.per_image(("layer_norm", "grad_finish", &[]), shape.n, &each, &[], |s| {
-            (params(s), s.count)
+        let (join, shares) = self.join(shape.n, chunks);
+        self.per_image(("layer_norm", "grad_finish", join.as_slice()), shape.n, &each, &[], |s| {
+            (params(s), s.count * shares)
         });
         let each = [("y", y), ("dy", dy), ("stats", stats), ("partial", scratch), ("dx", dx)];
         let flags = [("RELU", u32::from(relu))];
