@@ -88,7 +88,7 @@ impl Tiles {
         columns: 4,
         rows: 4,
         wgrad_columns: 4,
-        depthwise_rows: 16,
+        depthwise_rows: 8,
         depthwise_columns: 4,
         share: 1,
         join: 1,
