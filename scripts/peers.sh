@@ -25,7 +25,11 @@ out=benches/results/$name
 mkdir -p "$out"
 lines=$out/peers.jsonl
 : >"$lines"
-for _ in $(seq "$rounds"); do
+caches=$(mktemp -d)
+trap 'rm -rf "$caches"' EXIT
+for round in $(seq "$rounds"); do
+    # First steps are with nothing compiled: Mesa would remember.
+    export MESA_SHADER_CACHE_DIR=$caches/$round
     cargo bench --bench peers --quiet | tee -a "$lines"
     $burn/target/release/sff-peer-burn | tee -a "$lines"
     $python benches/peers/torch_peer.py --threads 1 | tee -a "$lines"
