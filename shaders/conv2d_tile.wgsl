@@ -18,10 +18,10 @@
 #endfor
 #endfor
 #if SHARED
-    // Which of the tile's weights each invocation loads for all: with four rows of COLUMNS, the
+    // Which of the tile's weights each invocation loads for all: with LANES rows of COLUMNS, the
     // weight of row l and column v is number l * COLUMNS + v.
-#for k in 0..(4*COLUMNS+SHARED-1)/SHARED
-    let row_of_${k} = min((lane + ${k*SHARED}u) / ${COLUMNS}u, 3u);
+#for k in 0..(LANES*COLUMNS+SHARED-1)/SHARED
+    let row_of_${k} = min((lane + ${k*SHARED}u) / ${COLUMNS}u, ${LANES-1}u);
     let column_of_${k} = min(column + (lane + ${k*SHARED}u) % ${COLUMNS}u, params.out_c4 - 1u);
 #if DGRAD
     let offset_${k} = (4u * column_of_${k} + row_of_${k}) * params.in_c4;

@@ -1,7 +1,7 @@
 // Gradient of a convolution's weight: a matrix product whose depth is the pixels. Rows are
 // (window position, input channel), columns output channels. The depth is cut in parts; each
 // invocation sums one part for a tile of ROWS × 4 rows by COLUMNS × 4 columns, and with ADD adds
-// it to what is there.
+// it to what is there. Of each four rows, channels of one group, the first LANES count.
 //
 // With TAPS (the window's side; and a stride of 1), the rows of an invocation are all positions of
 // a row of the window, for GROUPS groups of channels: what one of them sees at a pixel, the one
@@ -57,7 +57,7 @@ fn main(invocation: Invocation) {
     let kx_${r} = i32(tap_${r} % params.kernel) - i32(params.pad);
 #endif
 #for v in 0..COLUMNS
-#for l in 0..4
+#for l in 0..LANES
     var acc_${r}_${v}_${l} = vec4<f32>();
 #endfor
 #endfor
@@ -125,7 +125,7 @@ fn main(invocation: Invocation) {
             let v = select(vec4<f32>(), vec4<f32>(x[at]), inside);
 #endif
 #for v in 0..COLUMNS
-#for l in 0..4
+#for l in 0..LANES
             acc_${r}_${v}_${l} += v[${l}] * d_${v};
 #endfor
 #endfor
@@ -146,13 +146,18 @@ fn main(invocation: Invocation) {
 #for v in 0..COLUMNS
         if column + ${v}u < params.out_c4 {
             let at = ((params.first + part) * rows + row_${r}) * 4u * params.out_c4 + column_${v};
-#for l in 0..4
+#for l in 0..LANES
 #if ADD
             partial[at + ${l}u * params.out_c4] += acc_${r}_${v}_${l};
 #else
             partial[at + ${l}u * params.out_c4] = acc_${r}_${v}_${l};
 #endif
 #endfor
+#if !ADD
+#for l in LANES..4
+            partial[at + ${l}u * params.out_c4] = vec4<f32>();
+#endfor
+#endif
         }
 #endfor
     }

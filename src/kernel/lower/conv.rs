@@ -4,7 +4,7 @@ use super::slices::{Named, Slice};
 use super::{Lowering, u};
 use crate::kernel::tiles::{Matrices, WIDE};
 use crate::kernel::{params, tensor};
-use crate::shape::{Layout, Shape, Window};
+use crate::shape::{LANES, Layout, Shape, Window};
 use crate::split::{self, Cut};
 use crate::tensor::TensorId;
 
@@ -27,6 +27,12 @@ pub fn conv(x: Shape, y: Shape, window: Window) -> params::Conv2d {
         first: 0,
         factor: 1.0,
     }
+}
+
+/// The definition that says how many channels of a group of four there are. One or two are worth
+/// kernels of their own: grey images.
+fn lanes(channels: usize) -> (&'static str, u32) {
+    ("LANES", u(if channels <= 2 { channels } else { LANES }))
 }
 
 /// Groups of four of the depth that a convolution keeps in workgroup memory at a time.
@@ -102,15 +108,24 @@ impl Lowering<'_> {
     pub fn tile(&self, out_c4: u32, flag: Option<&'static str>) -> Tile {
         let tiles = self.target.tiles;
         let columns = tiles.columns.min(out_c4);
-        let mut definitions = vec![("PIXELS", tiles.pixels), ("COLUMNS", columns)];
+        let mut definitions = vec![("PIXELS", tiles.pixels), ("COLUMNS", columns), lanes(LANES)];
         definitions.extend(flag.map(|flag| (flag, 1)));
         let across = out_c4.div_ceil(columns) as usize;
         Tile { definitions, pixels: tiles.pixels, order: Order::Spread, across, share: 1 }
     }
 
-    /// Tiles of a convolution, whose invocations may share weights.
-    pub fn conv_tile(&self, params: &params::Conv2d, flag: Option<&'static str>) -> Tile {
+    /// Tiles of a convolution of so many channels, whose invocations may share weights.
+    pub fn conv_tile(
+        &self,
+        channels: usize,
+        params: &params::Conv2d,
+        flag: Option<&'static str>,
+    ) -> Tile {
         let mut tile = self.tile(params.out_c4, flag);
+        if flag != Some("DGRAD") {
+            // The later one holds.
+            tile.definitions.push(lanes(channels));
+        }
         if self.shares_positions(params) {
             // Whole rows, or parts of the same length of them.
             let (width, most) = (params.out_w, tile.pixels);
@@ -151,7 +166,7 @@ impl Lowering<'_> {
             return ("conv2d_cooperative", tile);
         }
         if tiles.tall == 0 {
-            return ("conv2d", self.conv_tile(params, flag));
+            return ("conv2d", self.conv_tile(self.shape(x).c, params, flag));
         }
         let mut definitions = self.workgroup(CONV_DEPTH);
         definitions.extend([("PIXELS", tiles.pixels), ("COLUMNS", tiles.columns)]);
@@ -189,8 +204,8 @@ impl Lowering<'_> {
         self.per_image((file, "main", &tile.definitions), from.n, &each, weights, make);
     }
 
-    /// The kernel of a weight gradient.
-    pub fn wgrad_product(&self, params: &params::Conv2d) -> Wgrad {
+    /// The kernel of a weight gradient of a convolution of so many channels.
+    pub fn wgrad_product(&self, channels: usize, params: &params::Conv2d) -> Wgrad {
         let tiles = self.target.tiles;
         let depth = params.kernel * params.kernel * params.in_c4;
         if tiles.tall > 0 {
@@ -202,7 +217,7 @@ impl Lowering<'_> {
             return Wgrad { file: "conv2d_wgrad_workgroup", definitions, threads };
         }
         let columns = tiles.wgrad_columns.min(params.out_c4);
-        let mut definitions = vec![("COLUMNS", columns)];
+        let mut definitions = vec![("COLUMNS", columns), lanes(channels)];
         let down = if self.shares_positions(params) {
             let groups = (tiles.rows / params.kernel).clamp(1, params.in_c4);
             let rows = params.kernel * groups;
@@ -227,7 +242,8 @@ impl Lowering<'_> {
     ) {
         let (from, to) = (self.shape(x), self.shape(dy));
         let cut = split::wgrad(to, self.shape(dw));
-        let Wgrad { file, definitions, threads } = self.wgrad_product(&conv(from, to, window));
+        let Wgrad { file, definitions, threads } =
+            self.wgrad_product(from.c, &conv(from, to, window));
         let make = |s: Slice| {
             let params = conv(from.with_n(s.count), to.with_n(s.count), window);
             (cut_params(params, cut, s.first), threads * cut.count(s.count))

@@ -49,7 +49,7 @@ impl Lowering<'_> {
         let from = self.shape(x);
         let maps = from.with_c(self.shape(scores).c);
         let parts = self.shape(scratch).h;
-        let tile = self.conv_tile(&conv(from, maps, window), None);
+        let tile = self.conv_tile(from.c, &conv(from, maps, window), None);
         let make = |s: Slice, threads: usize| {
             let mut params = conv(from.with_n(s.count), maps.with_n(s.count), window);
             params.parts = u(parts);
@@ -83,7 +83,7 @@ impl Lowering<'_> {
             let mut params = conv(x_shape, map_shape, window);
             params.factor = 2.0 * scale / (map_shape.h * map_shape.w) as f32;
 
-            let tile = self.conv_tile(&params, None);
+            let tile = self.conv_tile(from.c, &params, None);
             let scores = ("scores", self.whole(dscores));
             let operands = [("x", input), weight, scores, ("maps", part)];
             let threads = tile.threads(&params);
@@ -96,7 +96,7 @@ impl Lowering<'_> {
             let threads = tile.threads(&back);
             self.push((file, "main", &tile.definitions), &operands, back, threads);
 
-            let Wgrad { file, mut definitions, threads } = self.wgrad_product(&params);
+            let Wgrad { file, mut definitions, threads } = self.wgrad_product(from.c, &params);
             definitions.extend(adding(s));
             let operands = [("x", input), ("dy", part), ("partial", self.whole(scratch))];
             let (params, parts) = (cut_params(params, cut, 0), cut.count(s.count));
@@ -174,7 +174,7 @@ impl Lowering<'_> {
         let x = self.part(x, n, s);
         let matrices = self.part(gram, self.shape(gram).n, bound);
         let params = cut_params(conv(shape, shape, ONE), Cut { images: 1, parts: 1 }, 0);
-        let Wgrad { file, definitions, threads } = self.wgrad_product(&params);
+        let Wgrad { file, definitions, threads } = self.wgrad_product(shape.c, &params);
         let operands = [("x", x), ("dy", x), ("partial", matrices)];
         self.push((file, "main", &definitions), &operands, params, threads * s.count);
         Grams { shape, x, matrices }
