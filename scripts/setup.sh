@@ -60,6 +60,11 @@ require_swiftshader() {
     )
 }
 
+# Whether Khronos' validation layer for Vulkan is there.
+has_validation_layer() {
+    [ -e /usr/share/vulkan/explicit_layer.d/VkLayer_khronos_validation.json ] || [ -n "${VK_LAYER_PATH:-}" ]
+}
+
 require_fashion_mnist() {
     local folder
     for folder in datasets/fashion-mnist /usr/share/datasets/fashion-mnist; do

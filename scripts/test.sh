@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # Runs every check: format, lints, documentation, tests. Works on a bare Debian or Ubuntu with Rust; a
 # software Vulkan driver is installed if there is no GPU, and Chromium if there is none. Some tests run on a
-# second driver too, where there is one.
+# second driver too, where there is one, and a step of every network under Khronos' validation layer.
 #
 #   scripts/test.sh                       all of it
 #   scripts/test.sh --device NAME         only the tests, on the device of that name; `swiftshader`
@@ -78,5 +78,10 @@ if offers_swiftshader; then
     step bash scripts/test.sh --device swiftshader golden gradients kernels || status=$?
 else
     echo "skipped: tests on a second driver, SwiftShader, which no package has here"
+fi
+if has_validation_layer || command -v apt-get >/dev/null; then
+    step bash scripts/validate.sh || status=$?
+else
+    echo "skipped: a step of every network under Khronos' validation layer, which is not there"
 fi
 exit "$status"
