@@ -115,17 +115,8 @@ fn batch_norm(case: &mut Case, shape: Shape) {
     let parts = split::reduction(shape).count(shape.n);
     let scratch = temporary(case, Shape::rows(2 * parts, shape.c));
     let norm = BatchNorm { eps: 1e-5, momentum: 0.1, act: Activation::Relu };
-    case.program.push(Op::BatchNorm {
-        x,
-        residual: None,
-        gamma,
-        beta,
-        running,
-        stats,
-        y,
-        scratch,
-        norm,
-    });
+    let residual = None;
+    case.program.push(Op::BatchNorm { x, residual, gamma, beta, running, stats, y, scratch, norm });
     case.program.push(Op::BatchNormGrad {
         x,
         dy,

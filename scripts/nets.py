@@ -10,6 +10,11 @@ import sys
 ARCHS = ("resnet18", "mobilenet-v3-small")
 
 
+def last_line(ran):
+    """What a program that failed said at the end."""
+    return (ran.stderr.strip().splitlines() or [f"exit status {ran.returncode}"])[-1]
+
+
 def ours(options):
     """A row for each case of this engine; a case that the device cannot do says why."""
     cases = itertools.product(ARCHS, options.classes, options.batch, ("f32", "f16"), ("bp", "sff"))
@@ -28,7 +33,7 @@ def ours(options):
             row["host_share"] = profile["host"]["share"]
             row["device"] = profile["device"]
         else:
-            row["error"] = ran.stderr.strip().splitlines()[-1]
+            row["error"] = last_line(ran)
         yield row
 
 
@@ -40,7 +45,7 @@ def pytorch(options):
         ran = subprocess.run(command, capture_output=True, text=True)
         yield from map(json.loads, ran.stdout.splitlines())
         if ran.returncode != 0:
-            print("PyTorch:", ran.stderr.strip().splitlines()[-1], file=sys.stderr)
+            print("PyTorch:", last_line(ran), file=sys.stderr)
 
 
 def table(rows):
@@ -85,10 +90,10 @@ def main():
     for row in itertools.chain(ours(options), pytorch(options)):
         print(json.dumps(row), flush=True)
         rows.append(row)
-    write(options.out + ".jsonl", map(json.dumps, rows))
-    lines = list(table(rows))
-    write(options.out + ".md", lines)
-    print("\n".join(lines))
+        # All so far: an hour's work is not lost with its last case.
+        write(options.out + ".jsonl", map(json.dumps, rows))
+        write(options.out + ".md", table(rows))
+    print("\n".join(table(rows)))
 
 
 main()

@@ -30,18 +30,25 @@ fn first_share(i: Invocation) -> u32 {
     return i.local - share_of(i);
 }
 
-fn join_sums(i: Invocation, own: Sums) -> Sums {
-    var total = own;
 #if JOIN
+// Lets its neighbours see what an invocation has.
+fn show(i: Invocation, own: Sums) {
+    // They may still look at what they saw before.
+    workgroupBarrier();
     shares_a[i.local] = own.a;
     shares_b[i.local] = own.b;
     workgroupBarrier();
+}
+#endif
+
+fn join_sums(i: Invocation, own: Sums) -> Sums {
+    var total = own;
+#if JOIN
+    show(i, own);
     total = Sums();
     for (var at = first_share(i); at < first_share(i) + SHARES; at++) {
         total = Sums(total.a + shares_a[at], total.b + shares_b[at]);
     }
-    // What follows may use the memory again.
-    workgroupBarrier();
 #endif
     return total;
 }
@@ -50,9 +57,7 @@ fn join_sums(i: Invocation, own: Sums) -> Sums {
 fn join_largest(i: Invocation, own: Sums) -> Sums {
     var best = own;
 #if JOIN
-    shares_a[i.local] = own.a;
-    shares_b[i.local] = own.b;
-    workgroupBarrier();
+    show(i, own);
     for (var at = first_share(i); at < first_share(i) + SHARES; at++) {
         let other = Sums(shares_a[at], shares_b[at]);
         let larger = other.a.x > best.a.x || (other.a.x == best.a.x && other.b.x < best.b.x);
@@ -60,7 +65,6 @@ fn join_largest(i: Invocation, own: Sums) -> Sums {
             best = other;
         }
     }
-    workgroupBarrier();
 #endif
     return best;
 }

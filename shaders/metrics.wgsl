@@ -32,16 +32,20 @@ fn per_image(invocation: Invocation) {
     let live = id < params.images * answers;
     let image = select(0u, id / answers, live);
     let answer = id % answers;
-    var blocks = vec2<u32>(answer, answer + 1u);
-    if answer >= params.blocks {
-        let vote = answer - params.blocks;
-        blocks = vec2<u32>(select(select(params.blocks - 1u, params.late, vote == 1u), 0u, vote == 0u), params.blocks);
+    var first = answer;
+    if answer == params.blocks {
+        first = 0u;
+    } else if answer == params.blocks + 1u {
+        first = params.late;
+    } else if answer == params.blocks + 2u {
+        first = params.blocks - 1u;
     }
+    let last = min(answer + 1u, params.blocks);
     // The largest sum, and the class; one that does not exist if there is none.
     var best = Sums(vec4<f32>(), vec4<f32>(f32(params.classes)));
     for (var k = share_of(invocation); k < params.classes; k += SHARES) {
         var sum = 0.0;
-        for (var b = blocks.x; b < blocks.y; b++) {
+        for (var b = first; b < last; b++) {
             sum += scores[b * params.score_stride + image * params.stride + k];
         }
         if k == share_of(invocation) || sum > best.a.x {

@@ -338,13 +338,13 @@ impl<'a> Reference<'a> {
     }
 
     /// The same, of each channel by itself.
+    fn depthwise(&self, x: TensorId, w: TensorId, window: Window) -> Depthwise {
+        Depthwise::new(self.shape(x), self.shape(w), window)
+    }
+
     /// What [`Op::Excite`] multiplies with.
     fn factors(&self, s: TensorId) -> Vec<f64> {
         self.get(s).iter().map(|s| activation::value(HardSigmoid, *s)).collect()
-    }
-
-    fn depthwise(&self, x: TensorId, w: TensorId, window: Window) -> Depthwise {
-        Depthwise::new(self.shape(x), self.shape(w), window)
     }
 
     fn zip(&self, a: TensorId, b: TensorId, f: impl Fn(f64, f64) -> f64) -> Vec<f64> {

@@ -75,6 +75,8 @@ impl Lowering<'_> {
         if operands.iter().any(|(_, operand)| layout(operand) == Layout::Half) {
             definitions.insert("F16", 1);
         }
+        // With JOIN, that many work for what is one invocation's else.
+        let threads = threads * definitions.get("JOIN").map_or(1, |join| *join as usize);
         self.dispatches.push(Dispatch {
             kernel: Kernel { file, entry, definitions },
             operands: operands.to_vec(),
@@ -96,22 +98,22 @@ impl Lowering<'_> {
     }
 
     /// The definition that makes invocations share sums of so many terms for so many results, if they
-    /// are to, and how many invocations a result has.
-    fn join(&self, results: usize, terms: usize) -> (Option<(&'static str, u32)>, usize) {
+    /// are to.
+    fn join(&self, results: usize, terms: usize) -> Option<(&'static str, u32)> {
         /// Results that keep a GPU busy by themselves.
         const MANY: usize = 1 << 15;
         let join = self.target.tiles.join;
         let pays = join > 1 && results < MANY && terms >= 2 * join as usize;
-        if pays { (Some(("JOIN", join)), join as usize) } else { (None, 1) }
+        pays.then_some(("JOIN", join))
     }
 
     fn sum_rows(&mut self, partial: TensorId, y: TensorId) {
         let len = tensor(self.tensors, y).bytes() / 16;
         let rows = tensor(self.tensors, partial).bytes() / 16 / len;
         let params = params::SumRows { rows: u(rows), len: u(len) };
-        let (join, each) = self.join(len, rows);
+        let join = self.join(len, rows);
         let operands = [("partial", partial), ("y", y)];
-        self.once(("sum_rows", "main", join.as_slice()), &operands, params, len * each);
+        self.once(("sum_rows", "main", join.as_slice()), &operands, params, len);
     }
 
     /// Max pooling of maps of shape `x` to `y`, or its gradient, with an invocation per vec4 of maps
@@ -142,9 +144,7 @@ impl Lowering<'_> {
     /// Means over parts of maps of shape `x` to `y`, or their gradient, with an invocation per vec4
     /// of `over`.
     fn avg_pool(&mut self, entry: &'static str, (x, y, over): (Shape, Shape, Shape), maps: Named) {
-        // The gradient has few terms.
-        let terms = if entry == "main" { x.h * x.w / (y.h * y.w) } else { 1 };
-        let (join, each) = self.join(over.pixels() * over.c4(), terms);
+        let join = self.join(over.pixels() * over.c4(), x.pixels() / over.pixels());
         self.per_image(("avg_pool", entry, join.as_slice()), x.n, maps, &[], |s| {
             let len = over.with_n(s.count).pixels() * over.c4();
             let params = params::AvgPool {
@@ -155,7 +155,7 @@ impl Lowering<'_> {
                 c4: u(x.c4()),
                 len: u(len),
             };
-            (params, len * each)
+            (params, len)
         });
     }
 
@@ -168,9 +168,9 @@ impl Lowering<'_> {
         log_scale: TensorId,
     ) {
         let whole = [("log_scale", log_scale)];
-        let (join, shares) = self.join(scores.n, scores.c4());
+        let join = self.join(scores.n, scores.c4());
         self.per_image(("scale_scores", entry, join.as_slice()), scores.n, each, &whole, |s| {
-            (params::ScaleScores { images: u(s.count), c4: u(scores.c4()) }, s.count * shares)
+            (params::ScaleScores { images: u(s.count), c4: u(scores.c4()) }, s.count)
         });
     }
 
@@ -178,13 +178,13 @@ impl Lowering<'_> {
     /// the vec4s of `over`.
     fn excite(&mut self, entry: &'static str, x: Shape, operands: Named, over: TensorId) {
         let over = self.shape(over);
-        let (join, each) = self.join(over.pixels() * over.c4(), x.pixels() / over.pixels());
+        let join = self.join(over.pixels() * over.c4(), x.pixels() / over.pixels());
         let mut definitions = vec![("HARD_SIGMOID", 1)];
         definitions.extend(join);
         self.per_image(("excite", entry, &definitions), x.n, operands, &[], |s| {
             let (images, size) = (u(s.count), u(x.h * x.w));
             let params = params::Excite { images, size, c: u(x.c), c4: u(x.c4()) };
-            (params, over.with_n(s.count).pixels() * over.c4() * each)
+            (params, over.with_n(s.count).pixels() * over.c4())
         });
     }
 
@@ -300,11 +300,9 @@ impl Lowering<'_> {
                 operands.extend(dscores.map(|d| ("dscores", d)));
                 operands.extend(partners.map(|p| ("partners", p)));
                 let flag = |given: Option<TensorId>| u32::from(given.is_some());
-                let (join, each) = self.join(shape.n, shape.c);
                 let mut flags = vec![("GRAD", flag(dscores)), ("MIX", flag(partners))];
-                flags.extend(join);
-                let permutation = ("cross_entropy", "main", &flags[..]);
-                self.once(permutation, &operands, params, shape.n * each);
+                flags.extend(self.join(shape.n, shape.c));
+                self.once(("cross_entropy", "main", &flags), &operands, params, shape.n);
             }
             Op::Accumulate { x, total, keep, factor } => {
                 let len = tensor(self.tensors, total).bytes() / 16;
@@ -344,13 +342,13 @@ impl Lowering<'_> {
                 let operands =
                     [("scores", scores), ("losses", losses), ("labels", labels), ("rows", scratch)];
                 let answers = images * (blocks + 3);
-                let (join, each) = self.join(answers, classes);
+                let join = self.join(answers, classes);
                 let permutation = ("metrics", "per_image", join.as_slice());
-                self.once(permutation, &operands, params, answers * each);
+                self.once(permutation, &operands, params, answers);
                 let operands = [("step", step), ("rows", scratch), ("result", out)];
-                let (join, each) = self.join(result_words(blocks), images);
-                let permutation = ("metrics", "sum", join.as_slice());
-                self.once(permutation, &operands, params, result_words(blocks) * each);
+                let words = result_words(blocks);
+                let join = self.join(words, images);
+                self.once(("metrics", "sum", join.as_slice()), &operands, params, words);
             }
             Op::Finite { x, out, at } => self.finite(x, out, at),
         }

@@ -467,21 +467,28 @@ impl Emitter {
         self.avg_pool(x, Shape::rows(shape.n, shape.c))
     }
 
+    /// What the last op adds and applies, if that is a batch norm that writes `y`.
+    fn last_norm(&mut self, y: TensorId) -> Option<(&mut Option<TensorId>, &mut BatchNorm)> {
+        match self.program.last_mut()? {
+            Op::BatchNorm { residual, y: out, norm, .. }
+            | Op::BatchNormEval { residual, y: out, norm, .. } => {
+                (*out == y).then_some((residual, norm))
+            }
+            _ => None,
+        }
+    }
+
     /// The sum of two branches. If a batch norm was the last op, it adds the other branch itself, and
     /// there is no tensor with what it gave without.
     pub fn sum(&mut self, a: TensorId, b: TensorId) -> TensorId {
-        let last = self.program.last_mut();
-        if let Some(
-            Op::BatchNorm { residual: residual @ None, y, norm, .. }
-            | Op::BatchNormEval { residual: residual @ None, y, norm, .. },
-        ) = last
-            && (*y == a || *y == b)
-            && norm.act == Activation::None
-        {
-            let y = *y;
-            *residual = Some(if y == a { b } else { a });
-            self.normalized.remove(&y);
-            return y;
+        for (y, other) in [(a, b), (b, a)] {
+            if let Some((residual @ None, norm)) = self.last_norm(y)
+                && norm.act == Activation::None
+            {
+                *residual = Some(other);
+                self.normalized.remove(&y);
+                return y;
+            }
         }
         self.add(a, b)
     }
@@ -490,13 +497,7 @@ impl Emitter {
     pub fn activate(&mut self, x: TensorId, act: Activation) -> (TensorId, Saved) {
         // The slope of a ReLU is the same at its output, which the next layer often keeps.
         let at_output = act == Activation::Relu;
-        if let Some(
-            Op::BatchNorm { residual: Some(_), y, norm, .. }
-            | Op::BatchNormEval { residual: Some(_), y, norm, .. },
-        ) = self.program.last_mut()
-            && *y == x
-            && at_output
-        {
+        if at_output && let Some((Some(_), norm)) = self.last_norm(x) {
             norm.act = act;
             return (x, Saved::Activation { x, act });
         }

@@ -185,18 +185,9 @@ fn batch_norm() {
         let [gamma, dgamma, beta, dbeta, scratch] = [(); 5].map(|()| t.vector(c));
         let [running, stats] = [(); 2].map(|()| t.maps(1, 1, 2, c));
         let norm = BatchNorm { eps: 1e-3, momentum: 0.1, act };
+        let residual = None;
         let check = Check {
-            forward: Op::BatchNorm {
-                x,
-                residual: None,
-                gamma,
-                beta,
-                running,
-                stats,
-                y,
-                scratch,
-                norm,
-            },
+            forward: Op::BatchNorm { x, residual, gamma, beta, running, stats, y, scratch, norm },
             y,
             dy: Some(dy),
             backward: vec![Op::BatchNormGrad {

@@ -75,9 +75,9 @@ impl Lowering<'_> {
         );
         let operands = [("partial", scratch), ("stats", stats), ("running", running)];
         let params = batch_norm(shape, norm, all);
-        let (join, each) = self.join(shape.c4(), cut.count(shape.n));
+        let join = self.join(shape.c4(), cut.count(shape.n));
         let permutation = ("batch_norm", "finish", join.as_slice());
-        self.once(permutation, &operands, params, shape.c4() * each);
+        self.once(permutation, &operands, params, shape.c4());
         self.batch_norm_apply((x, residual, y), (gamma, beta, stats), norm);
     }
 
@@ -100,9 +100,9 @@ impl Lowering<'_> {
         );
         let operands = [("partial", scratch), ("dgamma", dgamma), ("dbeta", dbeta)];
         let params = batch_norm(shape, norm, all);
-        let (join, each) = self.join(shape.c4(), cut.count(shape.n));
+        let join = self.join(shape.c4(), cut.count(shape.n));
         let permutation = ("batch_norm", "grad_finish", join.as_slice());
-        self.once(permutation, &operands, params, shape.c4() * each);
+        self.once(permutation, &operands, params, shape.c4());
         let whole = [
             ("gamma", gamma),
             ("beta", beta),
@@ -139,14 +139,14 @@ impl Lowering<'_> {
         let (shape, chunks) = (self.shape(x), self.shape(scratch).h);
         let params = |s| layer_norm(shape, chunks, s);
         let each = [("x", x), ("partial", scratch)];
-        let (join, shares) = self.join(shape.n * chunks, shape.c4());
+        let join = self.join(shape.n * chunks, shape.c4());
         self.per_image(("layer_norm", "reduce", join.as_slice()), shape.n, &each, &[], |s| {
-            (params(s), s.count * chunks * shares)
+            (params(s), s.count * chunks)
         });
         let each = [("partial", scratch), ("stats", stats)];
-        let (join, shares) = self.join(shape.n, chunks);
+        let join = self.join(shape.n, chunks);
         self.per_image(("layer_norm", "finish", join.as_slice()), shape.n, &each, &[], |s| {
-            (params(s), s.count * shares)
+            (params(s), s.count)
         });
         let each = [("x", x), ("stats", stats), ("y", y)];
         self.per_image(("layer_norm", "apply", &[]), shape.n, &each, &[], |s| {
@@ -164,14 +164,14 @@ impl Lowering<'_> {
         let (shape, chunks) = (self.shape(y), self.shape(scratch).h);
         let params = |s| layer_norm(shape, chunks, s);
         let each = [("y", y), ("dy", dy), ("partial", scratch)];
-        let (join, shares) = self.join(shape.n * chunks, shape.c4());
+        let join = self.join(shape.n * chunks, shape.c4());
         self.per_image(("layer_norm", "grad_reduce", join.as_slice()), shape.n, &each, &[], |s| {
-            (params(s), s.count * chunks * shares)
+            (params(s), s.count * chunks)
         });
         let each = [("partial", scratch)];
-        let (join, shares) = self.join(shape.n, chunks);
+        let join = self.join(shape.n, chunks);
         self.per_image(("layer_norm", "grad_finish", join.as_slice()), shape.n, &each, &[], |s| {
-            (params(s), s.count * shares)
+            (params(s), s.count)
         });
         let each = [("y", y), ("dy", dy), ("stats", stats), ("partial", scratch), ("dx", dx)];
         let flags = [("RELU", u32::from(relu))];
