@@ -28,6 +28,7 @@ fn merge(a: Moments, b: Moments) -> Moments {
 var<workgroup> counts: array<f32, GROUP>;
 #endif
 
+// At most once in a kernel: `counts` is written before all have let go of it.
 fn join_moments(i: Invocation, own: Moments) -> Moments {
     var total = own;
 #if JOIN

@@ -1,5 +1,6 @@
 //! Programs: ordered ops over named tensors, as plain data.
 
+mod backward;
 mod build;
 mod emit;
 mod head;
