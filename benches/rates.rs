@@ -209,9 +209,9 @@ fn run(gpu: &Gpu, peak: Peak, entry: &Entry) -> sff::Result<Vec<(String, Value)>
     let mut case = Case::default();
     (entry.add)(&mut case, entry.shape);
     let tiles = std::env::var("SFF_VARIANT").ok().map(|name| {
-        let all = gpu.variants();
-        let known: Vec<_> = all.iter().map(|v| v.name).collect();
-        let found = all.iter().find(|v| v.name == name);
+        let variants = gpu.variants();
+        let known: Vec<_> = variants.all.iter().map(|v| v.name).collect();
+        let found = variants.named(&name);
         found.unwrap_or_else(|| panic!("SFF_VARIANT is one of {known:?} on this device")).tiles
     });
     let options = Options { tiles, ..Options::default() };

@@ -1,68 +1,196 @@
-//! Whole training steps: `cargo bench --bench steps [-- --json]` prints images per second and the
-//! host's time for networks of every kind, trained by SFF and by backpropagation, on random images.
-//! `SFF_TEST_DEVICE` chooses the device.
+//! Whole training steps: `cargo bench --bench steps [-- OPTIONS]` prints images per second and the
+//! host's time for networks of every kind, trained by SFF and by backpropagation, on random images of
+//! 32×32 pixels. `--json` prints a line per case instead, and `--table FILE…` makes a table of such
+//! lines, of this program or of `benches/peers/torch_nets.py`. `SFF_TEST_DEVICE` chooses the device.
 
+#[path = "steps/table.rs"]
+mod table;
+
+use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
-use serde_json::json;
+use clap::Parser;
 use sff::block::{Head, Network, Partition};
+use sff::files::write_whole;
 use sff::gpu::Gpu;
 use sff::models::{self, Stem};
 use sff::peak::Peak;
-use sff::profile::{self, Options};
+use sff::profile::{self, Profile};
+use sff::program::Precision;
 use sff::shape::Shape;
+use sff::tune::{Cache, Tune, tune};
 use sff::{Error, Result, train};
+use table::Row;
 
-/// Network and images per step, of 32×32 pixels.
-const WORK: [(&str, usize); 3] = [("cnn", 32), ("resnet18", 4), ("mobilenet-v3-small", 8)];
-const STEPS: usize = 3;
-const CLASSES: usize = 10;
+const SIDE: usize = 32;
+const METHODS: [&str; 2] = ["sff", "bp"];
 
-fn run(as_json: bool) -> Result<()> {
-    let gpu = Gpu::open(std::env::var("SFF_TEST_DEVICE").ok().as_deref())?;
-    let peak = Peak::measure(&gpu, Duration::from_millis(200))?;
-    if !as_json {
-        println!("{} ({})\n", gpu.adapter.name, gpu.adapter.driver);
-        let heads = ["images/s", "step, ms", "device, ms", "host, ms", "start, s"];
-        println!("{:34}{}", "", heads.map(|head| format!("{head:>12}")).concat());
-    }
-    for (arch, batch) in WORK {
-        for (way, partition, head) in [
-            ("sff by block", Partition::Block, Head::goodness(1)),
-            ("backpropagation", Partition::Whole, models::classifier(arch)),
-        ] {
-            let blocks = models::named(arch, &models::CNN_WIDTHS, Stem::Cifar, partition);
-            let unknown = || Error::Usage(format!("no network is called {arch}"));
-            let network = Network { blocks: blocks.ok_or_else(unknown)?, head, classes: CLASSES };
-            let image = Shape::new(1, 32, 32, 3);
-            let training = train::Options { batch, ..train::Options::default() };
-            let demand = training.demand(&network, image, gpu.limits());
-            let built = demand.build(batch, 1, false)?;
-            let start = Instant::now();
-            let options = Options { steps: STEPS, clock: None, batch, classes: CLASSES };
-            let profile = profile::profile(&gpu, &built, peak, options)?;
-            let all = start.elapsed().as_secs_f64();
-            let host = profile.host.encode_ms + profile.host.submit_ms;
-            let rate = 1e3 * batch as f64 / profile.step_ms;
-            // Compiling, and the first step.
-            let ready =
-                (all - 1e-3 * STEPS as f64 * (profile.step_ms + profile.device_ms)).max(0.0);
-            if as_json {
-                let line = json!({"arch": arch, "way": way, "batch": batch, "images_per_second": rate,
-                    "step_ms": profile.step_ms, "device_ms": profile.device_ms, "host_ms": host});
-                println!("{line}");
-            } else {
-                let name = format!("{arch}, batch {batch}, {way}");
-                let (step, device) = (profile.step_ms, profile.device_ms);
-                println!("{name:34}{rate:12.1}{step:12.2}{device:12.2}{host:12.3}{ready:12.1}");
+#[derive(Parser)]
+struct Cli {
+    /// What cargo adds
+    #[arg(long, hide = true)]
+    bench: bool,
+    /// Networks
+    #[arg(long, value_delimiter = ',', default_value = "cnn,resnet18,mobilenet-v3-small")]
+    arch: Vec<String>,
+    /// Images per step
+    #[arg(long, value_delimiter = ',', default_value = "8")]
+    batch: Vec<usize>,
+    /// Numbers of classes
+    #[arg(long, value_delimiter = ',', default_value = "10")]
+    classes: Vec<usize>,
+    /// What maps are stored in
+    #[arg(long, value_delimiter = ',', default_value = "f32")]
+    precision: Vec<Precision>,
+    /// Steps to time
+    #[arg(long, default_value_t = 3)]
+    steps: usize,
+    /// How kernels are chosen
+    #[arg(long, default_value = "auto")]
+    tune: Tune,
+    /// A line of JSON per case
+    #[arg(long)]
+    json: bool,
+    /// A folder for a page about each network, method and precision at the first batch and classes
+    #[arg(long, value_name = "FOLDER")]
+    pages: Option<PathBuf>,
+    /// Measure nothing, make a table of these files
+    #[arg(long, value_name = "FILE", num_args = 1..)]
+    table: Vec<PathBuf>,
+}
+
+/// What is measured.
+#[derive(Clone, Copy)]
+struct Case<'a> {
+    arch: &'a str,
+    classes: usize,
+    batch: usize,
+    precision: Precision,
+    method: &'static str,
+}
+
+/// What a case gave.
+struct Measured {
+    profile: Profile,
+    /// Of the plan.
+    bytes: u64,
+    start_s: f64,
+}
+
+impl Cli {
+    /// What says most comes first: a machine may not be there for all.
+    fn cases(&self) -> Vec<Case<'_>> {
+        let mut cases = Vec::new();
+        for classes in &self.classes {
+            for batch in &self.batch {
+                for precision in &self.precision {
+                    for arch in &self.arch {
+                        cases.extend(METHODS.map(|method| Case {
+                            arch,
+                            classes: *classes,
+                            batch: *batch,
+                            precision: *precision,
+                            method,
+                        }));
+                    }
+                }
             }
         }
+        cases
     }
-    Ok(())
+
+    fn profile(&self, gpu: &Gpu, peak: Peak, case: Case) -> Result<Measured> {
+        let Case { arch, classes, batch, precision, method } = case;
+        let (partition, head) = match method {
+            "sff" => (Partition::Block, Head::goodness(1)),
+            _ => (Partition::Whole, models::classifier(arch)),
+        };
+        let blocks = models::named(arch, &models::CNN_WIDTHS, Stem::Cifar, partition);
+        let unknown = || Error::Usage(format!("no network is called {arch}"));
+        let network = Network { blocks: blocks.ok_or_else(unknown)?, head, classes };
+        let image = Shape::new(1, SIDE, SIDE, 3);
+        let training = train::Options { batch, precision, ..train::Options::default() };
+        let demand = training.demand(&network, image, gpu.limits());
+        let built = demand.build(batch, 1, false)?;
+        let bytes = sff::memory::plan(&built.program, gpu.limits())?.bytes as u64;
+        let program = || Ok(built.program.clone());
+        let (gpu, tuning) = tune(gpu, self.tune, &Cache::of_user(), program)?;
+        if let Some(tuning) = tuning {
+            eprintln!("{arch}, {method}, batch {batch}: {tuning}");
+            tuning.warnings().for_each(|warning| eprintln!("warning: {warning}"));
+        }
+        let options = profile::Options { steps: self.steps, clock: None, batch, classes };
+        let start = Instant::now();
+        let profile = profile::profile(&gpu, &built, peak, options)?;
+        let timed = 1e-3 * self.steps as f64 * (profile.step_ms + profile.device_ms);
+        let start_s = (start.elapsed().as_secs_f64() - timed).max(0.0);
+        if let Some(folder) = &self.pages
+            && (batch, classes) == (self.batch[0], self.classes[0])
+        {
+            let precision = format!("{precision:?}").to_lowercase();
+            let title = format!("{arch}, {SIDE}×{SIDE}, batch {batch}, {method}, {precision}");
+            let path = folder.join(format!("profile-{arch}-{method}-{precision}.html"));
+            let page = profile::page(&profile, &title);
+            write_whole(&path, |file| file.write_all(page.as_bytes()))?;
+        }
+        Ok(Measured { profile, bytes, start_s })
+    }
+
+    fn row(&self, gpu: &Gpu, peak: Peak, case: Case) -> Row {
+        let row = Row {
+            peer: "sff".into(),
+            arch: case.arch.into(),
+            classes: case.classes,
+            batch: case.batch,
+            precision: format!("{:?}", case.precision).to_lowercase(),
+            method: case.method.into(),
+            ..Row::default()
+        };
+        match self.profile(gpu, peak, case) {
+            Ok(Measured { profile, bytes, start_s }) => Row {
+                start_s: Some(start_s),
+                images_per_second: Some(1e3 * case.batch as f64 / profile.step_ms),
+                step_ms: Some(profile.step_ms),
+                device_ms: Some(profile.device_ms),
+                host_ms: Some(profile.host.encode_ms + profile.host.submit_ms),
+                peak_bytes: Some(bytes),
+                device: Some(profile.device),
+                ..row
+            },
+            Err(error) => Row { error: Some(error.to_string()), ..row },
+        }
+    }
+
+    fn run(&self) -> Result<()> {
+        if !self.table.is_empty() {
+            let rows =
+                self.table.iter().map(|path| table::read(path)).collect::<Result<Vec<_>>>()?;
+            print!("{}", table::markdown(&rows.concat()));
+            return Ok(());
+        }
+        let gpu = Gpu::open(std::env::var("SFF_TEST_DEVICE").ok().as_deref())?;
+        let peak = Peak::measure(&gpu, Duration::from_millis(200))?;
+        let mut rows = Vec::new();
+        for case in self.cases() {
+            let row = self.row(&gpu, peak, case);
+            if self.json {
+                println!("{}", serde_json::to_string(&row).expect("plain values"));
+            }
+            let lost = gpu.is_lost();
+            rows.push(row);
+            if lost {
+                break;
+            }
+        }
+        if !self.json {
+            print!("{}", table::markdown(&rows));
+        }
+        Ok(())
+    }
 }
 
 fn main() -> std::process::ExitCode {
-    match run(std::env::args().any(|a| a == "--json")) {
+    match Cli::parse().run() {
         Ok(()) => std::process::ExitCode::SUCCESS,
         Err(e) => {
             eprintln!("error: {e}");

@@ -28,6 +28,27 @@ require_rust() {
     command -v cc >/dev/null || install_packages gcc libc6-dev
 }
 
+# What scripts/gpu.sh runs: the program, tests and benchmarks.
+gpu_tests=(kernels golden gradients twins)
+gpu_benches=(rates steps)
+
+# build_gpu_programs FOLDER: builds them and puts links there, under names without cargo's hashes.
+build_gpu_programs() {
+    local name path
+    require_rust
+    mkdir -p "$1"
+    # Tests bring the program with them.
+    {
+        cargo test --release --no-run "${gpu_tests[@]/#/--test=}" 2>&1
+        cargo bench --no-run "${gpu_benches[@]/#/--bench=}" 2>&1
+    } >"$1/build.log" || { cat "$1/build.log" >&2 && exit 2; }
+    ln -sf "$PWD/target/release/sff" "$1/sff"
+    for name in "${gpu_tests[@]}" "${gpu_benches[@]}"; do
+        path=$(sed -n "s/^ *Executable .*(\(target\/.*\/$name-[0-9a-f]*\))$/\1/p" "$1/build.log")
+        ln -sf "$PWD/${path:?cargo did not say where $name is}" "$1/$name"
+    done
+}
+
 # A software driver, only where there is no device at all.
 require_device() {
     target/release/sff devices >/dev/null 2>&1 || install_packages libvulkan1 mesa-vulkan-drivers

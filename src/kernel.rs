@@ -5,9 +5,11 @@
 mod lower;
 mod params;
 mod tiles;
+mod variants;
 
 pub use lower::lower;
-pub use tiles::{Choices, Matrices, Tiles, Variant, distinct, key};
+pub use tiles::{Matrices, Tiles};
+pub use variants::{Choices, Class, Variant, Variants, key};
 
 use crate::shaders::Definitions;
 use crate::tensor::{Tensor, TensorId};
@@ -57,6 +59,16 @@ pub struct Target {
     pub tiles: Tiles,
     /// Largest range of a buffer that a kernel can see, in bytes.
     pub max_binding: usize,
+    /// Floating-point operations of products ([`crate::flops::flops_of`]) that a dispatch may have;
+    /// one image may have more.
+    pub max_flops: u64,
+}
+
+impl Target {
+    /// For a device without limits.
+    pub fn unlimited(tiles: Tiles) -> Self {
+        Self { tiles, max_binding: usize::MAX, max_flops: u64::MAX }
+    }
 }
 
 /// Checks that no dispatch sees more than `max_binding` bytes of a tensor: what is still too large

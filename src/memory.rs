@@ -150,10 +150,10 @@ impl Demand<'_> {
 /// [`Error::Limit`].
 pub fn plan(program: &Program, limits: Limits) -> Result<Plan> {
     // Tiles make no difference to what a kernel sees.
-    let target = Target { tiles: Tiles::GPU, max_binding: limits.max_binding };
+    let target = Target { max_binding: limits.max_binding, ..Target::unlimited(Tiles::GPU) };
     let plan = Plan::new(program, limits)?;
     for op in program.ops() {
-        let dispatches = lower(op, program.tensors(), target);
+        let dispatches = lower(op, program.tensors(), target)?;
         check_bindings(program.tensors(), &dispatches, limits.max_binding)?;
     }
     Ok(plan)

@@ -4,6 +4,8 @@
 //! Each figure is the best of a few shapes of kernel, because no shape is best everywhere: on a
 //! CPU many chains hide the latency of the vector unit, on a GPU many invocations do.
 
+mod sheet;
+
 use std::fmt;
 use std::time::{Duration, Instant};
 
@@ -14,6 +16,8 @@ use crate::kernel::Kernel;
 use crate::session::{PATIENCE, allocate};
 use crate::shaders;
 use crate::{Error, Result};
+
+pub use sheet::Sheet;
 
 /// Invocations per workgroup of every kernel.
 const GROUP: usize = 64;

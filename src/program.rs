@@ -107,6 +107,20 @@ impl Program {
         self.ops.push(op);
     }
 
+    /// One op by itself, so many times; what it touches keeps its values, and nothing else is there.
+    pub fn alone(&self, index: usize, times: usize) -> Self {
+        let op = &self.ops[index];
+        let access = op.access();
+        let mut tensors = self.tensors.clone();
+        for tensor in &mut tensors {
+            (tensor.kind, tensor.keep, tensor.parent) = (Kind::Workspace, false, None);
+        }
+        for id in [access.reads, access.writes, access.scratch].into_iter().flatten() {
+            tensors[id.0].keep = true;
+        }
+        Self { tensors, ops: vec![op.clone(); times] }
+    }
+
     /// The op that was appended last.
     pub fn last_mut(&mut self) -> Option<&mut Op> {
         self.ops.last_mut()

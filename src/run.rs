@@ -32,7 +32,7 @@ use crate::gpu::Gpu;
 use crate::interrupt::Interrupt;
 use crate::report::Report;
 use crate::train::{StepReport, Trainer};
-use crate::tune::{Tune, tune};
+use crate::tune::{self, Cache, Tune, Tuning};
 use crate::{Error, Result};
 use begin::Begin;
 use live::Run;
@@ -45,8 +45,10 @@ pub trait Observer {
     /// The device had no memory left, as `error` says: from its last checkpoint on, or from the
     /// beginning, the run is planned for so many bytes.
     fn shrinks(&mut self, _error: &Error, _bytes: usize) {}
-    /// Ways to compute the network's ops are about to be timed.
+    /// Ways to compute the network's ops are about to be timed, for as long as it takes.
     fn tunes(&mut self) {}
+    /// They were timed.
+    fn tuned(&mut self, _tuning: &Tuning) {}
     /// Everything is ready; nothing is trained yet.
     fn started(&mut self, trainer: &Trainer, resumed: bool);
     /// A step is done.
@@ -74,6 +76,8 @@ pub struct RunOptions {
     pub drill: Option<Drill>,
     /// How a run that begins chooses its kernels.
     pub tune: Tune,
+    /// Where what was chosen is remembered.
+    pub cache: Cache,
 }
 
 /// What to do when the device has no memory left.
@@ -88,7 +92,7 @@ pub enum OnOom {
 }
 
 impl RunOptions {
-    /// For a new run, or what is left of one with `resume`.
+    /// For a new run, or what is left of one with `resume`; nothing is remembered of the device.
     pub fn new(folder: PathBuf, resume: bool) -> Self {
         Self {
             folder,
@@ -99,6 +103,7 @@ impl RunOptions {
             debug: false,
             drill: None,
             tune: Tune::default(),
+            cache: Cache::none(),
         }
     }
 }
@@ -318,11 +323,20 @@ impl<'a> Job<'a> {
     /// The GPU as a run that begins is to use it.
     fn tuned(&self, gpu: &Gpu, network: &Network, observer: &mut dyn Observer) -> Result<Gpu> {
         let Self { config, options, dataset, .. } = *self;
-        if options.tune == Tune::Full {
-            observer.tunes();
-        }
         let demand = self.training().demand(network, config.image(dataset), gpu.limits());
-        tune(gpu, options.tune, || Ok(demand.of(dataset).program(config.batch)?.program))
+        let program = || {
+            let program = demand.of(dataset).program(config.batch)?.program;
+            tune::check(gpu, &program)?;
+            if options.tune == Tune::Full {
+                observer.tunes();
+            }
+            Ok(program)
+        };
+        let (gpu, tuning) = tune::tune(gpu, options.tune, &options.cache, program)?;
+        if let Some(tuning) = tuning {
+            observer.tuned(&tuning);
+        }
+        Ok(gpu)
     }
 
     /// Trains from the last checkpoint, if there is one.
@@ -330,6 +344,7 @@ impl<'a> Job<'a> {
         let Self { folder, config, options, dataset, .. } = *self;
         // What cannot be saved is said now, not after training.
         let text = config.to_toml()?;
+        self.training().check(dataset)?;
         let network = config.network(dataset.classes.len(), config.image(dataset).h);
         let path = folder.state();
         let state = path.exists().then(|| read_state(&path)).transpose()?;

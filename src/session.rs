@@ -1,9 +1,12 @@
 //! A program and its plan made real on one GPU: buffers, pipelines, bind groups, submits.
 //!
-//! Everything is made when the session is; a step is a loop over ready dispatches, one encoder
-//! and one submit. With [`crate::gpu`] and the micro-kernels of [`crate::peak`], this is all
+//! Everything is made when the session is; a step is a loop over ready dispatches, and one submit, or
+//! a few if it is long. With [`crate::gpu`] and the micro-kernels of [`crate::peak`], this is all
 //! that knows wgpu.
 
+mod compare;
+mod ready;
+mod submit;
 mod timed;
 
 use std::collections::VecDeque;
@@ -11,19 +14,19 @@ use std::ops::Range;
 use std::sync::mpsc;
 use std::time::{Duration, Instant};
 
+pub use compare::{Copied, Difference, kernels};
+pub(crate) use ready::allocate;
 pub use timed::Clock;
 
 use crate::drill::Fault;
-use crate::gpu::{Gpu, Pipeline};
-use crate::kernel::{Dispatch, Operand, Target, Tiles, check_bindings, lower};
+use crate::gpu::Gpu;
+use crate::kernel::{Dispatch, Target, Tiles, check_bindings, lower};
 use crate::plan::{Limits, Plan};
 use crate::program::Program;
 use crate::shape::{ALIGNMENT, Layout};
 use crate::tensor::TensorId;
 use crate::{Error, Result};
-
-/// Workgroups that a dispatch may have in one dimension, on any device.
-const MAX_GROUPS: usize = 65_535;
+use ready::{Ready, no_room, open, prepare};
 
 /// How long to wait for the device: far longer than any work takes that is given to it at once.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(600);
@@ -35,24 +38,11 @@ pub struct Options {
     pub tiles: Option<Tiles>,
     /// Limits to respect; the device's if not given.
     pub limits: Option<Limits>,
-    /// Keeps bounds checks and loop bounds in the shaders: for tests.
+    /// Keeps bounds checks and loop bounds in the shaders, and fills workgroup memory with huge
+    /// values before each kernel: for tests.
     pub checked: bool,
     /// Bytes after each tensor that belong to no other, see [`Session::guard`]: for tests.
     pub guard: usize,
-}
-
-struct Ready {
-    pipeline: wgpu::ComputePipeline,
-    bind_group: wgpu::BindGroup,
-    groups: (u32, u32),
-}
-
-impl Ready {
-    fn encode(&self, pass: &mut wgpu::ComputePass) {
-        pass.set_pipeline(&self.pipeline);
-        pass.set_bind_group(0, &self.bind_group, &[]);
-        pass.dispatch_workgroups(self.groups.0, self.groups.1, 1);
-    }
 }
 
 /// A copy on its way to the host.
@@ -88,6 +78,8 @@ pub struct Session {
     plan: Plan,
     arenas: Vec<wgpu::Buffer>,
     dispatches: Vec<Dispatch>,
+    /// What each of them costs, see [`submit::costs`].
+    costs: Vec<u64>,
     ready: Vec<Ready>,
     /// The dispatches of each op.
     of_op: Vec<Range<usize>>,
@@ -108,26 +100,35 @@ impl Session {
     /// [`Error::OutOfMemory`] if it has no room for it now, [`Error::Gpu`] if the device refuses,
     /// [`Error::Shader`] if a kernel does not compile.
     pub fn new(gpu: &Gpu, program: Program, options: Options) -> Result<Self> {
+        let (ops, tensors, variants) = (program.ops(), program.tensors(), gpu.variants());
+        let chosen = |op| gpu.choices().tiles(op, tensors, &variants);
+        let tiles = ops.iter().map(|op| options.tiles.map_or_else(|| chosen(op), Ok));
+        let tiles = tiles.collect::<Result<Vec<_>>>()?;
+        Self::with_tiles(gpu, program, options, |op| tiles[op])
+    }
+
+    /// The same with these tiles for each op, by its index.
+    ///
+    /// # Errors
+    /// As [`Session::new`].
+    pub fn with_tiles(
+        gpu: &Gpu,
+        program: Program,
+        options: Options,
+        tiles: impl Fn(usize) -> Tiles,
+    ) -> Result<Self> {
         program.validate()?;
-        let half = program.tensors().iter().any(|t| t.layout == Layout::Half);
-        if half && !gpu.adapter.features.contains(&"f16") {
-            return Err(Error::Adapter(format!(
-                "{} cannot compute with float16; use --precision f32, or another --device",
-                gpu.adapter.name
-            )));
-        }
+        gpu.adapter.can_compute(&program)?;
         let limits = options.limits.unwrap_or(gpu.limits());
         let plan = Plan::guarded(&program, limits, options.guard)?;
-        let variants = gpu.variants();
-        let chosen = |op| gpu.choices().tiles(op, program.tensors(), &variants);
-        let mut dispatches = Vec::new();
-        let mut of_op = Vec::new();
-        for op in program.ops() {
-            let first = dispatches.len();
-            let tiles = options.tiles.unwrap_or_else(|| chosen(op));
-            let target = Target { tiles, max_binding: limits.max_binding };
-            dispatches.extend(lower(op, program.tensors(), target));
-            of_op.push(first..dispatches.len());
+        let (mut dispatches, mut costs, mut of_op) = (Vec::new(), Vec::new(), Vec::new());
+        for (index, op) in program.ops().iter().enumerate() {
+            let (max_binding, max_flops) = (limits.max_binding, gpu.max_flops());
+            let target = Target { tiles: tiles(index), max_binding, max_flops };
+            let some = lower(op, program.tensors(), target)?;
+            costs.extend(submit::costs(op, program.tensors(), &some));
+            of_op.push(dispatches.len()..dispatches.len() + some.len());
+            dispatches.extend(some);
         }
         check_bindings(program.tensors(), &dispatches, limits.max_binding)?;
         let usage = wgpu::BufferUsages::STORAGE
@@ -160,6 +161,7 @@ impl Session {
             plan,
             arenas,
             dispatches,
+            costs,
             ready,
             of_op,
             activity: Activity::default(),
@@ -299,39 +301,6 @@ impl Session {
         Ok(words)
     }
 
-    /// Runs some ops in one submit, and does not wait. With `fetch`, that tensor's bytes after
-    /// these ops can be had from [`Session::fetched`] later.
-    ///
-    /// # Errors
-    /// [`Error::Gpu`] if the device reported an error since the last call.
-    pub fn run(&mut self, ops: Range<usize>, fetch: Option<TensorId>) -> Result<()> {
-        let staging = match fetch {
-            Some(id) => Some((id, self.staging(self.program.tensor(id).bytes())?)),
-            None => None,
-        };
-        let start = Instant::now();
-        let mut encoder = self.gpu.device.create_command_encoder(&Default::default());
-        {
-            let mut pass = encoder.begin_compute_pass(&Default::default());
-            self.ready[self.span(ops)].iter().for_each(|ready| ready.encode(&mut pass));
-        }
-        let staging = staging.map(|(id, buffer)| self.fetch(&mut encoder, id, 0, buffer));
-        let encoded = Instant::now();
-        match staging {
-            Some(buffer) => {
-                let fetch = self.submit(encoder, buffer);
-                self.in_flight.push_back(fetch);
-            }
-            None => {
-                self.gpu.queue.submit([encoder.finish()]);
-                self.activity.submits += 1;
-            }
-        }
-        self.activity.encoding += encoded - start;
-        self.activity.submitting += encoded.elapsed();
-        self.gpu.check()
-    }
-
     /// The oldest fetched bytes, once more than `keep` fetches are on their way; waits for them.
     ///
     /// # Errors
@@ -375,17 +344,6 @@ impl Session {
         buffer
     }
 
-    fn submit(&mut self, encoder: wgpu::CommandEncoder, buffer: wgpu::Buffer) -> Fetch {
-        let submission = self.gpu.queue.submit([encoder.finish()]);
-        let (sender, mapped) = mpsc::channel();
-        buffer.map_async(wgpu::MapMode::Read, .., move |result| {
-            // The receiver is gone only if the session is, and then nobody cares.
-            let _ = sender.send(result);
-        });
-        self.activity.submits += 1;
-        Fetch { buffer, mapped, submission, submits: self.activity.submits }
-    }
-
     fn wait(&mut self, fetch: &Fetch) -> Result<Vec<u8>> {
         let start = Instant::now();
         let bytes = self.receive(fetch);
@@ -424,79 +382,4 @@ impl Session {
         self.gpu.check()?;
         Ok(bytes)
     }
-}
-
-/// Lets a kernel see the guard after a tensor, if it sees the tensor's end.
-fn open(operand: &mut Operand, program: &Program, guard: usize) {
-    let tensor = program.tensor(operand.tensor);
-    if tensor.parent.is_none() && operand.offset + operand.bytes == tensor.bytes() {
-        operand.bytes += guard;
-    }
-}
-
-pub(crate) fn allocate(
-    gpu: &Gpu,
-    label: &str,
-    bytes: usize,
-    usage: wgpu::BufferUsages,
-) -> Result<wgpu::Buffer> {
-    gpu.made(1);
-    let scope = gpu.device.push_error_scope(wgpu::ErrorFilter::OutOfMemory);
-    let buffer = gpu.device.create_buffer(&wgpu::BufferDescriptor {
-        label: Some(label),
-        size: bytes as u64,
-        usage,
-        mapped_at_creation: false,
-    });
-    match pollster::block_on(scope.pop()) {
-        None => Ok(buffer),
-        Some(_) => Err(no_room(label, bytes)),
-    }
-}
-
-fn no_room(label: &str, bytes: usize) -> Error {
-    Error::OutOfMemory(format!("{label} buffers ({} MiB)", bytes.div_ceil(1 << 20)))
-}
-
-fn prepare(
-    gpu: &Gpu,
-    plan: &Plan,
-    arenas: &[wgpu::Buffer],
-    (uniforms, uniform_offset): (&wgpu::Buffer, usize),
-    pipeline: &Pipeline,
-    dispatch: &Dispatch,
-) -> Result<Ready> {
-    let Pipeline { pipeline, layout, reflection } = pipeline;
-    let mut entries = Vec::new();
-    for binding in &reflection.bindings {
-        let (buffer, offset, bytes) = if binding.uniform {
-            (uniforms, uniform_offset, dispatch.params.len())
-        } else {
-            let operand = dispatch.operands.iter().find(|(name, _)| *name == binding.name);
-            let (_, operand) = operand.ok_or_else(|| Error::Shader {
-                name: format!("{}.{}", dispatch.kernel.file, dispatch.kernel.entry),
-                problem: format!("nothing is bound to `{}`", binding.name),
-            })?;
-            let (arena, offset) = plan.place(operand.tensor);
-            (&arenas[arena], offset + operand.offset, operand.bytes)
-        };
-        entries.push(wgpu::BindGroupEntry {
-            binding: binding.index,
-            resource: wgpu::BindingResource::Buffer(wgpu::BufferBinding {
-                buffer,
-                offset: offset as u64,
-                size: std::num::NonZeroU64::new(bytes as u64),
-            }),
-        });
-    }
-    gpu.made(1);
-    let bind_group = gpu.device.create_bind_group(&wgpu::BindGroupDescriptor {
-        label: None,
-        layout,
-        entries: &entries,
-    });
-    let groups = dispatch.threads.div_ceil(reflection.workgroup_size as usize).max(1);
-    let rows = groups.div_ceil(MAX_GROUPS);
-    let columns = groups.div_ceil(rows);
-    Ok(Ready { pipeline: pipeline.clone(), bind_group, groups: (columns as u32, rows as u32) })
 }

@@ -12,9 +12,11 @@
 //! The definitions `F16` and `COOPERATIVE` switch on the language extensions of that kind: half
 //! precision, and cooperative matrices. With `F16`, maps are made of it (`shaders/map.wgsl`).
 
+mod poison;
 mod preprocess;
 mod reflect;
 
+pub use poison::poison;
 pub use preprocess::Definitions;
 pub use reflect::{Binding, Reflection, validate};
 
@@ -51,6 +53,7 @@ sources![
     "depthwise",
     "depthwise_row",
     "depthwise_wgrad",
+    "difference",
     "dropout",
     "elementwise",
     "excite",

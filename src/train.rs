@@ -99,6 +99,34 @@ impl Options {
         Shape::new(1, h, w, images.channels)
     }
 
+    /// Checks that they can work with these images.
+    ///
+    /// # Errors
+    /// [`Error::Usage`] names the option.
+    pub fn check(&self, dataset: &Dataset) -> Result<()> {
+        let images = &dataset.train;
+        let fail = |message: String| Err(Error::Usage(message));
+        let Self { epochs, batch, lr, weight_decay, augment, .. } = *self;
+        let image = self.image(dataset);
+        augment.check_for([image.h, image.w])?;
+        if batch == 0 || epochs == 0 {
+            return fail("--batch and --epochs must be at least 1".into());
+        }
+        if batch > images.len() {
+            return fail(format!(
+                "a batch of {batch} is larger than the {} training images; use a smaller --batch",
+                images.len()
+            ));
+        }
+        if !(lr.is_finite() && lr > 0.0) {
+            return fail(format!("--lr must be a positive number, not {lr}"));
+        }
+        if !(weight_decay.is_finite() && weight_decay >= 0.0) {
+            return fail(format!("--weight-decay must be 0 or more, not {weight_decay}"));
+        }
+        Ok(())
+    }
+
     /// What training a network for images of the shape `image` asks of memory;
     /// [`Demand::of`] adds which images there are.
     pub fn demand<'a>(&self, network: &'a Network, image: Shape, limits: Limits) -> Demand<'a> {
@@ -201,7 +229,7 @@ impl<'a> Trainer<'a> {
         options: Options,
         normalization: Normalization,
     ) -> Result<Self> {
-        check(&options, dataset)?;
+        options.check(dataset)?;
         let image = options.image(dataset);
         let mut demand = options.demand(network, image, gpu.limits()).of(dataset);
         demand.setup.normalize = feed::normalize(&normalization, image.c)?;
@@ -597,30 +625,6 @@ impl<'a> Trainer<'a> {
         let order = if self.finished() { &[] } else { &self.order[rest] };
         self.train_feeder.expect(order.to_vec());
     }
-}
-
-fn check(options: &Options, dataset: &Dataset) -> Result<()> {
-    let images = &dataset.train;
-    let fail = |message: String| Err(Error::Usage(message));
-    let Options { epochs, batch, lr, weight_decay, augment, .. } = *options;
-    let image = options.image(dataset);
-    augment.check_for([image.h, image.w])?;
-    if batch == 0 || epochs == 0 {
-        return fail("--batch and --epochs must be at least 1".into());
-    }
-    if batch > images.len() {
-        return fail(format!(
-            "a batch of {batch} is larger than the {} training images; use a smaller --batch",
-            images.len()
-        ));
-    }
-    if !(lr.is_finite() && lr > 0.0) {
-        return fail(format!("--lr must be a positive number, not {lr}"));
-    }
-    if !(weight_decay.is_finite() && weight_decay >= 0.0) {
-        return fail(format!("--weight-decay must be 0 or more, not {weight_decay}"));
-    }
-    Ok(())
 }
 
 fn learning_rate(options: &Options, steps_per_epoch: usize, step: u64) -> f32 {

@@ -1,159 +1,289 @@
 //! Choosing, by the clock, how each op is computed on a device, and remembering it.
 //!
-//! The choices for a device lie in a file of the user's cache folder, whose name is a digest of the
-//! device, its driver and all kernels: another version of any of them begins anew. A run keeps those
-//! it began with, so that it resumes with the same bits.
+//! What is chosen is remembered in a [`Cache`]. A run keeps what it began with, so that it resumes
+//! with the same bits. A variant whose result is not that of the usual one is not used.
 
-use std::collections::BTreeMap;
-use std::fs;
-use std::path::PathBuf;
+mod cache;
+mod trial;
+
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::{Duration, Instant};
 
-use etcetera::base_strategy::{BaseStrategy, choose_native_strategy};
-use md5::{Digest, Md5};
-use serde::{Deserialize, Serialize};
+use serde::Serialize;
 
-use crate::files::{hex, write_whole};
+pub use cache::Cache;
+pub use trial::Refusal;
+
+use crate::flops::flops_of;
 use crate::gpu::Gpu;
-use crate::kernel::{Choices, Variant, distinct, key};
+use crate::kernel::{Choices, Class, Variants, key};
 use crate::program::Program;
-use crate::session::{Options, Session};
-use crate::{Error, Result, shaders};
+use crate::{Error, Result, memory};
+use trial::Trial;
 
 /// How kernels are chosen.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default, clap::ValueEnum)]
 pub enum Tune {
-    /// What suits devices of its kind, as a rule.
+    /// What suits devices of its class, as a rule.
     Off,
-    /// What was the fastest when it was timed on this device, if it was; no time is spent.
+    /// What was the fastest when it was timed on this device. On a GPU, what was not timed yet is now,
+    /// for a few seconds.
     #[default]
-    Cached,
-    /// The same, after timing what was not yet.
+    Auto,
+    /// The same on any device, for as long as it takes.
     Full,
 }
 
-/// How long a variant of an op is timed at most, unless a single run takes longer.
-const EFFORT: Duration = Duration::from_millis(50);
-/// Runs of a variant at most, besides the first one, which warms up.
-const RUNS: usize = 20;
+/// How long things are timed.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Effort {
+    /// All of it, at most; ops that there is no time for stay as usual.
+    pub total: Option<Duration>,
+    /// A variant of an op, unless a single run takes longer.
+    pub variant: Duration,
+}
+
+impl Effort {
+    /// That of [`Tune::Auto`]: what a user does not mind, once for a device and a network.
+    pub const AUTO: Self =
+        Self { total: Some(Duration::from_secs(4)), variant: Duration::from_millis(10) };
+    /// That of [`Tune::Full`].
+    pub const FULL: Self = Self { total: None, variant: Duration::from_millis(50) };
+}
+
 /// How much faster than the usual variant another one must be: less may be noise.
 const WORTH: f64 = 0.97;
 
-/// What the cache holds for a device.
-#[derive(Serialize, Deserialize)]
-struct Cached {
-    /// For whoever looks into the file.
-    device: String,
-    driver: String,
-    choices: Choices,
+/// An op that was timed.
+#[derive(Clone, PartialEq, Debug, Serialize)]
+pub struct Timed {
+    /// What it is, see [`key`].
+    pub op: String,
+    /// How many ops of the program are like it.
+    pub count: usize,
+    /// Variants and their milliseconds, the usual one first. Those that were refused are not here.
+    pub variants: Vec<(&'static str, f64)>,
+    /// The one that is used from now on.
+    pub chosen: &'static str,
 }
 
-/// The file for a device; none if the system has no cache folder.
-fn path(gpu: &Gpu) -> Option<PathBuf> {
-    let mut digest = Md5::new();
-    let adapter = &gpu.adapter;
-    for part in [&adapter.name, &adapter.backend, &adapter.driver] {
-        digest.update(part);
-        digest.update([0]);
+impl Timed {
+    /// Milliseconds of the usual variant.
+    pub fn usual_ms(&self) -> f64 {
+        self.variants[0].1
     }
-    digest.update(format!("{:?}", gpu.variants()));
-    shaders::sources().for_each(|source| digest.update(source));
-    let folder = choose_native_strategy().ok()?.cache_dir();
-    Some(folder.join("sff").join(format!("kernels-{}.json", hex(&digest.finalize()))))
+
+    /// Milliseconds of the chosen one.
+    pub fn ms(&self) -> f64 {
+        let found = self.variants.iter().find(|(variant, _)| *variant == self.chosen);
+        found.map_or(f64::NAN, |(_, ms)| *ms)
+    }
+
+    /// How many times as fast the chosen variant is as the usual one.
+    pub fn gain(&self) -> f64 {
+        self.usual_ms() / self.ms()
+    }
 }
 
-/// What was found out before about a device. A file that cannot be read counts for nothing.
-pub fn cached(gpu: &Gpu) -> Choices {
-    let text = path(gpu).and_then(|path| fs::read(path).ok());
-    let cached = text.and_then(|text| serde_json::from_slice::<Cached>(&text).ok());
-    cached.map(|cached| cached.choices).unwrap_or_default()
+/// What tuning did.
+#[derive(Debug, Default, Serialize)]
+pub struct Tuning {
+    /// Name of the device.
+    pub device: String,
+    /// Its driver.
+    pub driver: String,
+    /// Ops that were timed, those with most arithmetic first.
+    pub ops: Vec<Timed>,
+    /// Ops that there was no time or no memory for.
+    pub left: Vec<String>,
+    /// Variants that computed something else than the usual one.
+    pub refused: Vec<Refusal>,
+    /// How long it took.
+    pub seconds: f64,
+    /// Why it ended before its time, or why nothing could be remembered.
+    #[serde(skip)]
+    pub problems: Vec<Error>,
 }
 
-/// Adds choices to what is remembered of a device.
-fn remember(gpu: &Gpu, choices: &Choices) -> Result<()> {
-    let Some(path) = path(gpu) else { return Ok(()) };
-    let folder = path.parent().unwrap_or(&path);
-    fs::create_dir_all(folder).map_err(Error::io("create", folder))?;
-    let mut all = choices.clone();
-    // Another process may have been at it meanwhile.
-    all.fill(cached(gpu));
-    let (device, driver) = (gpu.adapter.name.clone(), gpu.adapter.driver.clone());
-    let text = serde_json::to_string_pretty(&Cached { device, driver, choices: all })
-        .map_err(|e| Error::corrupt(&path, e.to_string()))?;
-    write_whole(&path, |file| file.write_all(text.as_bytes()))
+impl Tuning {
+    /// Milliseconds of all ops that were timed, each as often as it occurs: as usual, and as chosen.
+    pub fn ms(&self) -> (f64, f64) {
+        let sum = |ms: fn(&Timed) -> f64| self.ops.iter().map(|op| op.count as f64 * ms(op)).sum();
+        (sum(Timed::usual_ms), sum(Timed::ms))
+    }
+
+    /// What to warn of, a line each.
+    pub fn warnings(&self) -> impl Iterator<Item = String> {
+        let Self { device, driver, .. } = self;
+        let refused = self.refused.iter().map(move |refusal| {
+            format!("on {device} ({driver}), {refusal}: it is not used; please report this")
+        });
+        refused.chain(self.problems.iter().map(|problem| format!("tuning: {problem}")))
+    }
 }
 
-/// The GPU with the choices for a program that `tune` asks for. What is timed, is timed with the
-/// program's own plan, on the tensors as the device leaves them.
+impl std::fmt::Display for Tuning {
+    /// One line.
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let (usual, chosen) = self.ms();
+        let all = self.ops.len() + self.left.len();
+        write!(
+            f,
+            "timed {} of {all} kinds of op on this device in {:.1} s",
+            self.ops.len(),
+            self.seconds
+        )?;
+        if chosen > 0.0 {
+            write!(f, ": {:.2} times as fast as untuned", usual / chosen)?;
+        }
+        Ok(())
+    }
+}
+
+/// Checks that a program can run on a device, before anything is timed for it.
 ///
 /// # Errors
-/// Those of [`Session::new`] and of running; [`Error::Io`] if the choices cannot be kept.
-pub fn tune(gpu: &Gpu, tune: Tune, program: impl FnOnce() -> Result<Program>) -> Result<Gpu> {
-    let mut choices = if tune == Tune::Off { Choices::default() } else { cached(gpu) };
-    if choices.is_empty() && tune != Tune::Full {
-        return Ok(gpu.with_choices(choices));
+/// Those of [`memory::plan`], and [`Error::Adapter`] if the device cannot compute with float16 and is
+/// to.
+pub fn check(gpu: &Gpu, program: &Program) -> Result<()> {
+    gpu.adapter.can_compute(program)?;
+    memory::plan(program, gpu.limits()).map(drop)
+}
+
+/// The GPU with the choices for a program that `tune` asks for, and what was timed for that, if
+/// anything. An op is timed by itself, with its own shapes, on random values.
+///
+/// # Errors
+/// Those of `program`, which should [`check`] what it gives, and of [`crate::kernel::lower`]; with
+/// [`Tune::Full`] also those of running. With [`Tune::Auto`] these are in [`Tuning::problems`], and the
+/// GPU is opened again if it has to be. That choices cannot be kept stands there, too.
+pub fn tune(
+    gpu: &Gpu,
+    tune: Tune,
+    cache: &Cache,
+    program: impl FnOnce() -> Result<Program>,
+) -> Result<(Gpu, Option<Tuning>)> {
+    let remembered = if tune == Tune::Off { Default::default() } else { cache.read(gpu) };
+    let is_gpu = matches!(gpu.adapter.class(), Class::Discrete | Class::Integrated);
+    let effort = match tune {
+        Tune::Full => Some(Effort::FULL),
+        Tune::Auto if is_gpu => Some(Effort::AUTO),
+        Tune::Auto | Tune::Off => None,
+    };
+    let mut choices = remembered.choices;
+    if effort.is_none() && choices.is_empty() {
+        return Ok((gpu.with_choices(choices), None));
     }
     let program = program()?;
-    if tune == Tune::Full && time(gpu, &program, &mut choices)? {
-        remember(gpu, &choices)?;
+    let Some(effort) = effort else {
+        return Ok((gpu.with_choices(choices.of(program.ops(), program.tensors())?), None));
+    };
+    if tune == Tune::Full {
+        // What there was no time for before.
+        remembered.left.iter().for_each(|key| choices.forget(key));
     }
-    Ok(gpu.with_choices(choices.of(program.ops(), program.tensors())))
+    let mut gpu = gpu.clone();
+    let mut tuning = match time(&gpu, &program, &gpu.variants(), effort, &mut choices) {
+        Err(error) if tune == Tune::Auto => {
+            gpu = gpu.reopen()?;
+            Tuning { problems: vec![error], ..Tuning::default() }
+        }
+        tuning => tuning?,
+    };
+    let anything = !tuning.ops.is_empty() || !tuning.left.is_empty();
+    if anything && let Err(error) = cache.remember(&gpu, &choices, &tuning) {
+        tuning.problems.push(error);
+    }
+    let choices = choices.of(program.ops(), program.tensors())?;
+    let noteworthy = anything || !tuning.problems.is_empty();
+    Ok((gpu.with_choices(choices), noteworthy.then_some(tuning)))
 }
 
-/// Times each op of a program for which there is a choice and nothing chosen; whether there were
-/// any.
-fn time(gpu: &Gpu, program: &Program, choices: &mut Choices) -> Result<bool> {
-    let (tensors, variants) = (program.tensors(), gpu.variants());
-    let mut open: BTreeMap<String, (usize, Vec<Variant>)> = BTreeMap::new();
-    for (index, op) in program.ops().iter().enumerate() {
-        let candidates = distinct(op, tensors, &variants);
-        if candidates.len() > 1 {
-            let key = key(op, tensors);
-            if !choices.has(&key) {
-                open.entry(key).or_insert((index, candidates));
+/// Times the ops of a program for which there is a choice among `variants` and nothing chosen, those
+/// with most arithmetic first, and adds to `choices`.
+///
+/// # Errors
+/// Those of [`crate::session::Session::new`] and of running, but for want of memory: then an op stays
+/// as usual.
+pub fn time(
+    gpu: &Gpu,
+    program: &Program,
+    variants: &Variants,
+    effort: Effort,
+    choices: &mut Choices,
+) -> Result<Tuning> {
+    let start = Instant::now();
+    let (device, driver) = (gpu.adapter.name.clone(), gpu.adapter.driver.clone());
+    let mut tuning = Tuning { device, driver, ..Tuning::default() };
+    for Open { key, index, count } in open(program, variants, choices)? {
+        let op = &program.ops()[index];
+        let candidates = variants.distinct(op, program.tensors())?;
+        let late = effort.total.is_some_and(|total| start.elapsed() > total);
+        let trial = match late {
+            true => None,
+            false => match Trial::new(gpu, program, index, &candidates) {
+                Err(Error::OutOfMemory(_) | Error::Limit { .. }) => None,
+                trial => Some(trial?),
+            },
+        };
+        let Some(mut trial) = trial else {
+            choices.set(key.clone(), &candidates[0]);
+            tuning.left.push(key);
+            continue;
+        };
+        let mut times: Vec<(&'static str, f64)> = Vec::new();
+        for (nth, variant) in candidates.iter().enumerate() {
+            if let Some(difference) = trial.check(nth)? {
+                let (op, variant) = (key.clone(), variant.name);
+                let usual = candidates[0].name;
+                tuning.refused.push(Refusal { op, variant, usual, difference });
+                continue;
             }
+            let best = times.iter().map(|(_, ms)| *ms).fold(f64::INFINITY, f64::min);
+            times.push((variant.name, 1e3 * trial.seconds(nth, effort.variant, 1e-3 * best)?));
         }
+        let usual = times[0];
+        let (chosen, _) = times[1..].iter().fold(usual, |best, other| {
+            let needed = if best.0 == usual.0 { best.1 * WORTH } else { best.1 };
+            if other.1 < needed { *other } else { best }
+        });
+        if let Some(variant) = variants.named(chosen) {
+            choices.set(key.clone(), &variant);
+        }
+        tuning.ops.push(Timed { op: key, count, variants: times, chosen });
     }
-    let mut best: BTreeMap<&str, (f64, &Variant)> = BTreeMap::new();
-    for (nth, variant) in variants.iter().enumerate() {
-        let with =
-            |(_, (_, candidates)): &(_, &(usize, Vec<Variant>))| candidates.contains(variant);
-        let ops: Vec<_> = open.iter().filter(with).collect();
-        if ops.is_empty() {
+    tuning.seconds = start.elapsed().as_secs_f64();
+    Ok(tuning)
+}
+
+/// An op that nothing is chosen for.
+struct Open {
+    key: String,
+    /// The first such in the program.
+    index: usize,
+    /// How many there are.
+    count: usize,
+}
+
+/// All of them, those with most arithmetic first.
+fn open(program: &Program, variants: &Variants, choices: &Choices) -> Result<Vec<Open>> {
+    let mut found: BTreeMap<String, Open> = BTreeMap::new();
+    let mut without_choice = BTreeSet::new();
+    for (index, op) in program.ops().iter().enumerate() {
+        let key = key(op, program.tensors())?;
+        if choices.has(&key) || without_choice.contains(&key) {
             continue;
         }
-        let options = Options { tiles: Some(variant.tiles), ..Options::default() };
-        let mut session = Session::new(gpu, program.clone(), options)?;
-        for (key, (index, _)) in ops {
-            let seconds = seconds(&mut session, *index)?;
-            let needed = if nth == 0 { seconds } else { seconds / WORTH };
-            let best = best.entry(key).or_insert((needed, variant));
-            if needed < best.0 {
-                *best = (seconds, variant);
-            }
+        if let Some(open) = found.get_mut(&key) {
+            open.count += 1;
+        } else if variants.distinct(op, program.tensors())?.len() > 1 {
+            found.insert(key.clone(), Open { key, index, count: 1 });
+        } else {
+            without_choice.insert(key);
         }
     }
-    let found: Vec<_> =
-        best.into_iter().map(|(key, (_, variant))| (key.to_owned(), *variant)).collect();
-    found.iter().for_each(|(key, variant)| choices.set(key.clone(), variant));
-    Ok(!found.is_empty())
-}
-
-/// Seconds of an op, the best of some runs.
-fn seconds(session: &mut Session, op: usize) -> Result<f64> {
-    let clock = session.clock();
-    let mut run = || -> Result<f64> {
-        let spans = session.run_timed(op..op + 1, clock)?;
-        Ok(spans.iter().map(|span| span.end - span.start).sum())
-    };
-    run()?;
-    let start = Instant::now();
-    let mut best = run()?;
-    for _ in 1..RUNS {
-        if start.elapsed() > EFFORT {
-            break;
-        }
-        best = best.min(run()?);
-    }
-    Ok(best)
+    let mut found: Vec<_> = found.into_values().collect();
+    let flops = |open: &Open| flops_of(&program.ops()[open.index], program.tensors());
+    found.sort_by_key(|open| std::cmp::Reverse(open.count as u64 * flops(open)));
+    Ok(found)
 }

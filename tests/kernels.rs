@@ -5,6 +5,7 @@ mod common;
 
 use common::{Case, gpu, matrix_tiles, other_tiles, precisions, random};
 use sff::gpu::Gpu;
+use sff::kernel::Tiles;
 use sff::ops::{Activation, AdamW, BatchNorm, Op, metrics_words, result_words};
 use sff::program::{Precision, Program};
 use sff::session::{Options, Session};
@@ -60,6 +61,17 @@ fn most_maps(gpu: &Gpu) -> impl Iterator<Item = (Precision, Shape, usize)> {
     precisions(gpu).iter().flat_map(each)
 }
 
+/// Every set of tiles besides the usual ones; in float16 those that GPUs have by default.
+fn tiles_besides(gpu: &Gpu) -> Vec<(Precision, Vec<Tiles>)> {
+    let others = other_tiles(gpu);
+    let defaults =
+        [Tiles::WORKGROUP_64X64, Tiles::WORKGROUP_64X32, Tiles::WORKGROUP_32X32, Tiles::NARROW];
+    let half = others.iter().copied().filter(|tiles| defaults.contains(tiles)).collect();
+    let mut tiles = vec![(Precision::F32, others), (Precision::F16, half)];
+    tiles.retain(|(precision, _)| precisions(gpu).contains(precision));
+    tiles
+}
+
 fn scratch(case: &mut Case, shape: Shape) -> sff::tensor::TensorId {
     case.temporary("scratch", shape, Layout::Nhwc, Kind::Workspace)
 }
@@ -112,8 +124,10 @@ fn convolutions_with_every_other_set_of_tiles() {
     let gpu = gpu();
     for maps in TELLING {
         for window in WINDOWS {
-            let (case, label) = convolution(Precision::F32, maps, window);
-            case.check_with(&gpu, &label, &other_tiles(&gpu));
+            for (precision, tiles) in tiles_besides(&gpu) {
+                let (case, label) = convolution(precision, maps, window);
+                case.check_with(&gpu, &label, &tiles);
+            }
         }
     }
 }
@@ -217,8 +231,10 @@ fn goodness_with_every_other_set_of_tiles() {
     let gpu = gpu();
     for maps in TELLING {
         for kernel in [1, 3, 5] {
-            let (case, label) = goodness(Precision::F32, maps, kernel);
-            case.check_with(&gpu, &label, &other_tiles(&gpu));
+            for (precision, tiles) in tiles_besides(&gpu) {
+                let (case, label) = goodness(precision, maps, kernel);
+                case.check_with(&gpu, &label, &tiles);
+            }
         }
     }
 }

@@ -8,7 +8,7 @@ use naga::back::{hlsl, msl, spv};
 use naga::valid::ModuleInfo;
 use sff::augment::Augment;
 use sff::block::{Block, Goodness, Head, Layer, Network, Scale};
-use sff::kernel::{Dispatch, Kernel, Target, Variant, lower};
+use sff::kernel::{Class, Dispatch, Kernel, Target, Variant, Variants, lower};
 use sff::ops::{Activation, AdamW, BatchNorm, Normalize, Op};
 use sff::program::{Feed, Precision, Program, Recompute, Setup, build};
 use sff::shaders::{Reflection, compose, validate};
@@ -161,17 +161,16 @@ fn dispatches(programs: &[Program]) -> BTreeMap<Use, Dispatch> {
     let mut found = BTreeMap::new();
     for program in programs {
         for op in program.ops() {
-            let kinds = [
-                (false, Some(32), Some(16)),
-                (false, Some(32), Some(8)),
-                (true, None, None),
-                (true, Some(8), None),
+            let devices = [
+                (Class::Discrete, Some(32), Some(16)),
+                (Class::Discrete, Some(32), Some(8)),
+                (Class::Cpu, None, None),
+                (Class::Cpu, Some(8), None),
             ];
-            let variants = kinds.map(|(large, s, side)| Variant::all(large, s, side)).concat();
-            for Variant { tiles, .. } in variants {
-                for dispatch in
-                    lower(op, program.tensors(), Target { tiles, max_binding: usize::MAX })
-                {
+            let all = devices.map(|(class, s, side)| Variants::of(class, s, side).all).concat();
+            for Variant { tiles, .. } in all {
+                let target = Target::unlimited(tiles);
+                for dispatch in lower(op, program.tensors(), target).unwrap() {
                     let layout = |id| program.tensor(id).layout;
                     let operands = dispatch.operands.iter();
                     let operands = operands.map(|(name, o)| (*name, layout(o.tensor))).collect();
@@ -229,6 +228,7 @@ fn rust_and_wgsl_agree_on_parameters_and_operands() {
 fn every_kernel_translates_to_every_backend() {
     let mut kernels: BTreeSet<_> = dispatches(&catalogue()).into_keys().map(|(k, _)| k).collect();
     kernels.extend(sff::peak::kernels());
+    kernels.extend(sff::session::kernels());
     for kernel in &kernels {
         let label = label(kernel);
         let wgsl = compose(kernel.file, &kernel.definitions).unwrap();
@@ -276,7 +276,8 @@ fn every_file_of_shaders_is_used() {
     let mut used = BTreeSet::new();
     let mut next: Vec<String> =
         dispatches(&catalogue()).into_keys().map(|(kernel, _)| kernel.file.to_owned()).collect();
-    next.extend(sff::peak::kernels().into_iter().map(|kernel| kernel.file.to_owned()));
+    let others = sff::peak::kernels().into_iter().chain(sff::session::kernels());
+    next.extend(others.map(|kernel| kernel.file.to_owned()));
     while let Some(name) = next.pop() {
         let text = std::fs::read_to_string(folder.join(format!("{name}.wgsl"))).unwrap();
         if used.insert(name) {

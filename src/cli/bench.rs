@@ -3,8 +3,13 @@
 use std::time::Duration;
 
 use clap::{Args, Subcommand};
+use serde::Serialize;
 use sff::Result;
-use sff::peak::Peak;
+use sff::kernel::Choices;
+use sff::peak::{Peak, Sheet};
+use sff::tune::{self, Cache, Effort, Tuning};
+
+use super::network::NetworkArgs;
 
 #[derive(Args)]
 #[command(before_help = "Example: sff bench peak --json")]
@@ -27,19 +32,118 @@ enum What {
         #[arg(long)]
         json: bool,
     },
+    /// Time every way to compute each op of a training step, and remember the fastest
+    #[command(before_help = "Example: sff bench tune --arch resnet18 --batch 8")]
+    Tune(Box<TuneBench>),
+}
+
+#[derive(Args)]
+struct TuneBench {
+    #[command(flatten)]
+    network: NetworkArgs,
+    #[command(flatten)]
+    device: super::DeviceArg,
+    /// Seconds to spend, about; ops that there is no time for stay as usual [default: as long as it
+    /// takes]
+    #[arg(long, value_name = "S")]
+    seconds: Option<f64>,
+    /// Print JSON: every variant's time, too
+    #[arg(long)]
+    json: bool,
+}
+
+#[derive(Serialize)]
+struct PeakJson<'a> {
+    device: &'a str,
+    driver: &'a str,
+    #[serde(flatten)]
+    peak: Peak,
+    sheet: Option<Sheet>,
 }
 
 impl Bench {
     pub fn run(self) -> Result<()> {
-        let What::Peak { device, seconds, json } = self.what;
-        let effort = Duration::try_from_secs_f64(seconds).map_err(|_| {
-            sff::Error::Usage(format!("--seconds must be a positive number, not {seconds}"))
-        })?;
-        let gpu = device.open()?;
-        let peak = Peak::measure(&gpu, effort)?;
-        if json {
-            return super::print_json(&peak);
+        match self.what {
+            What::Peak { device, seconds, json } => peak(&device, seconds, json),
+            What::Tune(tune) => tune.run(),
         }
-        super::print(&format!("{:10} {}\n{peak}", "device", gpu.adapter.name))
     }
+}
+
+fn duration(seconds: f64) -> Result<Duration> {
+    Duration::try_from_secs_f64(seconds).map_err(|_| {
+        sff::Error::Usage(format!("--seconds must be a positive number, not {seconds}"))
+    })
+}
+
+fn peak(device: &super::DeviceArg, seconds: f64, json: bool) -> Result<()> {
+    let effort = duration(seconds)?;
+    let gpu = device.open()?;
+    let peak = Peak::measure(&gpu, effort)?;
+    let (device, driver) = (&gpu.adapter.name, &gpu.adapter.driver);
+    let sheet = Sheet::of(device);
+    if json {
+        return super::print_json(&PeakJson { device, driver, peak, sheet });
+    }
+    let compared = sheet.map(|sheet| sheet.next_to(&peak)).unwrap_or_default();
+    super::print(&format!("{:10} {device}\n{peak}{compared}", "device"))
+}
+
+impl TuneBench {
+    fn run(self) -> Result<()> {
+        let Self { network, device, seconds, json } = self;
+        let total = seconds.map(duration).transpose()?;
+        let effort = Effort { total, ..Effort::FULL };
+        let config = network.given()?;
+        let gpu = device.open()?;
+        let built = network.build(&config, gpu.limits(), |demand| demand.program(network.batch))?;
+        tune::check(&gpu, &built.program)?;
+        let mut choices = Choices::default();
+        let mut tuning = tune::time(&gpu, &built.program, &gpu.variants(), effort, &mut choices)?;
+        if let Err(error) = Cache::of_user().remember(&gpu, &choices, &tuning) {
+            tuning.problems.push(error);
+        }
+        super::warn_tuning(&tuning);
+        if json {
+            return super::print_json(&tuning);
+        }
+        super::print(&format!("{}\n{tuning}", table(&tuning)))
+    }
+}
+
+/// A line for each kind of op, most time first, then one for each variant.
+fn table(tuning: &Tuning) -> String {
+    let mut out = format!(
+        "{:56} {:>5} {:>10} {:>8} {:>10} {:>5}  {}\n",
+        "op", "count", "usual", "ms", "chosen, ms", "gain", "usual, and chosen if another"
+    );
+    let mut ops: Vec<_> = tuning.ops.iter().collect();
+    ops.sort_by(|a, b| (b.count as f64 * b.usual_ms()).total_cmp(&(a.count as f64 * a.usual_ms())));
+    for op in &ops {
+        let (name, _) = op.op.rsplit_once(' ').unwrap_or((&op.op, ""));
+        let (usual, _) = op.variants[0];
+        let chosen = if op.chosen == usual { String::new() } else { format!(", {}", op.chosen) };
+        out += &format!(
+            "{name:56} {:5} {:10.3} {:10.3} {:5.2}  {usual}{chosen}\n",
+            op.count,
+            op.usual_ms(),
+            op.ms(),
+            op.gain()
+        );
+    }
+    out += &format!(
+        "\n{:20} {:>6} {:>9} {:>20}\n",
+        "variant", "usual", "chosen", "mean gain over usual"
+    );
+    let mut names: Vec<_> = ops.iter().flat_map(|op| &op.variants).map(|(name, _)| *name).collect();
+    names.sort_unstable();
+    names.dedup();
+    for name in names {
+        let chosen: Vec<_> = ops.iter().filter(|op| op.chosen == name).collect();
+        let logs: f64 = chosen.iter().map(|op| op.gain().ln()).sum();
+        let mean = (logs / chosen.len().max(1) as f64).exp();
+        let usual = ops.iter().filter(|op| op.variants[0].0 == name).count();
+        out += &format!("{name:20} {usual:6} {:9} {mean:20.2}\n", chosen.len());
+    }
+    out
 }

@@ -11,6 +11,7 @@ use sff::interrupt::Interrupt;
 use sff::metrics::Votes;
 use sff::run::{EpochRecord, Observer, RunOptions, Timing};
 use sff::train::{StepReport, Trainer};
+use sff::tune::{Cache, Tuning};
 
 #[derive(Args)]
 #[command(before_help = "Example: sff compare --recipe recipes/fashion-scarce.toml")]
@@ -59,6 +60,9 @@ struct Row<'a> {
 struct Quiet;
 
 impl Observer for Quiet {
+    fn tuned(&mut self, tuning: &Tuning) {
+        super::warn_tuning(tuning);
+    }
     fn started(&mut self, _: &Trainer, _: bool) {}
     fn step(&mut self, _: u32, _: &StepReport) {}
     fn epoch(&mut self, _: &EpochRecord, _: &Timing) {}
@@ -99,6 +103,7 @@ impl Compare {
         let options = RunOptions {
             interrupt: Interrupt::on_signals()?,
             tune: self.tune.tune,
+            cache: Cache::of_user(),
             ..RunOptions::new(out.clone(), true)
         };
         let mut outcomes: Vec<Outcome> = Vec::new();

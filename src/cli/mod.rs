@@ -25,9 +25,9 @@ use clap::{Args, CommandFactory, FromArgMatches, Parser, Subcommand};
 use serde::Serialize;
 use sff::data::Dataset;
 use sff::gpu::Gpu;
-use sff::program::Precision;
+use sff::program::{Precision, Program};
 use sff::run::ModelInfo;
-use sff::tune::Tune;
+use sff::tune::{self, Cache, Tune, Tuning};
 use sff::{Error, Result};
 
 /// Trains convolutional networks without backpropagation between blocks, on any GPU.
@@ -97,15 +97,34 @@ impl DeviceArg {
 /// How kernels are chosen.
 #[derive(Args)]
 struct TuneArg {
-    /// How to compute each op: as devices of its kind do best (off), as was the fastest when it was
-    /// timed on this one, if it was (cached), or so after timing what was not yet (full)
-    #[arg(
-        long,
-        value_name = "off|cached|full",
-        default_value = "cached",
-        hide_possible_values = true
-    )]
+    /// How to compute each op: as suits devices of its kind (off), or as is the fastest on this one,
+    /// after timing what was not timed yet: on a GPU for a few seconds (auto), or on any device for as
+    /// long as it takes (full)
+    #[arg(long, value_name = "off|auto|full", default_value = "auto", hide_possible_values = true)]
     tune: Tune,
+}
+
+impl TuneArg {
+    /// The GPU with its choices for a program.
+    fn tune(&self, gpu: &Gpu, program: &Program) -> Result<Gpu> {
+        tune::check(gpu, program)?;
+        let (gpu, tuning) = tune::tune(gpu, self.tune, &Cache::of_user(), || Ok(program.clone()))?;
+        if let Some(tuning) = tuning {
+            note(&tuning.to_string());
+            warn_tuning(&tuning);
+        }
+        Ok(gpu)
+    }
+}
+
+/// Says on standard error what tuning found wrong.
+fn warn_tuning(tuning: &Tuning) {
+    tuning.warnings().for_each(|warning| note(&format!("warning: {warning}")));
+}
+
+/// A line on standard error. The command is of use even if nobody reads it.
+fn note(line: &str) {
+    let _ = writeln!(std::io::stderr(), "{line}");
 }
 
 /// Which model to use.
@@ -221,10 +240,7 @@ fn warn_skipped(dataset: &Dataset) {
         let total = all.len() + dataset.train.len() + dataset.test.len();
         lines.push(format!("warning: {} of {total} pictures left out", all.len()));
     }
-    for line in lines {
-        // The command is of use even if nobody reads this.
-        let _ = writeln!(std::io::stderr(), "{line}");
-    }
+    lines.iter().for_each(|line| note(line));
 }
 
 fn print_json(value: &impl Serialize) -> Result<()> {

@@ -11,7 +11,6 @@ use sff::files::write_whole;
 use sff::peak::Peak;
 use sff::profile::{self, Options};
 use sff::session::Clock;
-use sff::tune::tune;
 
 use super::network::NetworkArgs;
 
@@ -61,7 +60,7 @@ impl Profile {
         let config = network.given()?;
         let gpu = self.device.open()?;
         let built = network.build(&config, gpu.limits(), |demand| demand.program(network.batch))?;
-        let gpu = tune(&gpu, self.tune.tune, || Ok(built.program.clone()))?;
+        let gpu = self.tune.tune(&gpu, &built.program)?;
         let peak = Peak::measure(&gpu, PEAK)?;
         let options = Options {
             steps: *steps,

@@ -13,6 +13,7 @@ use sff::gpu::Gpu;
 use sff::metrics::Scores;
 use sff::run::{EpochRecord, Observer, Timing};
 use sff::train::{StepReport, Trainer};
+use sff::tune::Tuning;
 
 use super::percent;
 
@@ -118,6 +119,11 @@ impl Observer for Progress {
 
     fn tunes(&mut self) {
         self.say("timing the ways to compute each op that were not timed on this device before");
+    }
+
+    fn tuned(&mut self, tuning: &Tuning) {
+        self.say(&tuning.to_string());
+        self.bar.suspend(|| super::warn_tuning(tuning));
     }
 
     fn started(&mut self, trainer: &Trainer, resumed: bool) {

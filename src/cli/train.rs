@@ -8,6 +8,7 @@ use sff::config::{Config, Method, Recipe};
 use sff::drill::Drill;
 use sff::interrupt::Interrupt;
 use sff::run::{self, OnOom, RunOptions};
+use sff::tune::Cache;
 use sff::{Error, Result};
 
 use super::eval::Report;
@@ -85,6 +86,7 @@ impl Train {
             debug: self.debug_numerics,
             drill: self.drill,
             tune: self.tune.tune,
+            cache: Cache::of_user(),
             ..RunOptions::new(folder, self.resume)
         };
         let config = run::configure(recipe, &options, &gpu)?;

@@ -22,7 +22,8 @@ pub(super) type Made = BTreeMap<(Kernel, bool), Pipeline>;
 
 impl Gpu {
     /// The pipelines of some kernels; those that are new are compiled by as many threads as there
-    /// are cores. `checked` keeps bounds checks and loop bounds.
+    /// are cores. `checked` keeps bounds checks and loop bounds, and fills workgroup memory with huge
+    /// values first.
     ///
     /// # Errors
     /// [`Error::Shader`] if a kernel does not compile, [`Error::Gpu`] if the device refuses it.
@@ -82,9 +83,12 @@ pub(crate) fn shader_module(
 
 fn compile(gpu: &Gpu, kernel: &Kernel, checked: bool) -> Result<Pipeline> {
     let Kernel { file, entry, definitions } = kernel;
-    let wgsl = shaders::compose(file, definitions)?;
     let label = format!("{file}.{entry}");
+    let mut wgsl = shaders::compose(file, definitions)?;
     let reflection = Reflection::new(&label, &wgsl, entry)?;
+    if checked {
+        wgsl = shaders::poison(&label, &wgsl, entry)?;
+    }
     let entries: Vec<_> = reflection
         .bindings
         .iter()
@@ -120,7 +124,11 @@ fn compile(gpu: &Gpu, kernel: &Kernel, checked: bool) -> Result<Pipeline> {
         layout: Some(&pipeline_layout),
         module: &module,
         entry_point: Some(entry),
-        compilation_options: Default::default(),
+        compilation_options: wgpu::PipelineCompilationOptions {
+            // Kernels write before they read: tests see to it with `poison`.
+            zero_initialize_workgroup_memory: false,
+            ..Default::default()
+        },
         cache: None,
     });
     gpu.check()?;

@@ -11,34 +11,57 @@ mod slices;
 use self::slices::Named;
 use super::params::{self, Params};
 use super::{Dispatch, Kernel, Operand, Target, tensor};
+use crate::flops::flops_of;
 use crate::ops::{Activation, Op, late_half, metrics_words, result_words};
 use crate::shaders::Definitions;
 use crate::shape::{ALIGNMENT, LANES, Layout, Shape, Window};
 use crate::tensor::{Tensor, TensorId};
+use crate::{Error, Result};
 
 /// The dispatches of `op`, in order. Tensors are the program's, by id. Where an operand is larger
-/// than a kernel may see at once, work on images is done in several slices of the batch, with the
-/// same results, bit for bit.
+/// than a kernel may see at once, or the arithmetic more than a dispatch may have, work on images is
+/// done in several slices of the batch, with the same results, bit for bit.
 ///
-/// # Panics
-/// If a tensor has 2^32 values or more; no device can hold one.
-pub fn lower(op: &Op, tensors: &[Tensor], target: Target) -> Vec<Dispatch> {
-    let mut lowering = Lowering { tensors, target, dispatches: Vec::new() };
+/// # Errors
+/// [`Error::Limit`] names a tensor of 2^32 values or more, which kernels cannot index.
+pub fn lower(op: &Op, tensors: &[Tensor], target: Target) -> Result<Vec<Dispatch>> {
+    let access = op.access();
+    let touched = access.reads.iter().chain(&access.writes).chain(&access.scratch);
+    touched.map(|id| tensor(tensors, *id)).try_for_each(indexable)?;
+    let flops = flops_of(op, tensors);
+    let mut lowering = Lowering { tensors, target, flops, dispatches: Vec::new() };
     lowering.op(op);
-    lowering.dispatches
+    Ok(lowering.dispatches)
+}
+
+/// Checks that the values of a tensor can be counted in a shader's 32 bits.
+fn indexable(tensor: &Tensor) -> Result<()> {
+    let values = tensor.layout.stored(tensor.shape).elements();
+    if u32::try_from(values).is_ok() {
+        return Ok(());
+    }
+    Err(Error::Limit {
+        what: format!("{} ({})", tensor.name, tensor.shape),
+        needed: format!("{values} values"),
+        available: format!("{} in one tensor", u32::MAX),
+        advice: tensor.smaller().to_owned(),
+    })
 }
 
 struct Lowering<'a> {
     tensors: &'a [Tensor],
     target: Target,
+    /// Of the whole op.
+    flops: u64,
     dispatches: Vec<Dispatch>,
 }
 
 /// File, entry point and definitions of a kernel.
 type Permutation<'a> = (&'static str, &'static str, &'a [(&'static str, u32)]);
 
+/// A number of a tensor's values, or of fewer.
 fn u(value: usize) -> u32 {
-    u32::try_from(value).expect("a tensor of 2^32 values")
+    u32::try_from(value).expect("tensors are indexable")
 }
 
 /// What 32 random bits must reach for a value to be kept.

@@ -97,8 +97,7 @@ mod tests {
     use crate::tensor::Kind;
 
     fn works(op: &Op, program: &Program) -> Vec<Work> {
-        let target = Target { tiles: Tiles::GPU, max_binding: usize::MAX };
-        let dispatches = lower(op, program.tensors(), target);
+        let dispatches = lower(op, program.tensors(), Target::unlimited(Tiles::GPU)).unwrap();
         share(op, program.tensors(), &dispatches, &mut Traffic::default()).unwrap()
     }
 

@@ -50,12 +50,17 @@ impl Session {
     /// # Errors
     /// [`Error::Gpu`], also if the device's timestamps are of no use.
     pub fn run_timed(&mut self, ops: Range<usize>, clock: Clock) -> Result<Vec<Range<f64>>> {
-        let span = self.span(ops);
-        match clock {
-            Clock::Timestamps => self.timestamps(span, true),
-            Clock::Passes => self.timestamps(span, false),
-            Clock::Wall => self.wall(span),
+        let mut spans: Vec<Range<f64>> = Vec::new();
+        for piece in self.pieces(self.span(ops)) {
+            let before = spans.last().map_or(0.0, |span| span.end);
+            let some = match clock {
+                Clock::Timestamps => self.timestamps(piece, true),
+                Clock::Passes => self.timestamps(piece, false),
+                Clock::Wall => self.wall(piece),
+            }?;
+            spans.extend(some.into_iter().map(|s| s.start + before..s.end + before));
         }
+        Ok(spans)
     }
 
     fn timestamps(&mut self, span: Range<usize>, one_pass: bool) -> Result<Vec<Range<f64>>> {

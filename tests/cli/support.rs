@@ -75,6 +75,8 @@ impl Sandbox {
             words.splice(at..at, ["--device", device]);
         }
         command.args(&words).current_dir(self.0.path()).stdin(Stdio::null());
+        // What is remembered of devices is not the user's, nor another test's.
+        command.env("SFF_CACHE_DIR", self.path(".cache"));
         // As on a machine without a desktop, where drivers like to print warnings.
         command.env_remove("XDG_RUNTIME_DIR");
         command

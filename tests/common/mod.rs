@@ -13,8 +13,8 @@ use std::thread;
 
 use sff::debug::Numerics;
 pub use sff::debug::TOLERANCE;
-use sff::gpu::{Access, Gpu};
-use sff::kernel::{Kernel, Matrices, Target, Tiles, Variant, lower};
+use sff::gpu::{Access, Adapter, Gpu};
+use sff::kernel::{Class, Kernel, Matrices, Target, Tiles, Variants, lower};
 use sff::ops::Op;
 use sff::program::{Precision, Program};
 use sff::rng::{Rng, Stream};
@@ -66,27 +66,28 @@ fn open() -> Gpu {
 pub fn matrix_tiles(gpu: &Gpu) -> Vec<Tiles> {
     let emulated = [(16, 32), (8, 8)]
         .map(|(side, subgroup)| Tiles::cooperative(Matrices { side, subgroup, emulated: true }));
-    let real = Variant::all(false, gpu.adapter.subgroup, gpu.adapter.matrices).into_iter();
+    let Adapter { subgroup, matrices, .. } = gpu.adapter;
+    let real = Variants::of(Class::Discrete, subgroup, matrices).all.into_iter();
     let real = real.map(|variant| variant.tiles).filter(|tiles| tiles.matrices.is_some());
     emulated.into_iter().chain(real).collect()
 }
 
 /// The tiles that a session may choose by itself.
 pub fn usual_tiles(gpu: &Gpu) -> Vec<Tiles> {
-    if gpu.compiles_slowly() {
+    if gpu.adapter.class() == Class::SlowCompiler {
         return vec![Tiles::SMALL];
     }
-    vec![Tiles::GPU, Variant::all(true, gpu.adapter.subgroup, None)[0].tiles]
+    vec![Tiles::GPU, Variants::of(Class::Cpu, gpu.adapter.subgroup, None).all[0].tiles]
 }
 
 /// Those of all other variants that a device can use, if it compiles them in reasonable time.
 pub fn other_tiles(gpu: &Gpu) -> Vec<Tiles> {
-    if gpu.compiles_slowly() {
+    if gpu.adapter.class() == Class::SlowCompiler {
         return Vec::new();
     }
     let subgroup = gpu.adapter.subgroup;
-    let kinds = [(false, subgroup), (true, None), (true, subgroup)];
-    let all = kinds.map(|(large, subgroup)| Variant::all(large, subgroup, None)).concat();
+    let devices = [(Class::Discrete, subgroup), (Class::Cpu, None), (Class::Cpu, subgroup)];
+    let all = devices.map(|(class, subgroup)| Variants::of(class, subgroup, None).all).concat();
     let usual = usual_tiles(gpu);
     all.into_iter().map(|variant| variant.tiles).filter(|tiles| !usual.contains(tiles)).collect()
 }
@@ -211,8 +212,8 @@ impl Case {
 
     /// All that is dispatched with these tiles.
     fn dispatches(&self, tiles: Tiles) -> Vec<(Kernel, Vec<u8>, usize)> {
-        let target = Target { tiles, max_binding: usize::MAX };
-        let lowered = |op| lower(op, self.program.tensors(), target);
+        let target = Target::unlimited(tiles);
+        let lowered = |op| lower(op, self.program.tensors(), target).unwrap();
         let all = self.program.ops().iter().flat_map(lowered);
         all.map(|dispatch| (dispatch.kernel, dispatch.params, dispatch.threads)).collect()
     }

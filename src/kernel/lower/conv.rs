@@ -168,10 +168,13 @@ impl Lowering<'_> {
         if tiles.tall == 0 {
             return ("conv2d", self.conv_tile(self.shape(x).c, params, flag));
         }
+        // As many as there are, but so many that each invocation brings in part of the weight.
+        let columns = tiles.columns.min(params.out_c4.div_ceil(WIDE));
+        let columns = columns.max(tiles.tall / (LANES as u32 * CONV_DEPTH));
         let mut definitions = self.workgroup(CONV_DEPTH);
-        definitions.extend([("PIXELS", tiles.pixels), ("COLUMNS", tiles.columns)]);
+        definitions.extend([("PIXELS", tiles.pixels), ("COLUMNS", columns)]);
         definitions.extend(flag.map(|flag| (flag, 1)));
-        let across = (params.out_c4.div_ceil(WIDE * tiles.columns) * WIDE * tiles.tall) as usize;
+        let across = (params.out_c4.div_ceil(WIDE * columns) * WIDE * tiles.tall) as usize;
         let pixels = tiles.tall * tiles.pixels;
         ("conv2d_workgroup", Tile { definitions, pixels, order, across, share: 1 })
     }
@@ -209,10 +212,14 @@ impl Lowering<'_> {
         let tiles = self.target.tiles;
         let depth = params.kernel * params.kernel * params.in_c4;
         if tiles.tall > 0 {
+            // As above.
+            let columns = tiles.wgrad_columns.min(params.out_c4.div_ceil(WIDE));
+            let columns = columns.max(tiles.tall / WGRAD_DEPTH);
+            let rows = tiles.rows.min(depth.div_ceil(tiles.tall));
             let mut definitions = self.workgroup(WGRAD_DEPTH);
-            definitions.extend([("ROWS", tiles.rows), ("COLUMNS", tiles.wgrad_columns)]);
-            let down = depth.div_ceil(tiles.tall * tiles.rows) * tiles.tall;
-            let across = params.out_c4.div_ceil(WIDE * tiles.wgrad_columns) * WIDE;
+            definitions.extend([("ROWS", rows), ("COLUMNS", columns)]);
+            let down = depth.div_ceil(tiles.tall * rows) * tiles.tall;
+            let across = params.out_c4.div_ceil(WIDE * columns) * WIDE;
             let threads = down as usize * across as usize;
             return Wgrad { file: "conv2d_wgrad_workgroup", definitions, threads };
         }

@@ -37,9 +37,11 @@ impl Lowering<'_> {
     }
 
     /// Slices of a batch of `n` images such that none of these tensors is larger than a kernel
-    /// may see, each starts at an aligned byte, and holds whole groups of images.
+    /// may see, none has more arithmetic than a dispatch may, each starts at an aligned byte, and
+    /// holds whole groups of images.
     fn slices(&self, n: usize, ids: impl Iterator<Item = TensorId>, group: usize) -> Vec<Slice> {
-        let (mut step, mut most) = (group, n);
+        let affordable = self.target.max_flops / (self.flops / n as u64).max(1);
+        let (mut step, mut most) = (group, n.min(usize::try_from(affordable).unwrap_or(n)));
         for one in ids.map(|id| self.image_bytes(id, n)) {
             step = lcm(step, ALIGNMENT >> one.trailing_zeros().min(ALIGNMENT.ilog2()));
             most = most.min(self.target.max_binding / one.max(1));

@@ -1,0 +1,102 @@
+//! Rows of cases, and a table of them with a column for each program that was measured.
+
+use std::path::Path;
+
+use serde::{Deserialize, Serialize};
+use sff::files::read_text;
+use sff::{Error, Result};
+
+/// One case of one program.
+#[derive(Clone, Default, Serialize, Deserialize)]
+pub struct Row {
+    /// The program.
+    pub peer: String,
+    pub arch: String,
+    pub classes: usize,
+    pub batch: usize,
+    /// `f32` or `f16`.
+    pub precision: String,
+    /// `sff` or `bp`.
+    pub method: String,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub images_per_second: Option<f64>,
+    /// Of a whole step, as training does it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub step_ms: Option<f64>,
+    /// Of all dispatches, each timed by itself.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub device_ms: Option<f64>,
+    /// Until the first step is done, compiling included, but no tuning.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub start_s: Option<f64>,
+    /// Of encoding and submitting.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub host_ms: Option<f64>,
+    /// Largest memory; what is planned, or what an allocator gave out.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub peak_bytes: Option<u64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub device: Option<String>,
+    /// Why there are no figures.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub error: Option<String>,
+}
+
+impl Row {
+    fn case(&self) -> [String; 5] {
+        let Self { arch, classes, batch, precision, method, .. } = self;
+        [arch.clone(), classes.to_string(), batch.to_string(), precision.clone(), method.clone()]
+    }
+}
+
+/// Rows as they were printed with `--json`.
+pub fn read(path: &Path) -> Result<Vec<Row>> {
+    let text = read_text(path)?;
+    let row = |line| serde_json::from_str(line).map_err(|e| Error::corrupt(path, e.to_string()));
+    text.lines().filter(|line| line.starts_with('{')).map(row).collect()
+}
+
+/// Images per second and memory of each case, with a column for each program.
+pub fn markdown(rows: &[Row]) -> String {
+    let mut peers: Vec<&str> = Vec::new();
+    let mut cases: Vec<[String; 5]> = Vec::new();
+    for row in rows {
+        if !peers.contains(&row.peer.as_str()) {
+            peers.push(&row.peer);
+        }
+        if !cases.contains(&row.case()) {
+            cases.push(row.case());
+        }
+    }
+    let others: Vec<&str> = peers.iter().copied().filter(|peer| *peer != "sff").collect();
+    let mut heads =
+        ["network", "classes", "batch", "precision", "method"].map(String::from).to_vec();
+    heads.extend(
+        ["sff, images/s", "step, ms", "dispatches, ms", "host, ms", "start, s", "MiB"]
+            .map(String::from),
+    );
+    for peer in &others {
+        heads.extend([format!("{peer}, images/s"), format!("sff to {peer}"), "MiB".into()]);
+    }
+    let line = |cells: &[String]| format!("| {} |\n", cells.join(" | "));
+    let mut out = line(&heads) + &"|---".repeat(heads.len()) + "|\n";
+    for case in &cases {
+        let find = |peer: &str| rows.iter().find(|row| row.peer == peer && row.case() == *case);
+        let ours = find("sff").cloned().unwrap_or_default();
+        let number = |value: Option<f64>, digits: usize| {
+            value.map_or(String::new(), |value| format!("{value:.digits$}"))
+        };
+        let mib = |row: &Row| number(row.peak_bytes.map(|b| b as f64 / f64::from(1 << 20)), 0);
+        let speed = |row: &Row| row.error.clone().unwrap_or(number(row.images_per_second, 0));
+        let mut cells = case.to_vec();
+        cells.extend([speed(&ours), number(ours.step_ms, 2), number(ours.device_ms, 2)]);
+        cells.extend([number(ours.host_ms, 2), number(ours.start_s, 1), mib(&ours)]);
+        for peer in &others {
+            let theirs = find(peer).cloned().unwrap_or_default();
+            let ratio = ours.images_per_second.zip(theirs.images_per_second).map(|(a, b)| a / b);
+            cells.extend([speed(&theirs), number(ratio, 2), mib(&theirs)]);
+        }
+        out += &line(&cells);
+    }
+    out
+}

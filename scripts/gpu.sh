@@ -1,0 +1,246 @@
+#!/usr/bin/env bash
+# Measures a GPU, in one command: what it is, whether everything is computed right, its peak, the tuner,
+# rates of kernels, steps of whole networks next to PyTorch, training. What says most comes first. Each
+# stage has a share of the time, is ended when that is over, and leaves its result in
+# benches/results/NAME before the next one begins; summary.md there is for people. Works in a checkout,
+# and in what scripts/gpu-pack.sh made, where neither Rust nor a network is needed.
+#
+#   scripts/gpu.sh NAME [--minutes M] [--device D] [--data FOLDER] [--quick]
+#
+# The default is 10 minutes, 2 with --quick. --data is where CIFAR-10 or Fashion-MNIST lie, if not where `sff data list`
+# finds them. --quick tries every stage with tiny sizes, on a software device too.
+source "$(dirname "$0")/setup.sh"
+
+usage="usage: scripts/gpu.sh NAME [--minutes M] [--device D] [--data FOLDER] [--quick]"
+command_line="scripts/gpu.sh $*"
+name= minutes= quick= device=() data=()
+while [ $# -gt 0 ]; do
+    case $1 in
+    --minutes) minutes=${2:?$usage} && shift ;;
+    --device) device=(--device "${2:?$usage}") && export SFF_TEST_DEVICE=$2 && shift ;;
+    --data) data=(--data "$(realpath "${2:?$usage}")") && shift ;;
+    --quick) quick=yes ;;
+    -*) echo "$usage" >&2 && exit 2 ;;
+    *) name=$1 ;;
+    esac
+    shift
+done
+minutes=${minutes:-$([ -n "$quick" ] && echo 2 || echo 10)}
+[[ "$name" =~ ^[A-Za-z0-9._-]+$ && "$minutes" =~ ^[1-9][0-9]*$ ]] || { echo "$usage" >&2 && exit 2; }
+
+if [ -d bin ]; then
+    bin=$PWD/bin
+else
+    bin=$PWD/target/gpu
+    build_gpu_programs "$bin"
+fi
+# Not an earlier result of the tuner, and none left behind.
+work=$(mktemp -d)
+trap 'rm -rf "$work"' EXIT
+export SFF_CACHE_DIR=$work/cache SFF_GOLDEN=$PWD/tests/golden
+out=benches/results/$name
+rm -rf "$out"
+mkdir -p "$out"
+summary=$out/summary.md
+deadline=$((SECONDS + 60 * minutes))
+
+# say TEXT…: adds a line to the summary.
+say() { echo "$*" >>"$summary"; }
+
+# quote FILE: adds a file to the summary, as it is.
+quote() {
+    say '```'
+    cat "$1" >>"$summary"
+    say '```'
+}
+
+# stage TITLE SHARE FUNCTION: gives FUNCTION its share of the time that is left; `limited` keeps to it.
+shares_left=100
+stage() {
+    local title=$1 share=$2 start=$SECONDS left=$((deadline - SECONDS))
+    stage_end=$((SECONDS + left * share / shares_left))
+    shares_left=$((shares_left - share))
+    echo "== $title ($((stage_end - SECONDS)) s)"
+    say "" && say "## $title" && say ""
+    if [ "$left" -le 0 ]; then
+        say "No time was left."
+    else
+        "$3" || say "This stage failed."
+        echo "   $((SECONDS - start)) s"
+    fi
+}
+
+# limited LOG COMMAND…: runs a command until the stage's time is over; what it says on standard error
+# goes to LOG, and why it failed into the summary.
+limited() {
+    local log=$1 left=$((stage_end - SECONDS)) status=0
+    shift
+    [ "$left" -ge 1 ] || left=1
+    timeout --kill-after=10 "$left" "$@" 2>>"$log" || status=$?
+    case $status in
+    0) ;;
+    124 | 137 | 143) say "\`$(basename "$1")\` was ended when its time was over, after $left s." ;;
+    *) say "\`$(basename "$1")\` failed ($status): $(tail -n 1 "$log")" ;;
+    esac
+    return "$status"
+}
+
+correctness() {
+    local test status=0 passed failed start
+    local -A filter=()
+    # One telling test each.
+    [ -z "$quick" ] || filter=([kernels]=averages [golden]=reference [gradients]=wall [twins]=narrow_cnn)
+    for test in "${gpu_tests[@]}"; do
+        start=$SECONDS
+        limited "$out/test-$test.err" "$bin/$test" ${filter[$test]:-} >"$out/test-$test.txt" || status=1
+        passed=$(grep -c '^test .* ok$' "$out/test-$test.txt") || true
+        failed=$(sed -n 's/^test \(.*\) \.\.\. FAILED$/\1/p' "$out/test-$test.txt" | paste -sd' ')
+        say "- $test: $passed passed, failed: ${failed:-none}, $((SECONDS - start)) s"
+    done
+    return "$status"
+}
+
+peaks() {
+    limited "$out/peak.err" "$bin/sff" bench peak "${device[@]}" --seconds "$([ -n "$quick" ] && echo 0.05 || echo 2)" \
+        >"$out/peak.txt" || return
+    quote "$out/peak.txt"
+    say "Copying tells what checks of buffer accesses cost: drivers add them whatever the shaders ask for."
+}
+
+tuner() {
+    local arch batch=128 seconds
+    [ -z "$quick" ] || batch=1
+    for arch in resnet18 mobilenet-v3-small; do
+        # Half of the time each, and some to begin and to end.
+        seconds=$(((stage_end - SECONDS) * 2 / 5))
+        [ "$arch" = resnet18 ] || seconds=$(((stage_end - SECONDS) * 4 / 5))
+        say "$arch, sff by block, batch $batch:"
+        limited "$out/tune-$arch.err" "$bin/sff" bench tune "${device[@]}" --arch "$arch" \
+            --batch "$batch" --seconds "$seconds" >"$out/tune-$arch.txt" || continue
+        quote "$out/tune-$arch.txt"
+        # Variants that computed something else.
+        if [ -s "$out/tune-$arch.err" ]; then quote "$out/tune-$arch.err"; fi
+    done
+    cp "$SFF_CACHE_DIR"/*.json "$out/choices.json"
+}
+
+rates() {
+    # Each entry when it is done, so that the end of the time costs what is left.
+    limited "$out/rates.err" "$bin/rates" ${quick:+adamw} >"$out/rates.txt" || true
+    quote "$out/rates.txt"
+}
+
+steps() {
+    local sizes=(--arch "resnet18,mobilenet-v3-small" --batch 128,512 --classes 10,1000)
+    sizes+=(--precision f32,f16 --steps 20)
+    [ -z "$quick" ] || sizes=(--arch mobilenet-v3-small --batch 1 --steps 1)
+    limited "$out/steps.err" "$bin/steps" "${sizes[@]}" --json --pages "$out" >"$out/steps.jsonl" || true
+    steps_table "$out/steps.jsonl"
+}
+
+# steps_table FILE…: what is known so far.
+steps_table() {
+    timeout 10 "$bin/steps" --table "$@" >"$out/steps.md" || return
+    cat "$out/steps.md" >>"$summary"
+}
+
+pytorch() {
+    local options=(--batch 128 512 --classes 10 1000 --steps 20)
+    [ -z "$quick" ] || options=(--device cpu --batch 2 --steps 1 --eager-only)
+    if ! python3 -c 'import torch, torchvision' 2>/dev/null; then
+        say "There is no python3 with torch and torchvision."
+        return
+    fi
+    limited "$out/pytorch.err" python3 benches/peers/torch_nets.py "${options[@]}" >"$out/pytorch.jsonl" ||
+        true
+    steps_table "$out/steps.jsonl" "$out/pytorch.jsonl"
+}
+
+# The first of these data sets that is there; the last one draws itself.
+dataset() {
+    local name
+    for name in cifar10 fashion-mnist; do
+        if "$bin/sff" data verify "$name" "${data[@]}" >/dev/null 2>&1; then
+            echo "$name"
+            return
+        fi
+    done
+    echo shapes32
+}
+
+# rate METHOD: images per second of a step of ResNet18, as measured above.
+rate() {
+    sed -n "/\"resnet18\",\"classes\":10,\"batch\":128,\"precision\":\"f32\",\"method\":\"$1\"/p" \
+        "$out/steps.jsonl" | sed -n 's/.*"images_per_second":\([0-9]*\).*/\1/p' | head -n 1
+}
+
+training() {
+    local set epochs=5 sff bp options ways way label run left=$((stage_end - SECONDS))
+    set=$(dataset)
+    # A cosine must know its end. The window costs about a third more than blocks alone; tests, and
+    # the time until all is compiled, need some too.
+    sff=$(rate sff) bp=$(rate bp)
+    if [ -n "$sff" ] && [ -n "$bp" ]; then
+        epochs=$(awk -v left="$left" -v sff="$sff" -v bp="$bp" 'BEGIN {
+            epoch = 60000 * (2.4 / sff + 1 / bp)
+            epochs = int(0.7 * (left - 30) / epoch)
+            print epochs < 1 ? 1 : epochs > 30 ? 30 : epochs
+        }')
+    fi
+    options=(--dataset "$set" --arch resnet18 --batch 128 --epochs "$epochs")
+    [ "$set" = shapes32 ] || options+=("${data[@]}")
+    [ "$set" != cifar10 ] || options+=(--flip --crop 4)
+    [ -z "$quick" ] ||
+        options=(--dataset shapes32 --widths 8,8 --batch 8 --train-limit 32 --test-limit 32 --epochs 2)
+    say "\`sff train ${options[*]}\`:"
+    say ""
+    say "| | epochs | vote of all, % | of the later half | images/s | device memory, MiB |"
+    say "|---|---|---|---|---|---|"
+    ways=("--method sff --partition block" "--method sff --partition block --window 1" "--method bp")
+    for way in "${ways[@]}"; do
+        label=$(echo "$way" | sed 's/--\(method\|partition\) //g; s/--window 1/window1/; s/ /-/g')
+        run=$work/$label
+        # shellcheck disable=SC2086
+        limited "$out/train-$label.log" "$bin/sff" train "${options[@]}" $way "${device[@]}" --out "$run" \
+            >"$out/train-$label.txt" || true
+        [ -e "$run/metrics.jsonl" ] || continue
+        cp "$run/metrics.jsonl" "$out/train-$label.metrics.jsonl"
+        cp "$run/timing.jsonl" "$out/train-$label.timing.jsonl"
+        cp "$run/report.html" "$out/train-$label.html"
+        say "| ${way//--/} | $(wc -l <"$run/metrics.jsonl") | $(accuracy all) | $(accuracy late) | \
+$(last images_per_second 1 timing) | $(last allocated_bytes 1048576 timing) |"
+    done
+}
+
+# last FIELD UNIT FILE: a number in the last line of a file of the run, in units.
+last() {
+    sed -n '$p' "$run/$3.jsonl" | sed -n "s/.*\"$1\":\([0-9.]*\).*/\1/p" |
+        awk -v unit="$2" '{printf "%.0f", $1 / unit}'
+}
+
+# accuracy VOTE: of the last test of the run, in percent.
+accuracy() {
+    sed -n 's/.*"test":{"accuracy":{\([^}]*\)}.*/\1/p' "$run/metrics.jsonl" | sed -n '$p' |
+        sed -n "s/.*\"$1\":\([0-9.]*\).*/\1/p" | awk '{printf "%.1f", 100 * $1}'
+}
+
+"$bin/sff" devices "${device[@]}" --json >"$out/devices.json"
+"$bin/sff" devices "${device[@]}" >"$out/devices.txt"
+commit=$(cat COMMIT 2>/dev/null || git rev-parse --short HEAD 2>/dev/null || echo unknown)
+processor=$(sed -n 's/^model name[^:]*: //p' /proc/cpuinfo 2>/dev/null | head -n 1)
+date -u +%Y-%m-%d >"$out/date.txt"
+say "# $name"
+say ""
+say "\`$command_line\`, $(cat "$out/date.txt"), commit $commit; host: $(nproc) cores, ${processor:-unknown}."
+[ -z "$quick" ] || say "**Tiny sizes: this tells whether it works, not how fast.**"
+say ""
+quote "$out/devices.txt"
+stage "Correctness" 20 correctness
+stage "Peak" 5 peaks
+stage "Tuner" 12 tuner
+stage "Rates of kernels" 8 rates
+stage "Steps" 17 steps
+stage "Steps next to PyTorch" 13 pytorch
+stage "Training" 25 training
+find "$out" -name '*.err' -empty -delete
+echo "wrote $summary"

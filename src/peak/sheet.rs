@@ -1,0 +1,104 @@
+//! What data sheets promise, to hold measurements against.
+
+use serde::Serialize;
+
+use super::Peak;
+
+/// What the vendor says of a device at its boost clock. Rates of float16 are those of vectors: what
+/// matrix units add is not measured by [`Peak`].
+#[derive(Clone, Copy, PartialEq, Debug, Serialize)]
+pub struct Sheet {
+    /// Part of the device's name.
+    pub name: &'static str,
+    /// Multiply-adds of float32, two operations each: 10⁹ per second.
+    pub f32_gflops: f64,
+    /// The same of float16.
+    pub f16_gflops: f64,
+    /// Memory bandwidth, 10⁹ bytes per second.
+    pub gbs: f64,
+}
+
+/// More specific names come before those that are part of them. Sources: NVIDIA's H100 and A100 data
+/// sheets and the Hopper, Ada, Ampere and Turing white papers; AMD's and Intel's product pages.
+const SHEETS: [(&str, f64, f64, f64); 20] = [
+    ("H200", 66_900.0, 133_800.0, 4800.0),
+    ("H100 NVL", 60_000.0, 120_000.0, 3900.0),
+    ("H100 PCIe", 51_200.0, 102_400.0, 2000.0),
+    ("H100", 66_900.0, 133_800.0, 3350.0),
+    ("A100-PCIE-40GB", 19_500.0, 78_000.0, 1555.0),
+    ("A100-SXM4-40GB", 19_500.0, 78_000.0, 1555.0),
+    ("A100", 19_500.0, 78_000.0, 2039.0),
+    ("L40S", 91_600.0, 91_600.0, 864.0),
+    ("L4", 30_300.0, 30_300.0, 300.0),
+    ("A10", 31_200.0, 31_200.0, 600.0),
+    ("Tesla T4", 8100.0, 16_200.0, 320.0),
+    ("RTX 5090", 104_800.0, 104_800.0, 1792.0),
+    ("RTX 4090", 82_600.0, 82_600.0, 1008.0),
+    ("RTX 4070 SUPER", 35_500.0, 35_500.0, 504.0),
+    ("RTX 3090 Ti", 40_000.0, 40_000.0, 1008.0),
+    ("RTX 3090", 35_600.0, 35_600.0, 936.0),
+    ("RX 7900 XTX", 61_400.0, 122_800.0, 960.0),
+    ("RX 6900 XT", 23_000.0, 46_100.0, 512.0),
+    ("RX 6800 XT", 20_700.0, 41_500.0, 512.0),
+    ("Arc(TM) A770", 19_700.0, 39_300.0, 560.0),
+];
+
+impl Sheet {
+    /// Of the device of that name, if it is known here. Those for laptops run at whatever clock they
+    /// have power for.
+    pub fn of(device: &str) -> Option<Self> {
+        if device.contains("Laptop") {
+            return None;
+        }
+        let (name, f32_gflops, f16_gflops, gbs) =
+            SHEETS.into_iter().find(|(name, ..)| device.contains(name))?;
+        Some(Self { name, f32_gflops, f16_gflops, gbs })
+    }
+
+    /// How much of it was measured, in lines for a person that begin with a line's end.
+    pub fn next_to(&self, peak: &Peak) -> String {
+        let mut out = format!("\nof the data sheet of {}:", self.name);
+        let half = peak.f16_gflops.map(|rate| ("float16", rate, self.f16_gflops, "GFLOP/s"));
+        let lines = [
+            Some(("copy", peak.copy_gbs, self.gbs, "GB/s")),
+            Some(("triad", peak.triad_gbs, self.gbs, "GB/s")),
+            Some(("float32", peak.f32_gflops, self.f32_gflops, "GFLOP/s")),
+            half,
+        ];
+        for (what, measured, promised, unit) in lines.into_iter().flatten() {
+            let share = 100.0 * measured / promised;
+            out += &format!("\n{what:10} {share:7.1}% of {promised:.0} {unit}");
+        }
+        out
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_device_has_the_sheet_of_its_own_name() {
+        let name = |device| Sheet::of(device).map(|sheet| sheet.name);
+        assert_eq!(name("NVIDIA H100 80GB HBM3"), Some("H100"));
+        assert_eq!(name("NVIDIA H100 PCIe"), Some("H100 PCIe"));
+        assert_eq!(name("NVIDIA GeForce RTX 4090"), Some("RTX 4090"));
+        assert_eq!(name("NVIDIA GeForce RTX 4090 Laptop GPU"), None);
+        assert_eq!(name("AMD Radeon RX 7900 XTX (RADV NAVI31)"), Some("RX 7900 XTX"));
+        assert_eq!(name("NVIDIA L40S"), Some("L40S"));
+        assert_eq!(name("llvmpipe (LLVM 15.0.6, 256 bits)"), None);
+        for (nth, (name, ..)) in SHEETS.iter().enumerate() {
+            assert_eq!(Sheet::of(name).unwrap().name, *name, "entry {nth} is hidden by another");
+        }
+    }
+
+    #[test]
+    fn measurements_stand_next_to_it() {
+        let sheet = Sheet { name: "X", f32_gflops: 2000.0, f16_gflops: 4000.0, gbs: 100.0 };
+        let peak = Peak { f32_gflops: 1000.0, f16_gflops: None, copy_gbs: 90.0, triad_gbs: 80.0 };
+        let text = sheet.next_to(&peak);
+        assert!(text.contains("copy          90.0% of 100 GB/s"), "{text}");
+        assert!(text.contains("float32       50.0% of 2000 GFLOP/s"), "{text}");
+        assert!(!text.contains("float16"), "{text}");
+    }
+}

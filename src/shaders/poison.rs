@@ -1,0 +1,98 @@
+//! Makes reads of workgroup memory that nobody wrote show up in tests: devices are not asked to
+//! clear it, so a kernel must write before it reads.
+
+use naga::{AddressSpace, ArraySize, Scalar, TypeInner};
+
+use super::validate;
+use crate::{Error, Result};
+
+/// A composed shader whose entry point first fills the workgroup memory that it uses with huge
+/// values. The entry point takes `invocation: Invocation`, as in `shaders/grid.wgsl`.
+///
+/// # Errors
+/// [`Error::Shader`] if the shader is invalid, has no such entry point, or has workgroup memory that
+/// is no array of floats or of their vectors.
+pub fn poison(name: &str, wgsl: &str, entry: &str) -> Result<String> {
+    let fail = |problem: String| Error::Shader { name: name.to_owned(), problem };
+    let (module, info) = validate(name, wgsl)?;
+    let start = format!("fn {entry}(invocation: Invocation) {{\n");
+    let index = module.entry_points.iter().position(|e| e.name == entry);
+    let (Some(index), Some(at)) = (index, wgsl.find(&start)) else {
+        return Err(fail(format!("has no entry point {entry}")));
+    };
+    let workers: u32 = module.entry_points[index].workgroup_size.iter().product();
+    let mut fill = String::new();
+    for (handle, variable) in module.global_variables.iter() {
+        let used = !info.get_entry_point(index)[handle].is_empty();
+        if variable.space != AddressSpace::WorkGroup || !used {
+            continue;
+        }
+        let variable_name = variable.name.as_deref().unwrap_or_default();
+        let value = match module.types[variable.ty].inner {
+            TypeInner::Array { base, size: ArraySize::Constant(len), .. } => {
+                huge(&module.types[base].inner).map(|value| (value, len))
+            }
+            _ => None,
+        };
+        let Some((value, len)) = value else {
+            return Err(fail(format!("workgroup memory {variable_name} is no array of floats")));
+        };
+        fill += &format!(
+            "for (var i = invocation.local; i < {len}u; i += {workers}u) {{ {variable_name}[i] = {value}; }}\n"
+        );
+    }
+    if !fill.is_empty() {
+        fill += "workgroupBarrier();\n";
+    }
+    let (before, after) = wgsl.split_at(at + start.len());
+    Ok(format!("{before}{fill}{after}"))
+}
+
+/// A value of a type that no result can hide.
+fn huge(ty: &TypeInner) -> Option<&'static str> {
+    match *ty {
+        TypeInner::Scalar(Scalar::F32) => Some("3e38f"),
+        TypeInner::Scalar(Scalar::F16) => Some("65504h"),
+        TypeInner::Vector { size: naga::VectorSize::Quad, scalar: Scalar::F32 } => {
+            Some("vec4<f32>(3e38f)")
+        }
+        _ => None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const SHADER: &str = "
+struct Invocation { @builtin(local_invocation_index) local: u32 }
+var<workgroup> used: array<vec4<f32>, 70>;
+var<workgroup> unused: array<f32, 3>;
+@group(0) @binding(0) var<storage, read_write> y: array<vec4<f32>>;
+@compute @workgroup_size(64)
+fn main(invocation: Invocation) {
+    y[0] = used[invocation.local];
+}
+";
+
+    #[test]
+    fn what_an_entry_point_uses_is_filled_before_anything_else() {
+        let poisoned = poison("test", SHADER, "main").unwrap();
+        let body = poisoned.split_once("fn main(invocation: Invocation) {\n").unwrap().1;
+        let lines: Vec<_> = body.lines().map(str::trim).collect();
+        assert_eq!(
+            lines[..3],
+            [
+                "for (var i = invocation.local; i < 70u; i += 64u) { used[i] = vec4<f32>(3e38f); }",
+                "workgroupBarrier();",
+                "y[0] = used[invocation.local];",
+            ]
+        );
+        validate("test", &poisoned).unwrap();
+        assert!(poison("test", SHADER, "other").is_err());
+        let words = SHADER.replace("array<vec4<f32>, 70>", "array<u32, 70>");
+        let words = words.replace("= used[invocation.local]", "= vec4<f32>(f32(used[0]))");
+        let message = poison("test", &words, "main").unwrap_err().to_string();
+        assert!(message.contains("used is no array of floats"), "{message}");
+    }
+}

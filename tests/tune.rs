@@ -1,0 +1,154 @@
+//! Tuning, on a device that is taken for a GPU.
+
+mod common;
+
+use std::time::Duration;
+
+use common::gpu;
+use sff::block::{Head, Network, Partition};
+use sff::gpu::Gpu;
+use sff::kernel::{Choices, Class, Tiles, Variant, Variants, key};
+use sff::models;
+use sff::program::Program;
+use sff::shape::Shape;
+use sff::train;
+use sff::tune::{Cache, Effort, Tune, time, tune};
+
+const CLASSES: usize = 10;
+
+/// The device under test as if it were a GPU with memory of its own; none if its driver takes minutes
+/// to compile what such GPUs use.
+fn discrete() -> Option<Gpu> {
+    let mut gpu: Gpu = gpu().clone();
+    if gpu.adapter.class() == Class::SlowCompiler {
+        eprintln!("skipped: {} compiles a GPU's tiles too slowly", gpu.adapter.name);
+        return None;
+    }
+    gpu.adapter.kind = "discrete";
+    Some(gpu)
+}
+
+/// A step of a small network with convolutions of several widths.
+fn program(gpu: &Gpu) -> Program {
+    let blocks = models::cnn(&[16, 32, 64], Partition::Layer);
+    let network = Network { blocks, head: Head::goodness(3), classes: CLASSES };
+    let training = train::Options { batch: 4, ..train::Options::default() };
+    let demand = training.demand(&network, Shape::new(1, 8, 8, 3), gpu.limits());
+    demand.build(4, 1, false).unwrap().program
+}
+
+const QUICK: Effort = Effort { total: None, variant: Duration::ZERO };
+
+#[test]
+fn all_variants_agree_and_the_fastest_is_chosen() {
+    let Some(gpu) = discrete() else { return };
+    let program = program(&gpu);
+    let mut choices = Choices::default();
+    let tuning = time(&gpu, &program, &gpu.variants(), QUICK, &mut choices).unwrap();
+    assert!(tuning.refused.is_empty(), "{:?}", tuning.refused);
+    assert!(tuning.left.is_empty() && tuning.ops.len() > 8, "{tuning:?}");
+    assert_eq!(choices.len(), tuning.ops.len());
+    for timed in &tuning.ops {
+        let best = timed.variants.iter().map(|(_, ms)| *ms).fold(f64::INFINITY, f64::min);
+        let (usual, chosen) = (timed.variants[0].1, timed.variants[0].1 / timed.gain());
+        // The usual one is left for a gain only.
+        assert!(chosen == best || chosen == usual && usual * 0.97 <= best, "{timed:?}");
+    }
+    // Nothing is left to be timed.
+    let again = time(&gpu, &program, &gpu.variants(), QUICK, &mut choices).unwrap();
+    assert!(again.ops.is_empty());
+}
+
+/// It would win by being fast.
+#[test]
+fn a_variant_that_computes_something_else_is_refused_by_name() {
+    let Some(gpu) = discrete() else { return };
+    let program = program(&gpu);
+    let mut variants = Variants::of(Class::Discrete, None, None);
+    // Invocations bring in eight of every twelve values that they need.
+    let broken = Tiles { pixels: 6, ..Tiles::WORKGROUP_64X64 };
+    variants.all.retain(|v| v.name == "registers 8x8");
+    variants.all.push(Variant { name: "broken", tiles: broken });
+    let mut choices = Choices::default();
+    let mut tuning = time(&gpu, &program, &variants, QUICK, &mut choices).unwrap();
+    let refused: Vec<_> = tuning.refused.iter().map(|refusal| refusal.op.as_str()).collect();
+    for (op, tensors) in program.ops().iter().map(|op| (op, program.tensors())) {
+        let convolution = matches!(op.name(), "conv2d" | "conv2d_dgrad" | "goodness_grad");
+        let key = key(op, tensors).unwrap();
+        assert_eq!(refused.contains(&key.as_str()), convolution, "{key}");
+    }
+    let chosen = serde_json::to_string(&choices).unwrap();
+    for refusal in &tuning.refused {
+        assert_eq!(refusal.variant, "broken");
+        assert!(refusal.difference > 1e-2, "{refusal}");
+        assert!(!chosen.contains(&format!("\"{}\":\"broken\"", refusal.op)), "{chosen}");
+    }
+    tuning.device = "Testing 3000".into();
+    let warning = tuning.warnings().next().unwrap();
+    assert!(warning.starts_with("on Testing 3000 ("), "{warning}");
+    assert!(warning.contains("`broken` differs from `"), "{warning}");
+}
+
+#[test]
+fn a_gpu_is_tuned_unasked_once_and_within_its_time() {
+    let Some(gpu) = discrete() else { return };
+    let folder = tempfile::tempdir().unwrap();
+    let cache = Cache::at(folder.path().join("new"));
+    let program = program(&gpu);
+    let run = |gpu: &Gpu, how| tune(gpu, how, &cache, || Ok(program.clone())).unwrap();
+    assert!(run(&gpu, Tune::Off).1.is_none());
+    let (tuned, tuning) = run(&gpu, Tune::Auto);
+    let tuning = tuning.expect("it is the first time");
+    assert_eq!(tuned.choices().len(), tuning.ops.len() + tuning.left.len());
+    assert!(tuning.problems.is_empty(), "{:?}", tuning.problems);
+    let line = tuning.to_string();
+    assert!(line.starts_with("timed ") && line.lines().count() == 1, "{line}");
+
+    // The second time it is remembered, also what there was no time for.
+    let (again, nothing) = run(&gpu, Tune::Auto);
+    assert!(nothing.is_none());
+    assert_eq!(again.choices(), tuned.choices());
+
+    // What there is no time for stays as usual, until it is asked for.
+    let none = Effort { total: Some(Duration::ZERO), ..QUICK };
+    let mut choices = Choices::default();
+    let tuning = time(&gpu, &program, &gpu.variants(), none, &mut choices).unwrap();
+    assert!(tuning.ops.is_empty() && tuning.left.len() > 8);
+    let variants = gpu.variants();
+    for op in program.ops() {
+        let usual = variants.usual(op, program.tensors()).tiles;
+        assert_eq!(choices.tiles(op, program.tensors(), &variants).unwrap(), usual);
+    }
+}
+
+#[test]
+fn what_was_left_is_timed_when_it_is_asked_for() {
+    let Some(gpu) = discrete() else { return };
+    let folder = tempfile::tempdir().unwrap();
+    let cache = Cache::at(folder.path().to_owned());
+    let program = program(&gpu);
+    let run = |how| tune(&gpu, how, &cache, || Ok(program.clone())).unwrap();
+    let first = run(Tune::Auto).1.unwrap();
+    // As if the first use had had no time.
+    let file = std::fs::read_dir(folder.path()).unwrap().next().unwrap().unwrap().path();
+    let text = std::fs::read_to_string(&file).unwrap();
+    let mut json: serde_json::Value = serde_json::from_str(&text).unwrap();
+    let keys: Vec<_> = json["choices"].as_object().unwrap().keys().cloned().collect();
+    json["left"] = keys.clone().into();
+    std::fs::write(&file, json.to_string()).unwrap();
+    assert!(run(Tune::Auto).1.is_none());
+    let full = run(Tune::Full).1.expect("there is something left");
+    assert_eq!(full.ops.len(), first.ops.len() + first.left.len());
+    assert!(run(Tune::Full).1.is_none());
+}
+
+#[test]
+fn software_is_not_tuned_unasked() {
+    let gpu: Gpu = gpu().clone();
+    if !matches!(gpu.adapter.class(), Class::Cpu | Class::SlowCompiler) {
+        return eprintln!("skipped: {} is no software", gpu.adapter.name);
+    }
+    let never = || -> sff::Result<Program> { panic!("no program is needed") };
+    let (same, tuning) = tune(&gpu, Tune::Auto, &Cache::none(), never).unwrap();
+    assert!(tuning.is_none() && same.choices().is_empty());
+}
