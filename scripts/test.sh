@@ -73,6 +73,8 @@ step cargo fmt --check
 step cargo clippy --release --all-targets --quiet -- -D warnings
 RUSTDOCFLAGS="-D warnings" step cargo doc --release --no-deps --quiet
 run_tests
+# Every stage, with tiny sizes.
+step bash scripts/gpu.sh quick --quick || status=$?
 if offers_swiftshader; then
     # What every step is made of, on a second driver.
     step bash scripts/test.sh --device swiftshader golden gradients kernels || status=$?

@@ -7,7 +7,7 @@ use serde::Serialize;
 use sff::Result;
 use sff::kernel::Choices;
 use sff::peak::{Peak, Sheet};
-use sff::tune::{self, Cache, Effort, Tuning};
+use sff::tune::{self, Cache, Effort, Timed, Tuning};
 
 use super::network::NetworkArgs;
 
@@ -111,24 +111,29 @@ impl TuneBench {
     }
 }
 
-/// A line for each kind of op, most time first, then one for each variant.
+/// A line for each kind of op with the times of all variants, most time first, then a line for each
+/// variant.
 fn table(tuning: &Tuning) -> String {
-    let mut out = format!(
-        "{:56} {:>5} {:>10} {:>8} {:>10} {:>5}  {}\n",
-        "op", "count", "usual", "ms", "chosen, ms", "gain", "usual, and chosen if another"
-    );
     let mut ops: Vec<_> = tuning.ops.iter().collect();
     ops.sort_by(|a, b| (b.count as f64 * b.usual_ms()).total_cmp(&(a.count as f64 * a.usual_ms())));
+    // Without the digest.
+    let name = |op: &Timed| op.op.rsplit_once(' ').map_or(op.op.clone(), |(name, _)| name.into());
+    let width = ops.iter().map(|op| name(op).chars().count()).max().unwrap_or(0);
+    let mut out = format!(
+        "{:width$} {:>5} {:>10} {:>10} {:>5}  {:18} {}\n",
+        "op", "count", "usual, ms", "chosen, ms", "gain", "chosen", "all, the usual one first"
+    );
     for op in &ops {
-        let (name, _) = op.op.rsplit_once(' ').unwrap_or((&op.op, ""));
-        let (usual, _) = op.variants[0];
-        let chosen = if op.chosen == usual { String::new() } else { format!(", {}", op.chosen) };
+        let all: Vec<_> = op.variants.iter().map(|(name, ms)| format!("{name} {ms:.3}")).collect();
         out += &format!(
-            "{name:56} {:5} {:10.3} {:10.3} {:5.2}  {usual}{chosen}\n",
+            "{:width$} {:5} {:10.3} {:10.3} {:5.2}  {:18} {}\n",
+            name(op),
             op.count,
             op.usual_ms(),
             op.ms(),
-            op.gain()
+            op.gain(),
+            op.chosen,
+            all.join(", ")
         );
     }
     out += &format!(
