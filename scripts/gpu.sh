@@ -86,12 +86,15 @@ limited() {
 }
 
 correctness() {
-    local test status=0 passed failed start
+    local test status=0 passed failed start all=$stage_end
     local -A filter=()
     # One telling test each.
     [ -z "$quick" ] || filter=([kernels]=averages [golden]=reference [gradients]=wall [twins]=narrow_cnn)
     for test in "${gpu_tests[@]}"; do
         start=$SECONDS
+        # Half of what is left each, but for the last.
+        stage_end=$((SECONDS + (all - SECONDS) / 2))
+        [ "$test" != "${gpu_tests[-1]}" ] || stage_end=$all
         limited "$out/test-$test.err" "$bin/$test" ${filter[$test]:-} >"$out/test-$test.txt" || status=1
         passed=$(grep -c '^test .* ok$' "$out/test-$test.txt") || true
         failed=$(sed -n 's/^test \(.*\) \.\.\. FAILED$/\1/p' "$out/test-$test.txt" | paste -sd' ')
@@ -117,7 +120,13 @@ tuner() {
         say "$arch, sff by block, batch $batch:"
         limited "$out/tune-$arch.err" "$bin/sff" bench tune "${device[@]}" --arch "$arch" \
             --batch "$batch" --seconds "$seconds" >"$out/tune-$arch.txt" || continue
-        quote "$out/tune-$arch.txt"
+        # The ops that take most time, and what became of each variant.
+        {
+            head -n 13 "$out/tune-$arch.txt"
+            echo "… (all: tune-$arch.txt)"
+            sed -n '/^variant/,$p' "$out/tune-$arch.txt"
+        } >"$work/tune.txt"
+        quote "$work/tune.txt"
         # Variants that computed something else.
         if [ -s "$out/tune-$arch.err" ]; then quote "$out/tune-$arch.err"; fi
     done
@@ -175,7 +184,7 @@ rate() {
 }
 
 training() {
-    local set epochs=5 sff bp options ways way label run left=$((stage_end - SECONDS))
+    local set epochs=5 sff bp options ways way label left=$((stage_end - SECONDS))
     set=$(dataset)
     # A cosine must know its end. The window costs about a third more than blocks alone; tests, and
     # the time until all is compiled, need some too.
@@ -197,7 +206,10 @@ training() {
     say "| | epochs | vote of all, % | of the later half | images/s | device memory, MiB |"
     say "|---|---|---|---|---|---|"
     ways=("--method sff --partition block" "--method sff --partition block --window 1" "--method bp")
+    local all=$stage_end count=${#ways[@]}
     for way in "${ways[@]}"; do
+        stage_end=$((SECONDS + (all - SECONDS) / count))
+        count=$((count - 1))
         label=$(echo "$way" | sed 's/--\(method\|partition\) //g; s/--window 1/window1/; s/ /-/g')
         run=$work/$label
         # shellcheck disable=SC2086

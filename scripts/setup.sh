@@ -29,7 +29,7 @@ require_rust() {
 }
 
 # What scripts/gpu.sh runs: the program, tests and benchmarks.
-gpu_tests=(kernels golden gradients twins)
+gpu_tests=(golden gradients twins kernels)
 gpu_benches=(rates steps)
 
 # build_gpu_programs FOLDER: builds them and puts links there, under names without cargo's hashes.

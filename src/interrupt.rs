@@ -1,10 +1,10 @@
 //! Signals that ask a run to end: it finishes a step, saves, and says so.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicUsize, Ordering};
 
 use signal_hook::consts::{SIGINT, SIGTERM};
-use signal_hook::flag;
+use signal_hook::low_level;
 
 use crate::{Error, Result};
 
@@ -19,12 +19,17 @@ impl Interrupt {
     /// # Errors
     /// [`Error::Usage`] if the system refuses.
     pub fn on_signals() -> Result<Self> {
-        let (asked, again) = (Self::default(), Arc::new(AtomicBool::new(false)));
+        let asked = Self::default();
         for signal in [SIGINT, SIGTERM] {
-            // In this order: the first handler sees what the signal before has left.
-            flag::register_conditional_shutdown(signal, 128 + signal, again.clone())
-                .and_then(|_| flag::register(signal, again.clone()))
-                .and_then(|_| flag::register_usize(signal, asked.0.clone(), signal as usize))
+            let seen = asked.0.clone();
+            // In one step, because the other signal may be handled by another thread meanwhile.
+            let handle = move || {
+                if seen.swap(signal as usize, Ordering::SeqCst) != 0 {
+                    low_level::exit(128 + signal);
+                }
+            };
+            // SAFETY: to swap an atomic and to end the process at once are allowed in a handler.
+            unsafe { low_level::register(signal, handle) }
                 .map_err(|e| Error::Usage(format!("signals cannot be handled: {e}")))?;
         }
         Ok(asked)

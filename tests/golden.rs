@@ -17,7 +17,6 @@ use case::Case;
 use common::gpu;
 use sff::augment::Augment;
 use sff::block::Network;
-use sff::kernel::Tiles;
 use sff::ops::{Normalize, Op, late_half};
 use sff::program::{Built, Feed, Parameter, Precision, Recompute, Routine, Setup, build};
 use sff::reference::Reference;
@@ -544,13 +543,12 @@ fn golden_vectors_match_in_the_reference() {
 fn golden_vectors_match_on_the_device() {
     let gpu = gpu();
     for (case, network) in cases() {
-        for tiles in common::usual_tiles(&gpu) {
-            let name = if tiles == Tiles::GPU { "GPU" } else { "CPU" };
+        for (class, gpu) in common::as_every_class(&gpu) {
             let built = compile(&case, &network);
-            let options = Options { tiles: Some(tiles), checked: true, ..Options::default() };
+            let options = Options { checked: true, ..Options::default() };
             let mut machine = Session::new(&gpu, built.program.clone(), options)
                 .unwrap_or_else(|e| panic!("{}: {e}", case.name));
-            let label = format!("golden {} on the device with {name} tiles", case.name);
+            let label = format!("golden {} on the device as {class}", case.name);
             let worst = BTreeMap::new();
             Run {
                 label,

@@ -240,14 +240,14 @@ fn check_on_device(head: Head, window: usize) {
     let gpu = gpu();
     let built = compile(head, window);
     let inputs = Inputs::new(&built, AUGMENT);
-    for tiles in common::usual_tiles(&gpu) {
-        let options = Options { tiles: Some(tiles), checked: true, ..Options::default() };
+    for (class, gpu) in common::as_every_class(&gpu) {
+        let options = Options { checked: true, ..Options::default() };
         let mut pair = Pair::new(Session::new(&gpu, built.program.clone(), options).unwrap());
         inputs.floats.iter().for_each(|(id, values)| pair.set(*id, values));
         inputs.words.iter().for_each(|(id, values)| pair.set_words(*id, values));
         let mut updates = 0;
         for (index, op) in built.program.ops().iter().enumerate() {
-            pair.step(index, &format!("{head:?}, {tiles:?}, op {index}"));
+            pair.step(index, &format!("{head:?}, as {class}, op {index}"));
             updates += usize::from(matches!(op, Op::AdamW { .. }));
         }
         assert_eq!(updates, built.blocks.len());

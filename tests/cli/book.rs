@@ -144,7 +144,7 @@ fn commands_that_need_something_exist() {
 
 /// Asserts that a command has the options that are given to it.
 fn check_options(sandbox: &Sandbox, page: &str, words: &[&str]) {
-    let depth = if words[0] == "data" { 2 } else { 1 };
+    let depth = if matches!(words[0], "bench" | "data") { 2 } else { 1 };
     let help = sandbox.ok(&format!("{} --help", words[..depth].join(" ")));
     for word in words.iter().filter(|word| word.starts_with("--")) {
         assert!(help.contains(word), "{page}: sff {} has no {word}", words[..depth].join(" "));

@@ -72,7 +72,21 @@ pub fn matrix_tiles(gpu: &Gpu) -> Vec<Tiles> {
     emulated.into_iter().chain(real).collect()
 }
 
-/// The tiles that a session may choose by itself.
+/// The device under test, and as if it were of other classes, with the tiles that those have by
+/// default; by itself if it compiles them too slowly.
+pub fn as_every_class(gpu: &Gpu) -> Vec<(&'static str, Gpu)> {
+    if gpu.adapter.class() == Class::SlowCompiler {
+        return vec![("itself", gpu.clone())];
+    }
+    let of = |kind| {
+        let mut gpu = gpu.clone();
+        gpu.adapter.kind = kind;
+        (kind, gpu)
+    };
+    ["discrete", "integrated", "cpu"].map(of).into()
+}
+
+/// Tiles that every shape is tested with: in registers, for GPUs and CPUs.
 pub fn usual_tiles(gpu: &Gpu) -> Vec<Tiles> {
     if gpu.adapter.class() == Class::SlowCompiler {
         return vec![Tiles::SMALL];
