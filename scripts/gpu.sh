@@ -7,38 +7,62 @@
 #
 #   scripts/gpu.sh NAME [--minutes M] [--device D] [--data FOLDER] [--quick]
 #
-# The default is 10 minutes, 2 with --quick. --data is where CIFAR-10 or Fashion-MNIST lie, if not where `sff data list`
-# finds them. --quick tries every stage with tiny sizes, on a software device too.
+# The default is 10 minutes, 2 with --quick. --data is where CIFAR-10 or Fashion-MNIST lie, if not where
+# `sff data list` finds them. --quick tries every stage with tiny sizes, on a software device too.
 source "$(dirname "$0")/setup.sh"
+
+fail() {
+    echo "$*" >&2
+    exit 2
+}
 
 usage="usage: scripts/gpu.sh NAME [--minutes M] [--device D] [--data FOLDER] [--quick]"
 command_line="scripts/gpu.sh $*"
 name= minutes= quick= device=() data=()
 while [ $# -gt 0 ]; do
     case $1 in
-    --minutes) minutes=${2:?$usage} && shift ;;
-    --device) device=(--device "${2:?$usage}") && export SFF_TEST_DEVICE=$2 && shift ;;
-    --data) data=(--data "$(realpath "${2:?$usage}")") && shift ;;
+    --minutes | --device | --data)
+        [ $# -gt 1 ] || fail "$1 needs a value; $usage"
+        case $1 in
+        --minutes) minutes=$2 ;;
+        --device) device=(--device "$2") SFF_TEST_DEVICE=$2 ;;
+        # setup.sh went to the top of the checkout.
+        --data) data=(--data "$(cd "$OLDPWD" && realpath -m "$2")") ;;
+        esac
+        shift
+        ;;
     --quick) quick=yes ;;
-    -*) echo "$usage" >&2 && exit 2 ;;
-    *) name=$1 ;;
+    -*) fail "there is no option $1; $usage" ;;
+    *)
+        [ -z "$name" ] || fail "$1 is one name too many; $usage"
+        name=$1
+        ;;
     esac
     shift
 done
-minutes=${minutes:-$([ -n "$quick" ] && echo 2 || echo 10)}
-[[ "$name" =~ ^[A-Za-z0-9._-]+$ && "$minutes" =~ ^[1-9][0-9]*$ ]] || { echo "$usage" >&2 && exit 2; }
+[ -n "$name" ] || fail "$usage"
+[[ "$name" =~ ^[A-Za-z0-9][A-Za-z0-9._-]*$ ]] ||
+    fail "NAME becomes a folder: letters, digits and ._- only, not '$name'"
+[ -n "$minutes" ] || minutes=$([ -n "$quick" ] && echo 2 || echo 10)
+[[ "$minutes" =~ ^[1-9][0-9]{0,3}$ ]] || fail "--minutes must be a whole number, not '$minutes'"
+[ -z "${data[*]}" ] || [ -d "${data[1]}" ] || fail "--data ${data[1]} is no folder"
+[ -z "${SFF_TEST_DEVICE:-}" ] || export SFF_TEST_DEVICE
 
-if [ -d bin ]; then
+out=benches/results/$name
+# Results of another day are not lost; what --quick leaves is of no worth.
+[ ! -e "$out" ] || grep -q '^\*\*Tiny sizes' "$out/summary.md" 2>/dev/null ||
+    fail "$out is there already: choose another NAME, or remove it"
+if [ -x bin/sff ]; then
     bin=$PWD/bin
 else
     bin=$PWD/target/gpu
     build_gpu_programs "$bin"
 fi
+"$bin/sff" devices "${device[@]}" >/dev/null
 # Not an earlier result of the tuner, and none left behind.
 work=$(mktemp -d)
 trap 'rm -rf "$work"' EXIT
 export SFF_CACHE_DIR=$work/cache SFF_GOLDEN=$PWD/tests/golden
-out=benches/results/$name
 rm -rf "$out"
 mkdir -p "$out"
 summary=$out/summary.md

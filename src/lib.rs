@@ -40,6 +40,8 @@
 //!   alive at the same time share bytes.
 //! - [`kernel::lower`] turns each op into dispatches of the kernels in `shaders/`, and
 //!   [`session::Session`] makes all of it real on a [`gpu::Gpu`].
+//! - [`tune`] finds by the clock, among the ways to compute an op, the fastest on a device that
+//!   computes what the usual one does.
 //! - [`mod@reference`] gives the same ops their meaning in f64 on the CPU; tests compare the two.
 //! - [`flops`] counts the arithmetic of a program.
 //! - [`memory::Demand`] finds how many images at a time fit a device and a budget.
