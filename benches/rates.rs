@@ -4,7 +4,7 @@
 //! larger than most caches; the best of several runs counts. Rates are of what the op has to do
 //! (see `sff::profile`), next to the peak that was measured just before. With `--json` the figures
 //! as JSON, which `--against` compares with. `SFF_TEST_DEVICE` chooses the device,
-//! `SFF_VARIANT=NAME` the tiles (`src/kernel/tiles.rs` has the names).
+//! `SFF_VARIANT=NAME` the tiles (`src/kernel/variants.rs` has the names).
 
 #[path = "../tests/common/mod.rs"]
 mod common;
@@ -156,7 +156,7 @@ fn goodness(case: &mut Case, shape: Shape, classes: usize, kernel: usize) {
         (case.input(shape), case.weight(kernel, shape.c, classes), case.input(rows));
     let (scores, dx) = (case.output(rows), case.output(shape));
     let dw = case.temporary("dw", weight, Layout::Hwio, Kind::ParamGradient);
-    let parts = Shape::new(shape.n, split::goodness_parts(shape), 1, classes);
+    let parts = Shape::new(shape.n, split::goodness_parts(shape, kernel), 1, classes);
     let partial = temporary(case, parts);
     let slice = split::goodness_slice(Layout::Nhwc, shape, classes);
     let some = shape.with_n(slice).with_c(classes);
@@ -176,7 +176,8 @@ fn gram(case: &mut Case, shape: Shape, classes: usize) {
     let slice = split::gram_slice(Layout::Nhwc, shape);
     let matrices = split::gram(shape.with_n(slice));
     let gram = temporary(case, matrices);
-    let partial = temporary(case, Shape::new(slice, split::goodness_parts(matrices), 1, classes));
+    let partial =
+        temporary(case, Shape::new(slice, split::goodness_parts(matrices, 1), 1, classes));
     let sums = Shape::rows(split::gram_parts(slice, weight), stored(weight));
     let scratch = temporary(case, sums);
     case.program.push(Op::GramGoodness { x, w, scores, gram, scratch: partial, scale });

@@ -13,6 +13,7 @@ use clap::Parser;
 use sff::block::{Head, Network, Partition};
 use sff::files::write_whole;
 use sff::gpu::Gpu;
+use sff::interrupt::Interrupt;
 use sff::models::{self, Stem};
 use sff::peak::Peak;
 use sff::profile::{self, Profile};
@@ -43,8 +44,8 @@ struct Cli {
     #[arg(long, value_delimiter = ',', default_value = "f32")]
     precision: Vec<Precision>,
     /// Steps to time
-    #[arg(long, default_value_t = 3)]
-    steps: usize,
+    #[arg(long, default_value_t = 3, value_parser = clap::value_parser!(u16).range(1..))]
+    steps: u16,
     /// How kernels are chosen
     #[arg(long, default_value = "auto")]
     tune: Tune,
@@ -114,15 +115,16 @@ impl Cli {
         let built = demand.build(batch, 1, false)?;
         let bytes = sff::memory::plan(&built.program, gpu.limits())?.bytes as u64;
         let program = || Ok(built.program.clone());
-        let (gpu, tuning) = tune(gpu, self.tune, &Cache::of_user(), program)?;
+        let (cache, interrupt) = (Cache::of_user(), Interrupt::default());
+        let (gpu, tuning) = tune(gpu, self.tune, &cache, &interrupt, program)?;
         if let Some(tuning) = tuning {
             eprintln!("{arch}, {method}, batch {batch}: {tuning}");
             tuning.warnings().for_each(|warning| eprintln!("warning: {warning}"));
         }
-        let options = profile::Options { steps: self.steps, clock: None, batch, classes };
+        let options = profile::Options { steps: self.steps.into(), clock: None, batch, classes };
         let start = Instant::now();
         let profile = profile::profile(&gpu, &built, peak, options)?;
-        let timed = 1e-3 * self.steps as f64 * (profile.step_ms + profile.device_ms);
+        let timed = 1e-3 * f64::from(self.steps) * (profile.step_ms + profile.device_ms);
         let start_s = (start.elapsed().as_secs_f64() - timed).max(0.0);
         if let Some(folder) = &self.pages
             && (batch, classes) == (self.batch[0], self.classes[0])
@@ -168,7 +170,10 @@ impl Cli {
             print!("{}", table::markdown(&rows.concat()));
             return Ok(());
         }
-        let gpu = Gpu::open(std::env::var("SFF_TEST_DEVICE").ok().as_deref())?;
+        if let Some(arch) = self.arch.iter().find(|arch| !models::NAMES.contains(&arch.as_str())) {
+            return Err(Error::Usage(format!("no network is called {arch}")));
+        }
+        let mut gpu = Gpu::open(std::env::var("SFF_TEST_DEVICE").ok().as_deref())?;
         let peak = Peak::measure(&gpu, Duration::from_millis(200))?;
         let mut rows = Vec::new();
         for case in self.cases() {
@@ -176,10 +181,9 @@ impl Cli {
             if self.json {
                 println!("{}", serde_json::to_string(&row).expect("plain values"));
             }
-            let lost = gpu.is_lost();
             rows.push(row);
-            if lost {
-                break;
+            if gpu.is_lost() {
+                gpu = gpu.reopen()?;
             }
         }
         if !self.json {

@@ -4,6 +4,7 @@
 
 mod lower;
 mod params;
+mod steps;
 mod tiles;
 mod variants;
 
@@ -62,12 +63,14 @@ pub struct Target {
     /// Floating-point operations of products ([`crate::flops::flops_of`]) that a dispatch may have;
     /// one image may have more.
     pub max_flops: u64,
+    /// Steps that the loops of an invocation may take, all together.
+    pub max_steps: usize,
 }
 
 impl Target {
     /// For a device without limits.
     pub fn unlimited(tiles: Tiles) -> Self {
-        Self { tiles, max_binding: usize::MAX, max_flops: u64::MAX }
+        Self { tiles, max_binding: usize::MAX, max_flops: u64::MAX, max_steps: usize::MAX }
     }
 }
 

@@ -31,6 +31,8 @@ const VECTORS: [u32; 4] = [1, 2, 4, 8];
 /// Bytes of each of the three buffers that the memory kernels go through: together more than the
 /// last cache of a GPU, or of a CPU.
 const BUFFER: [usize; 2] = [128 << 20, 32 << 20];
+/// Rounds of an arithmetic kernel at most: Mesa's software driver ends loops after 65,535 steps.
+const MOST_ROUNDS: u32 = 1 << 15;
 /// How long one arithmetic dispatch lasts: long next to a submit, short for a watchdog.
 const DISPATCH: Duration = Duration::from_millis(20);
 
@@ -128,7 +130,8 @@ fn arithmetic(gpu: &Gpu, y: &wgpu::Buffer, effort: Duration, f16: bool) -> Resul
         // Long enough to be measured well, found by doubling.
         let mut rounds = 1;
         kernel.set(params(rounds));
-        while kernel.best(threads, Duration::ZERO)? < DISPATCH.as_secs_f64() && rounds < 1 << 20 {
+        while kernel.best(threads, Duration::ZERO)? < DISPATCH.as_secs_f64() && rounds < MOST_ROUNDS
+        {
             rounds *= 2;
             kernel.set(params(rounds));
         }

@@ -332,7 +332,8 @@ impl<'a> Job<'a> {
             }
             Ok(program)
         };
-        let (gpu, tuning) = tune::tune(gpu, options.tune, &options.cache, program)?;
+        let (gpu, tuning) =
+            tune::tune(gpu, options.tune, &options.cache, &options.interrupt, program)?;
         if let Some(tuning) = tuning {
             observer.tuned(&tuning);
         }

@@ -123,8 +123,12 @@ impl Session {
         let plan = Plan::guarded(&program, limits, options.guard)?;
         let (mut dispatches, mut costs, mut of_op) = (Vec::new(), Vec::new(), Vec::new());
         for (index, op) in program.ops().iter().enumerate() {
-            let (max_binding, max_flops) = (limits.max_binding, gpu.max_flops());
-            let target = Target { tiles: tiles(index), max_binding, max_flops };
+            let target = Target {
+                tiles: tiles(index),
+                max_binding: limits.max_binding,
+                max_flops: gpu.max_flops(),
+                max_steps: gpu.adapter.max_steps(),
+            };
             let some = lower(op, program.tensors(), target)?;
             costs.extend(submit::costs(op, program.tensors(), &some));
             of_op.push(dispatches.len()..dispatches.len() + some.len());

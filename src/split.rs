@@ -5,6 +5,10 @@
 
 use crate::shape::{ALIGNMENT, LANES, Layout, Shape};
 
+/// Steps of an invocation's loops that a cut aims at. Mesa's software driver ends loops after 65,535
+/// steps of all loops together, silently, and cuts are rounded.
+const STEPS: usize = 1 << 15;
+
 /// How a sum over all pixels of a batch is cut: groups of whole images, each into parts of pixels.
 /// A part never straddles two groups, so work can be split between groups without changing the
 /// order of any sum.
@@ -44,25 +48,31 @@ pub fn grey_parts(shape: Shape) -> usize {
 
 /// Partial results per image when a map is summed over one image.
 pub fn image_chunks(shape: Shape) -> usize {
-    (shape.h * shape.w / 16).clamp(1, 32)
+    let size = shape.h * shape.w;
+    let most = (size * (shape.c4() + 1)).div_ceil(STEPS).max(32);
+    (size / 16).clamp(1, most)
 }
 
 /// The cut of a weight gradient over the pixels of `dy`: enough parts to fill a device, at least
-/// 64 pixels each.
+/// 64 pixels each, and none with more arithmetic than a slow device does in half a second.
 pub fn wgrad(dy: Shape, weight: Shape) -> Cut {
     Cut::new(dy, wgrad_parts(dy.pixels(), weight))
 }
 
 fn wgrad_parts(pixels: usize, weight: Shape) -> usize {
     const VALUES_PER_INVOCATION: usize = 64;
+    const MULTIPLY_ADDS: usize = 5_000_000_000;
     let values = Layout::Hwio.stored(weight).elements();
-    wanted(pixels, values.div_ceil(VALUES_PER_INVOCATION))
+    let affordable = (MULTIPLY_ADDS / values).max(1);
+    wanted(pixels, values.div_ceil(VALUES_PER_INVOCATION)).max(pixels.div_ceil(affordable))
 }
 
 /// Parts of a sum over pixels that has `width` invocations for each part.
 fn wanted(pixels: usize, width: usize) -> usize {
     const INVOCATIONS: usize = 8192;
-    (INVOCATIONS / width).clamp(1, 256).min((pixels / 64).max(1))
+    let parts = (INVOCATIONS / width).clamp(1, 256).min((pixels / 64).max(1));
+    // Half as many steps, because the cut may round to twice as many images.
+    parts.max(pixels.div_ceil(STEPS / 2))
 }
 
 /// The cut of a depthwise convolution's weight gradient over the pixels of `dy`.
@@ -70,10 +80,27 @@ pub fn depthwise_wgrad(dy: Shape) -> Cut {
     Cut::new(dy, wanted(dy.pixels(), dy.c4()))
 }
 
-/// Partial sums per image of the goodness: at most 16, each of the same number of 16 pixels.
-pub fn goodness_parts(shape: Shape) -> usize {
-    let pieces = (shape.h * shape.w).div_ceil(16);
-    pieces.div_ceil(pieces.div_ceil(16))
+/// Partial sums per image of the goodness of maps `x`, each of the same number of 16 pixels: at most 16,
+/// or more where the head's convolution takes very many steps.
+pub fn goodness_parts(x: Shape, kernel: usize) -> usize {
+    let size = x.h * x.w;
+    let steps = size.div_ceil(TILE) * convolution_steps(x.c4(), kernel);
+    let (pieces, most) = (size.div_ceil(16), steps.div_ceil(STEPS).max(16));
+    pieces.div_ceil(pieces.div_ceil(most))
+}
+
+/// Pixels of a tile of a CPU, at least.
+const TILE: usize = 4;
+
+/// Steps of the loops of a convolution of so many groups of channels.
+pub fn convolution_steps(c4: usize, kernel: usize) -> usize {
+    kernel * kernel * (c4 + 1) + kernel
+}
+
+/// Steps of the loops of an invocation that sums one of so many parts of the goodness of `x`.
+pub fn goodness_steps(x: Shape, kernel: usize, parts: usize) -> usize {
+    let tiles = (x.h * x.w).div_ceil(TILE);
+    tiles.div_ceil(parts) * convolution_steps(x.c4(), kernel)
 }
 
 /// Images whose class maps exist at the same time in the gradient of the goodness of `x`. They
@@ -122,5 +149,6 @@ pub fn gram_pays(x: Shape, classes: usize) -> bool {
     // matrices twice, what they make of the weights twice, and the two gradients.
     let (direct, by_gram) = (4 * size * classes, 3 * (size + classes) * x.c);
     let [maps, matrix] = [image.with_c(classes), gram(image)].map(|s| Layout::Nhwc.bytes(s));
-    by_gram < direct && matrix <= maps.max(room(Layout::Nhwc, x))
+    // The matrix of an image is one sum over its pixels.
+    size <= STEPS && by_gram < direct && matrix <= maps.max(room(Layout::Nhwc, x))
 }

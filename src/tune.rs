@@ -16,7 +16,8 @@ pub use trial::Refusal;
 
 use crate::flops::flops_of;
 use crate::gpu::Gpu;
-use crate::kernel::{Choices, Class, Variants, key};
+use crate::interrupt::Interrupt;
+use crate::kernel::{Choices, Class, Variant, Variants, key};
 use crate::program::Program;
 use crate::{Error, Result, memory};
 use trial::Trial;
@@ -35,20 +36,32 @@ pub enum Tune {
 }
 
 /// How long things are timed.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[derive(Clone, Debug)]
 pub struct Effort {
     /// All of it, at most; ops that there is no time for stay as usual.
     pub total: Option<Duration>,
     /// A variant of an op, unless a single run takes longer.
     pub variant: Duration,
+    /// Ends it between two variants, once it is asked.
+    pub interrupt: Interrupt,
 }
 
 impl Effort {
     /// That of [`Tune::Auto`]: what a user does not mind, once for a device and a network.
-    pub const AUTO: Self =
-        Self { total: Some(Duration::from_secs(4)), variant: Duration::from_millis(10) };
+    pub fn auto() -> Self {
+        let (total, variant) = (Some(Duration::from_secs(4)), Duration::from_millis(10));
+        Self { total, variant, interrupt: Interrupt::default() }
+    }
+
     /// That of [`Tune::Full`].
-    pub const FULL: Self = Self { total: None, variant: Duration::from_millis(50) };
+    pub fn full() -> Self {
+        Self { total: None, variant: Duration::from_millis(50), interrupt: Interrupt::default() }
+    }
+
+    /// Whether it is over since `start`.
+    fn is_over(&self, start: Instant) -> bool {
+        self.total.is_some_and(|total| start.elapsed() > total)
+    }
 }
 
 /// How much faster than the usual variant another one must be: less may be noise.
@@ -100,9 +113,12 @@ pub struct Tuning {
     pub refused: Vec<Refusal>,
     /// How long it took.
     pub seconds: f64,
-    /// Why it ended before its time, or why nothing could be remembered.
+    /// Why it ended before its time.
     #[serde(skip)]
-    pub problems: Vec<Error>,
+    pub ended: Option<Error>,
+    /// Why nothing could be remembered.
+    #[serde(skip)]
+    pub unsaved: Option<Error>,
 }
 
 impl Tuning {
@@ -118,7 +134,8 @@ impl Tuning {
         let refused = self.refused.iter().map(move |refusal| {
             format!("on {device} ({driver}), {refusal}: it is not used; please report this")
         });
-        refused.chain(self.problems.iter().map(|problem| format!("tuning: {problem}")))
+        let problems = self.ended.iter().chain(&self.unsaved);
+        refused.chain(problems.map(|problem| format!("tuning: {problem}")))
     }
 }
 
@@ -151,23 +168,25 @@ pub fn check(gpu: &Gpu, program: &Program) -> Result<()> {
 }
 
 /// The GPU with the choices for a program that `tune` asks for, and what was timed for that, if
-/// anything. An op is timed by itself, with its own shapes, on random values.
+/// anything. An op is timed by itself, with its own shapes, on random values. That choices cannot be
+/// kept, and with [`Tune::Auto`] that the device failed, is no error: it stands in the [`Tuning`], and
+/// the GPU is opened again if it has to be.
 ///
 /// # Errors
-/// Those of `program`, which should [`check`] what it gives, and of [`crate::kernel::lower`]; with
-/// [`Tune::Full`] also those of running. With [`Tune::Auto`] these are in [`Tuning::problems`], and the
-/// GPU is opened again if it has to be. That choices cannot be kept stands there, too.
+/// Those of `program`, which should [`check`] what it gives, and of [`crate::kernel::lower`];
+/// [`Error::Interrupted`] once `interrupt` is asked; with [`Tune::Full`] also those of running.
 pub fn tune(
     gpu: &Gpu,
     tune: Tune,
     cache: &Cache,
+    interrupt: &Interrupt,
     program: impl FnOnce() -> Result<Program>,
 ) -> Result<(Gpu, Option<Tuning>)> {
     let remembered = if tune == Tune::Off { Default::default() } else { cache.read(gpu) };
     let is_gpu = matches!(gpu.adapter.class(), Class::Discrete | Class::Integrated);
     let effort = match tune {
-        Tune::Full => Some(Effort::FULL),
-        Tune::Auto if is_gpu => Some(Effort::AUTO),
+        Tune::Full => Some(Effort::full()),
+        Tune::Auto if is_gpu => Some(Effort::auto()),
         Tune::Auto | Tune::Off => None,
     };
     let mut choices = remembered.choices;
@@ -182,78 +201,92 @@ pub fn tune(
         // What there was no time for before.
         remembered.left.iter().for_each(|key| choices.forget(key));
     }
-    let mut gpu = gpu.clone();
-    let mut tuning = match time(&gpu, &program, &gpu.variants(), effort, &mut choices) {
-        Err(error) if tune == Tune::Auto => {
-            gpu = gpu.reopen()?;
-            Tuning { problems: vec![error], ..Tuning::default() }
-        }
-        tuning => tuning?,
-    };
-    let anything = !tuning.ops.is_empty() || !tuning.left.is_empty();
-    if anything && let Err(error) = cache.remember(&gpu, &choices, &tuning) {
-        tuning.problems.push(error);
+    let effort = Effort { interrupt: interrupt.clone(), ..effort };
+    let mut tuning = time(gpu, &program, &gpu.variants(), &effort, &mut choices)?;
+    if tuning.ops.is_empty() && tuning.left.is_empty() {
+        return Ok((gpu.with_choices(choices.of(program.ops(), program.tensors())?), None));
     }
-    let choices = choices.of(program.ops(), program.tensors())?;
-    let noteworthy = anything || !tuning.problems.is_empty();
-    Ok((gpu.with_choices(choices), noteworthy.then_some(tuning)))
+    tuning.unsaved = cache.remember(gpu, &choices, &tuning).err();
+    let mut gpu = gpu.clone();
+    match tuning.ended.take() {
+        Some(error @ Error::Interrupted(_)) => return Err(error),
+        Some(error) if tune == Tune::Full => return Err(error),
+        // An error of the device stays with it.
+        Some(error) => (gpu, tuning.ended) = (gpu.reopen()?, Some(error)),
+        None => {}
+    }
+    Ok((gpu.with_choices(choices.of(program.ops(), program.tensors())?), Some(tuning)))
 }
 
 /// Times the ops of a program for which there is a choice among `variants` and nothing chosen, those
-/// with most arithmetic first, and adds to `choices`.
+/// with most arithmetic first, and adds to `choices`. If the device fails, or somebody asks, it ends
+/// there, as [`Tuning::ended`] says; what was not timed stays as usual.
 ///
 /// # Errors
-/// Those of [`crate::session::Session::new`] and of running, but for want of memory: then an op stays
-/// as usual.
+/// Those of [`crate::kernel::lower`].
 pub fn time(
     gpu: &Gpu,
     program: &Program,
     variants: &Variants,
-    effort: Effort,
+    effort: &Effort,
     choices: &mut Choices,
 ) -> Result<Tuning> {
     let start = Instant::now();
     let (device, driver) = (gpu.adapter.name.clone(), gpu.adapter.driver.clone());
     let mut tuning = Tuning { device, driver, ..Tuning::default() };
-    for Open { key, index, count } in open(program, variants, choices)? {
-        let op = &program.ops()[index];
-        let candidates = variants.distinct(op, program.tensors())?;
-        let late = effort.total.is_some_and(|total| start.elapsed() > total);
-        let trial = match late {
-            true => None,
-            false => match Trial::new(gpu, program, index, &candidates) {
-                Err(Error::OutOfMemory(_) | Error::Limit { .. }) => None,
-                trial => Some(trial?),
-            },
+    for open in open(program, variants, choices)? {
+        let candidates = variants.distinct(&program.ops()[open.index], program.tensors())?;
+        let late = effort.is_over(start) || tuning.ended.is_some();
+        let timed = if late {
+            Ok(None)
+        } else {
+            time_op(gpu, program, &open, &candidates, effort, &mut tuning.refused)
         };
-        let Some(mut trial) = trial else {
-            choices.set(key.clone(), &candidates[0]);
-            tuning.left.push(key);
-            continue;
-        };
-        let mut times: Vec<(&'static str, f64)> = Vec::new();
-        for (nth, variant) in candidates.iter().enumerate() {
-            if let Some(difference) = trial.check(nth)? {
-                let (op, variant) = (key.clone(), variant.name);
-                let usual = candidates[0].name;
-                tuning.refused.push(Refusal { op, variant, usual, difference });
-                continue;
-            }
-            let best = times.iter().map(|(_, ms)| *ms).fold(f64::INFINITY, f64::min);
-            times.push((variant.name, 1e3 * trial.seconds(nth, effort.variant, 1e-3 * best)?));
-        }
-        let usual = times[0];
-        let (chosen, _) = times[1..].iter().fold(usual, |best, other| {
-            let needed = if best.0 == usual.0 { best.1 * WORTH } else { best.1 };
-            if other.1 < needed { *other } else { best }
+        let timed = timed.unwrap_or_else(|error| {
+            // Other ops may be smaller.
+            let small = matches!(error, Error::OutOfMemory(_) | Error::Limit { .. });
+            tuning.ended = (!small).then_some(error);
+            None
         });
-        if let Some(variant) = variants.named(chosen) {
-            choices.set(key.clone(), &variant);
+        let chosen = timed.as_ref().map_or(candidates[0].name, |timed| timed.chosen);
+        choices.set(open.key.clone(), chosen);
+        match timed {
+            Some(timed) => tuning.ops.push(timed),
+            None => tuning.left.push(open.key),
         }
-        tuning.ops.push(Timed { op: key, count, variants: times, chosen });
     }
     tuning.seconds = start.elapsed().as_secs_f64();
     Ok(tuning)
+}
+
+/// Times an op; `refused` takes up what computes something else.
+fn time_op(
+    gpu: &Gpu,
+    program: &Program,
+    open: &Open,
+    candidates: &[Variant],
+    effort: &Effort,
+    refused: &mut Vec<Refusal>,
+) -> Result<Option<Timed>> {
+    let mut trial = Trial::new(gpu, program, open.index, candidates)?;
+    let mut times: Vec<(&'static str, f64)> = Vec::new();
+    for (nth, variant) in candidates.iter().enumerate() {
+        effort.interrupt.check()?;
+        if let Some(difference) = trial.check(nth)? {
+            let (op, variant, usual) = (open.key.clone(), variant.name, candidates[0].name);
+            refused.push(Refusal { op, variant, usual, difference });
+            continue;
+        }
+        let best = times.iter().map(|(_, ms)| *ms).fold(f64::INFINITY, f64::min);
+        times.push((variant.name, 1e3 * trial.seconds(nth, effort.variant, 1e-3 * best)?));
+    }
+    let usual = times[0];
+    let (chosen, _) = times[1..].iter().fold(usual, |best, other| {
+        let needed = if best.0 == usual.0 { best.1 * WORTH } else { best.1 };
+        if other.1 < needed { *other } else { best }
+    });
+    let (op, count) = (open.key.clone(), open.count);
+    Ok(Some(Timed { op, count, variants: times, chosen }))
 }
 
 /// An op that nothing is chosen for.

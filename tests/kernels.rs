@@ -198,7 +198,7 @@ fn goodness(
     let scores = case.output(Shape::rows(shape.n, classes));
     let dx = case.output_maps(shape);
     let dw = case.temporary("dw", weight, Layout::Hwio, Kind::ParamGradient);
-    let parts = Shape::new(shape.n, split::goodness_parts(shape), 1, classes);
+    let parts = Shape::new(shape.n, split::goodness_parts(shape, kernel), 1, classes);
     let partial = scratch(&mut case, parts);
     let slice = split::goodness_slice(precision.maps(), shape, classes);
     let maps_shape = shape.with_n(slice).with_c(classes);
@@ -247,13 +247,67 @@ fn gram_ops(case: &mut Case, (x, w, dscores): (TensorId, TensorId, TensorId), cl
     let dw = case.temporary("dw", weight, Layout::Hwio, Kind::ParamGradient);
     let slice = split::gram_slice(case.precision.maps(), shape);
     let gram = scratch(case, split::gram(shape.with_n(slice)));
-    let parts = split::goodness_parts(case.program.tensor(gram).shape);
+    let parts = split::goodness_parts(case.program.tensor(gram).shape, 1);
     let partial = scratch(case, Shape::new(slice, parts, 1, classes));
     let sums = Shape::rows(split::gram_parts(slice, weight), stored(weight));
     let sums = scratch(case, sums);
     let scale = 0.7;
     case.program.push(Op::GramGoodness { x, w, scores, gram, scratch: partial, scale });
     case.program.push(Op::GramGoodnessGrad { x, w, dscores, dx, dw, gram, scratch: sums, scale });
+}
+
+/// Mesa's software driver ends loops after 65,535 steps, without a word.
+#[test]
+fn sums_of_very_many_terms() {
+    let gpu = gpu();
+    let (case, label) = goodness(Precision::F32, (Shape::new(1, 160, 160, 64), 2), 5);
+    case.check(&gpu, &label);
+
+    let shape = Shape::new(1, 400, 400, 64);
+    let mut case = Case::default();
+    let (x, dy) = (case.maps(shape), case.maps(shape));
+    let [y, dx] = [(); 2].map(|()| case.output_maps(shape));
+    let stats = case.output(Shape::rows(shape.n, 2));
+    let partial = scratch(&mut case, Shape::new(shape.n, split::image_chunks(shape), 1, 4));
+    case.program.push(Op::LayerNorm { x, y, stats, scratch: partial });
+    case.program.push(Op::LayerNormGrad { y, dy, stats, dx, scratch: partial, relu: false });
+    case.check(&gpu, "layer norm");
+
+    // The gradient of a weight for so many pixels that the reference takes minutes: of ones, it counts.
+    let (shape, weight, window) =
+        (Shape::new(66, 32, 32, 172), Shape::weight(3, 172, 172), Window::same(3, 1));
+    let mut case = Case::default();
+    let ones = vec![1.0; shape.elements()];
+    let [x, dy] = [(); 2].map(|()| case.given(shape, Layout::Nhwc, ones.clone()));
+    let dw = case.temporary("dw", weight, Layout::Hwio, Kind::ParamGradient);
+    let parts = split::wgrad(shape, weight).count(shape.n);
+    let partial = scratch(&mut case, Shape::rows(parts, stored(weight)));
+    case.program.push(Op::Conv2dWgrad { x, dy, dw, scratch: partial, window });
+    let mut session = Session::new(&gpu, case.program, Options::default()).unwrap();
+    [x, dy].iter().for_each(|id| session.write(*id, &ones));
+    session.run(0..1, None).unwrap();
+    let values = session.read(dw).unwrap();
+    // Of three positions, the outer ones see nothing beyond an edge.
+    let seen = [31.0, 32.0, 31.0];
+    let expected = |tap: usize| 66.0 * seen[tap / 3] * seen[tap % 3];
+    for (tap, values) in values.chunks(172 * 172).enumerate() {
+        assert!(values.iter().all(|v| *v == expected(tap)), "position {tap}: {}", values[0]);
+    }
+}
+
+/// What cannot be cut is refused there.
+#[test]
+fn loops_that_the_device_would_end_are_refused() {
+    let gpu = gpu();
+    let (case, label) = goodness(Precision::F32, (Shape::new(1, 16, 16, 256), 2), 31);
+    let session = Session::new(&gpu, case.program.clone(), Options::default());
+    if gpu.adapter.max_steps() == usize::MAX {
+        return case.check(&gpu, &label);
+    }
+    let message = session.err().unwrap().to_string();
+    assert!(message.contains(" steps of a loop but the device allows 65000, "), "{message}");
+    let (case, label) = goodness(Precision::F32, (Shape::new(1, 16, 16, 256), 2), 15);
+    case.check(&gpu, &label);
 }
 
 #[test]

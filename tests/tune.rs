@@ -5,14 +5,16 @@ mod common;
 use std::time::Duration;
 
 use common::gpu;
+use sff::Error;
 use sff::block::{Head, Network, Partition};
 use sff::gpu::Gpu;
+use sff::interrupt::Interrupt;
 use sff::kernel::{Choices, Class, Tiles, Variant, Variants, key};
 use sff::models;
 use sff::program::Program;
 use sff::shape::Shape;
 use sff::train;
-use sff::tune::{Cache, Effort, Tune, time, tune};
+use sff::tune::{Cache, Effort, Tune, Tuning, time, tune};
 
 const CLASSES: usize = 10;
 
@@ -37,14 +39,16 @@ fn program(gpu: &Gpu) -> Program {
     demand.build(4, 1, false).unwrap().program
 }
 
-const QUICK: Effort = Effort { total: None, variant: Duration::ZERO };
+fn quick() -> Effort {
+    Effort { variant: Duration::ZERO, ..Effort::full() }
+}
 
 #[test]
 fn all_variants_agree_and_the_fastest_is_chosen() {
     let Some(gpu) = discrete() else { return };
     let program = program(&gpu);
     let mut choices = Choices::default();
-    let tuning = time(&gpu, &program, &gpu.variants(), QUICK, &mut choices).unwrap();
+    let tuning = time(&gpu, &program, &gpu.variants(), &quick(), &mut choices).unwrap();
     assert!(tuning.refused.is_empty(), "{:?}", tuning.refused);
     assert!(tuning.left.is_empty() && tuning.ops.len() > 8, "{tuning:?}");
     assert_eq!(choices.len(), tuning.ops.len());
@@ -55,7 +59,7 @@ fn all_variants_agree_and_the_fastest_is_chosen() {
         assert!(timed.ms() == best || stays, "{timed:?}");
     }
     // Nothing is left to be timed.
-    let again = time(&gpu, &program, &gpu.variants(), QUICK, &mut choices).unwrap();
+    let again = time(&gpu, &program, &gpu.variants(), &quick(), &mut choices).unwrap();
     assert!(again.ops.is_empty());
 }
 
@@ -70,7 +74,7 @@ fn a_variant_that_computes_something_else_is_refused_by_name() {
     variants.all.retain(|v| v.name == "registers 8x8");
     variants.all.push(Variant { name: "broken", tiles: broken });
     let mut choices = Choices::default();
-    let mut tuning = time(&gpu, &program, &variants, QUICK, &mut choices).unwrap();
+    let mut tuning = time(&gpu, &program, &variants, &quick(), &mut choices).unwrap();
     let refused: Vec<_> = tuning.refused.iter().map(|refusal| refusal.op.as_str()).collect();
     for (op, tensors) in program.ops().iter().map(|op| (op, program.tensors())) {
         let convolution = matches!(op.name(), "conv2d" | "conv2d_dgrad" | "goodness_grad");
@@ -95,12 +99,14 @@ fn a_gpu_is_tuned_unasked_once_and_within_its_time() {
     let folder = tempfile::tempdir().unwrap();
     let cache = Cache::at(folder.path().join("new"));
     let program = program(&gpu);
-    let run = |gpu: &Gpu, how| tune(gpu, how, &cache, || Ok(program.clone())).unwrap();
+    let run = |gpu: &Gpu, how| {
+        tune(gpu, how, &cache, &Interrupt::default(), || Ok(program.clone())).unwrap()
+    };
     assert!(run(&gpu, Tune::Off).1.is_none());
     let (tuned, tuning) = run(&gpu, Tune::Auto);
     let tuning = tuning.expect("it is the first time");
     assert_eq!(tuned.choices().len(), tuning.ops.len() + tuning.left.len());
-    assert!(tuning.problems.is_empty(), "{:?}", tuning.problems);
+    assert!(tuning.ended.is_none() && tuning.unsaved.is_none(), "{tuning:?}");
     let line = tuning.to_string();
     assert!(line.starts_with("timed ") && line.lines().count() == 1, "{line}");
 
@@ -110,9 +116,9 @@ fn a_gpu_is_tuned_unasked_once_and_within_its_time() {
     assert_eq!(again.choices(), tuned.choices());
 
     // What there is no time for stays as usual, until it is asked for.
-    let none = Effort { total: Some(Duration::ZERO), ..QUICK };
+    let none = Effort { total: Some(Duration::ZERO), ..quick() };
     let mut choices = Choices::default();
-    let tuning = time(&gpu, &program, &gpu.variants(), none, &mut choices).unwrap();
+    let tuning = time(&gpu, &program, &gpu.variants(), &none, &mut choices).unwrap();
     assert!(tuning.ops.is_empty() && tuning.left.len() > 8);
     let variants = gpu.variants();
     for op in program.ops() {
@@ -127,10 +133,11 @@ fn what_was_left_is_timed_when_it_is_asked_for() {
     let folder = tempfile::tempdir().unwrap();
     let cache = Cache::at(folder.path().to_owned());
     let program = program(&gpu);
-    let run = |how| tune(&gpu, how, &cache, || Ok(program.clone())).unwrap();
+    let run = |how| tune(&gpu, how, &cache, &Interrupt::default(), || Ok(program.clone())).unwrap();
     let first = run(Tune::Auto).1.unwrap();
     // As if the first use had had no time.
-    let file = std::fs::read_dir(folder.path()).unwrap().next().unwrap().unwrap().path();
+    let mut files = std::fs::read_dir(folder.path()).unwrap().map(|entry| entry.unwrap().path());
+    let file = files.find(|path| path.extension().is_some()).unwrap();
     let text = std::fs::read_to_string(&file).unwrap();
     let mut json: serde_json::Value = serde_json::from_str(&text).unwrap();
     let keys: Vec<_> = json["choices"].as_object().unwrap().keys().cloned().collect();
@@ -142,6 +149,56 @@ fn what_was_left_is_timed_when_it_is_asked_for() {
     assert!(run(Tune::Full).1.is_none());
 }
 
+/// It does not undo what was found out before, and what it found out before it was asked is kept.
+#[test]
+fn tuning_that_ends_early_keeps_what_is_known() {
+    let Some(gpu) = discrete() else { return };
+    let folder = tempfile::tempdir().unwrap();
+    let cache = Cache::at(folder.path().to_owned());
+    let program = program(&gpu);
+    let interrupt = Interrupt::default();
+    let run = |how| tune(&gpu, how, &cache, &interrupt, || Ok(program.clone()));
+    let (known, _) = run(Tune::Full).unwrap();
+    let none = Effort { total: Some(Duration::ZERO), ..quick() };
+    let mut choices = Choices::default();
+    let tuning = time(&gpu, &program, &gpu.variants(), &none, &mut choices).unwrap();
+    cache.remember(&gpu, &choices, &tuning).unwrap();
+    let (again, tuning) = run(Tune::Full).unwrap();
+    assert!(tuning.is_none(), "nothing is left: {tuning:?}");
+    assert_eq!(again.choices(), known.choices());
+
+    let cache = Cache::at(folder.path().join("new"));
+    let run = |how| tune(&gpu, how, &cache, &interrupt, || Ok(program.clone()));
+    interrupt.ask(2);
+    assert!(matches!(run(Tune::Auto), Err(Error::Interrupted(2))));
+    let (usual, _) =
+        tune(&gpu, Tune::Auto, &cache, &Interrupt::default(), || Ok(program.clone())).unwrap();
+    assert_eq!(usual.choices().len(), known.choices().len());
+}
+
+/// Many processes may tune at the same time.
+#[test]
+fn choices_of_several_at_once_are_all_kept() {
+    let Some(gpu) = discrete() else { return };
+    let folder = tempfile::tempdir().unwrap();
+    let cache = Cache::at(folder.path().to_owned());
+    let program = program(&gpu);
+    let none = Effort { total: Some(Duration::ZERO), ..quick() };
+    let mut all = Choices::default();
+    let tuning = time(&gpu, &program, &gpu.variants(), &none, &mut all).unwrap();
+    let remember = |key: &String| {
+        let mut one = Choices::default();
+        one.set(key.clone(), "registers 8x8");
+        cache.remember(&gpu, &one, &Tuning::default()).unwrap();
+    };
+    std::thread::scope(|scope| {
+        tuning.left.iter().for_each(|key| drop(scope.spawn(move || remember(key))));
+    });
+    let (kept, tuning) =
+        tune(&gpu, Tune::Auto, &cache, &Interrupt::default(), || Ok(program.clone())).unwrap();
+    assert!(tuning.is_none() && kept.choices().len() == all.len(), "{tuning:?}");
+}
+
 #[test]
 fn software_is_not_tuned_unasked() {
     let gpu: Gpu = gpu().clone();
@@ -149,6 +206,7 @@ fn software_is_not_tuned_unasked() {
         return eprintln!("skipped: {} is no software", gpu.adapter.name);
     }
     let never = || -> sff::Result<Program> { panic!("no program is needed") };
-    let (same, tuning) = tune(&gpu, Tune::Auto, &Cache::none(), never).unwrap();
+    let (same, tuning) =
+        tune(&gpu, Tune::Auto, &Cache::none(), &Interrupt::default(), never).unwrap();
     assert!(tuning.is_none() && same.choices().is_empty());
 }

@@ -3,8 +3,8 @@
 use std::path::Path;
 
 use serde::{Deserialize, Serialize};
+use sff::Result;
 use sff::files::read_text;
-use sff::{Error, Result};
 
 /// One case of one program.
 #[derive(Clone, Default, Serialize, Deserialize)]
@@ -49,11 +49,10 @@ impl Row {
     }
 }
 
-/// Rows as they were printed with `--json`.
+/// Rows as they were printed with `--json`; the last line may be cut off, where time was over.
 pub fn read(path: &Path) -> Result<Vec<Row>> {
     let text = read_text(path)?;
-    let row = |line| serde_json::from_str(line).map_err(|e| Error::corrupt(path, e.to_string()));
-    text.lines().filter(|line| line.starts_with('{')).map(row).collect()
+    Ok(text.lines().filter_map(|line| serde_json::from_str(line).ok()).collect())
 }
 
 /// Images per second and memory of each case, with a column for each program.

@@ -93,16 +93,14 @@ impl TuneBench {
     fn run(self) -> Result<()> {
         let Self { network, device, seconds, json } = self;
         let total = seconds.map(duration).transpose()?;
-        let effort = Effort { total, ..Effort::FULL };
+        let effort = Effort { total, ..Effort::full() };
         let config = network.given()?;
         let gpu = device.open()?;
         let built = network.build(&config, gpu.limits(), |demand| demand.program(network.batch))?;
         tune::check(&gpu, &built.program)?;
         let mut choices = Choices::default();
-        let mut tuning = tune::time(&gpu, &built.program, &gpu.variants(), effort, &mut choices)?;
-        if let Err(error) = Cache::of_user().remember(&gpu, &choices, &tuning) {
-            tuning.problems.push(error);
-        }
+        let mut tuning = tune::time(&gpu, &built.program, &gpu.variants(), &effort, &mut choices)?;
+        tuning.unsaved = Cache::of_user().remember(&gpu, &choices, &tuning).err();
         super::warn_tuning(&tuning);
         if json {
             return super::print_json(&tuning);

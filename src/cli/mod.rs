@@ -25,6 +25,7 @@ use clap::{Args, CommandFactory, FromArgMatches, Parser, Subcommand};
 use serde::Serialize;
 use sff::data::Dataset;
 use sff::gpu::Gpu;
+use sff::interrupt::Interrupt;
 use sff::program::{Precision, Program};
 use sff::run::ModelInfo;
 use sff::tune::{self, Cache, Tune, Tuning};
@@ -108,7 +109,10 @@ impl TuneArg {
     /// The GPU with its choices for a program.
     fn tune(&self, gpu: &Gpu, program: &Program) -> Result<Gpu> {
         tune::check(gpu, program)?;
-        let (gpu, tuning) = tune::tune(gpu, self.tune, &Cache::of_user(), || Ok(program.clone()))?;
+        let (gpu, tuning) =
+            tune::tune(gpu, self.tune, &Cache::of_user(), &Interrupt::default(), || {
+                Ok(program.clone())
+            })?;
         if let Some(tuning) = tuning {
             note(&tuning.to_string());
             warn_tuning(&tuning);

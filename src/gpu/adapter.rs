@@ -66,6 +66,12 @@ impl Adapter {
         Ok(())
     }
 
+    /// Steps that the loops of an invocation may take, all together: Mesa's software driver ends them
+    /// after 65,535 without a word.
+    pub fn max_steps(&self) -> usize {
+        if self.driver.starts_with("llvmpipe") { 65_000 } else { usize::MAX }
+    }
+
     /// What a plan for this device must respect.
     pub fn limits(&self) -> Limits {
         let bytes = |bytes: u64| usize::try_from(bytes).unwrap_or(usize::MAX);

@@ -10,7 +10,7 @@ mod slices;
 
 use self::slices::Named;
 use super::params::{self, Params};
-use super::{Dispatch, Kernel, Operand, Target, tensor};
+use super::{Dispatch, Kernel, Operand, Target, steps, tensor};
 use crate::flops::flops_of;
 use crate::ops::{Activation, Op, late_half, metrics_words, result_words};
 use crate::shaders::Definitions;
@@ -23,11 +23,13 @@ use crate::{Error, Result};
 /// done in several slices of the batch, with the same results, bit for bit.
 ///
 /// # Errors
-/// [`Error::Limit`] names a tensor of 2^32 values or more, which kernels cannot index.
+/// [`Error::Limit`] names a tensor of 2^32 values or more, which kernels cannot index, or an op whose
+/// loops take more steps than the device does.
 pub fn lower(op: &Op, tensors: &[Tensor], target: Target) -> Result<Vec<Dispatch>> {
     let access = op.access();
     let touched = access.reads.iter().chain(&access.writes).chain(&access.scratch);
     touched.map(|id| tensor(tensors, *id)).try_for_each(indexable)?;
+    steps::check(op, tensors, target.max_steps)?;
     let flops = flops_of(op, tensors);
     let mut lowering = Lowering { tensors, target, flops, dispatches: Vec::new() };
     lowering.op(op);

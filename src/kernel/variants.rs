@@ -150,9 +150,9 @@ impl Choices {
         self.0.contains_key(key)
     }
 
-    /// Chooses.
-    pub fn set(&mut self, key: String, variant: &Variant) {
-        self.0.insert(key, variant.name.to_owned());
+    /// Chooses the variant of that name.
+    pub fn set(&mut self, key: String, name: &str) {
+        self.0.insert(key, name.to_owned());
     }
 
     /// Chooses nothing for what [`key`] describes.
@@ -259,12 +259,11 @@ mod tests {
         let tiles = |choices: &Choices| choices.tiles(op, tensors, &variants).unwrap();
         let mut choices = Choices::default();
         assert_eq!(tiles(&choices), Tiles::GPU);
-        choices.set(key(op, tensors).unwrap(), &variants.all[3]);
+        choices.set(key(op, tensors).unwrap(), variants.all[3].name);
         assert_eq!(tiles(&choices), variants.all[3].tiles);
         let first = Choices::of(&choices, &program.ops()[..1], tensors).unwrap();
         assert_eq!((first, choices.len()), (choices.clone(), 1));
-        let unknown = Variant { name: "unknown", ..variants.all[3] };
-        choices.set(key(op, tensors).unwrap(), &unknown);
+        choices.set(key(op, tensors).unwrap(), "unknown");
         assert_eq!(tiles(&choices), Tiles::GPU);
     }
 

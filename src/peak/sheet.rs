@@ -18,21 +18,24 @@ pub struct Sheet {
     pub gbs: f64,
 }
 
-/// More specific names come before those that are part of them. Sources: NVIDIA's H100 and A100 data
-/// sheets and the Hopper, Ada, Ampere and Turing white papers; AMD's and Intel's product pages.
-const SHEETS: [(&str, f64, f64, f64); 20] = [
-    ("H200", 66_900.0, 133_800.0, 4800.0),
-    ("H100 NVL", 60_000.0, 120_000.0, 3900.0),
-    ("H100 PCIe", 51_200.0, 102_400.0, 2000.0),
-    ("H100", 66_900.0, 133_800.0, 3350.0),
-    ("A100-PCIE-40GB", 19_500.0, 78_000.0, 1555.0),
-    ("A100-SXM4-40GB", 19_500.0, 78_000.0, 1555.0),
-    ("A100", 19_500.0, 78_000.0, 2039.0),
-    ("L40S", 91_600.0, 91_600.0, 864.0),
-    ("L4", 30_300.0, 30_300.0, 300.0),
-    ("A10", 31_200.0, 31_200.0, 600.0),
+/// Names as drivers write them, in whole words of any case; more specific ones come before those that
+/// are part of them. Sources: NVIDIA's data sheets and the Hopper, Ada, Ampere and Turing white papers;
+/// AMD's and Intel's product pages.
+const SHEETS: [(&str, f64, f64, f64); 22] = [
+    ("NVIDIA H200", 66_900.0, 133_800.0, 4800.0),
+    ("NVIDIA H100 NVL", 60_000.0, 120_000.0, 3900.0),
+    ("NVIDIA H100 PCIe", 51_200.0, 102_400.0, 2000.0),
+    ("NVIDIA H100", 66_900.0, 133_800.0, 3350.0),
+    ("NVIDIA A100-PCIE-40GB", 19_500.0, 78_000.0, 1555.0),
+    ("NVIDIA A100-SXM4-40GB", 19_500.0, 78_000.0, 1555.0),
+    ("NVIDIA A100", 19_500.0, 78_000.0, 2039.0),
+    ("NVIDIA L40S", 91_600.0, 91_600.0, 864.0),
+    ("NVIDIA L40", 90_500.0, 90_500.0, 864.0),
+    ("NVIDIA L4", 30_300.0, 30_300.0, 300.0),
+    ("NVIDIA A10", 31_200.0, 31_200.0, 600.0),
     ("Tesla T4", 8100.0, 16_200.0, 320.0),
     ("RTX 5090", 104_800.0, 104_800.0, 1792.0),
+    ("RTX 4090 D", 73_500.0, 73_500.0, 1008.0),
     ("RTX 4090", 82_600.0, 82_600.0, 1008.0),
     ("RTX 4070 SUPER", 35_500.0, 35_500.0, 504.0),
     ("RTX 3090 Ti", 40_000.0, 40_000.0, 1008.0),
@@ -47,11 +50,12 @@ impl Sheet {
     /// Of the device of that name, if it is known here. Those for laptops run at whatever clock they
     /// have power for.
     pub fn of(device: &str) -> Option<Self> {
-        if device.contains("Laptop") {
+        let device = device.to_lowercase();
+        if device.contains("laptop") {
             return None;
         }
         let (name, f32_gflops, f16_gflops, gbs) =
-            SHEETS.into_iter().find(|(name, ..)| device.contains(name))?;
+            SHEETS.into_iter().find(|(name, ..)| has_words(&device, &name.to_lowercase()))?;
         Some(Self { name, f32_gflops, f16_gflops, gbs })
     }
 
@@ -73,6 +77,15 @@ impl Sheet {
     }
 }
 
+/// Whether `words` are in `text`, and no other letter or digit touches them.
+fn has_words(text: &str, words: &str) -> bool {
+    text.match_indices(words).any(|(at, _)| {
+        let before = text[..at].chars().next_back();
+        let after = text[at + words.len()..].chars().next();
+        [before, after].into_iter().flatten().all(|c| !c.is_alphanumeric())
+    })
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -80,13 +93,28 @@ mod tests {
     #[test]
     fn a_device_has_the_sheet_of_its_own_name() {
         let name = |device| Sheet::of(device).map(|sheet| sheet.name);
-        assert_eq!(name("NVIDIA H100 80GB HBM3"), Some("H100"));
-        assert_eq!(name("NVIDIA H100 PCIe"), Some("H100 PCIe"));
-        assert_eq!(name("NVIDIA GeForce RTX 4090"), Some("RTX 4090"));
-        assert_eq!(name("NVIDIA GeForce RTX 4090 Laptop GPU"), None);
-        assert_eq!(name("AMD Radeon RX 7900 XTX (RADV NAVI31)"), Some("RX 7900 XTX"));
-        assert_eq!(name("NVIDIA L40S"), Some("L40S"));
-        assert_eq!(name("llvmpipe (LLVM 15.0.6, 256 bits)"), None);
+        for (device, sheet) in [
+            ("NVIDIA H100 80GB HBM3", "NVIDIA H100"),
+            ("NVIDIA H100 PCIe", "NVIDIA H100 PCIe"),
+            ("NVIDIA GeForce RTX 4090", "RTX 4090"),
+            ("NVIDIA GeForce RTX 4090 D", "RTX 4090 D"),
+            ("AMD Radeon RX 7900 XTX (RADV NAVI31)", "RX 7900 XTX"),
+            ("NVIDIA L40", "NVIDIA L40"),
+            ("Intel(R) Arc(tm) A770 Graphics (DG2)", "Arc(TM) A770"),
+        ] {
+            assert_eq!(name(device), Some(sheet));
+        }
+        for device in [
+            "NVIDIA GeForce RTX 4090 Laptop GPU",
+            "NVIDIA RTX A1000",
+            "NVIDIA A10G",
+            "AMD Radeon R7 Graphics A10-7850K",
+            "NVIDIA GH200 480GB",
+            "Intel(R) Arc(TM) A770M Graphics",
+            "llvmpipe (LLVM 15.0.6, 256 bits)",
+        ] {
+            assert_eq!(name(device), None, "{device}");
+        }
         for (nth, (name, ..)) in SHEETS.iter().enumerate() {
             assert_eq!(Sheet::of(name).unwrap().name, *name, "entry {nth} is hidden by another");
         }

@@ -98,11 +98,11 @@ impl Emitter {
         let op = if by_gram(shape, window, classes) {
             let gram = self.gram(x);
             let matrices = self.shape(gram);
-            let parts = split::goodness_parts(matrices);
+            let parts = split::goodness_parts(matrices, 1);
             let scratch = self.scratch(Shape::new(matrices.n, parts, 1, classes));
             Op::GramGoodness { x, w, scores, gram, scratch, scale }
         } else {
-            let parts = split::goodness_parts(shape);
+            let parts = split::goodness_parts(shape, window.kernel);
             let scratch = self.scratch(Shape::new(shape.n, parts, 1, classes));
             Op::Goodness { x, w, scores, scratch, window, scale }
         };

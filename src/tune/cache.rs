@@ -1,6 +1,7 @@
 //! What is remembered of devices: a file for each in a folder.
 
-use std::fs;
+use std::fs::{self, File};
+use std::io::ErrorKind;
 use std::path::PathBuf;
 
 use etcetera::base_strategy::{BaseStrategy, choose_native_strategy};
@@ -79,15 +80,28 @@ impl Cache {
         let Some(path) = self.path(gpu) else { return Ok(()) };
         let folder = path.parent().unwrap_or(&path);
         fs::create_dir_all(folder).map_err(Error::io("create", folder))?;
-        // Another process may have been at it meanwhile.
+        // Other processes may be at it, too. It is given up with the file.
+        let lock = folder.join("lock");
+        let lock = File::create(&lock).map_err(Error::io("create", &lock))?;
+        if let Err(error) = lock.lock()
+            && error.kind() != ErrorKind::Unsupported
+        {
+            return Err(Error::io("lock", folder)(error));
+        }
         let mut all = self.read(gpu);
         let mut choices = choices.clone();
+        // What there was no time for now may have been timed before.
+        let before = |key: &String| all.choices.has(key) && !all.left.contains(key);
+        let (timed_before, left): (Vec<_>, Vec<_>) = tuning.left.iter().cloned().partition(before);
+        timed_before.iter().for_each(|key| choices.forget(key));
         choices.fill(all.choices);
         all.left.retain(|key| tuning.ops.iter().all(|timed| timed.op != *key));
-        all.left.extend(
-            tuning.left.iter().filter(|key| !all.left.contains(key)).cloned().collect::<Vec<_>>(),
-        );
+        all.left.extend(left);
         all.refused.extend(tuning.refused.iter().map(Refusal::to_string));
+        for list in [&mut all.left, &mut all.refused] {
+            list.sort();
+            list.dedup();
+        }
         let (device, driver) = (gpu.adapter.name.clone(), gpu.adapter.driver.clone());
         let text = serde_json::to_string_pretty(&Remembered { device, driver, choices, ..all })
             .map_err(|e| Error::corrupt(&path, e.to_string()))?;

@@ -64,13 +64,18 @@ impl Trial {
         let tiles = |nth: usize| variants[nth].tiles;
         let session = Session::with_tiles(gpu, alone, Options::default(), tiles)?;
         let halves = touched.iter().any(|id| program.tensor(*id).layout == Layout::Half);
-        let trial = Self {
+        let mut trial = Self {
             clock: session.clock(),
             session,
             tolerance: if halves { TOLERANCE + HALF } else { TOLERANCE },
             results: access.writes.iter().map(|id| (*id, None)).collect(),
         };
         access.reads.iter().enumerate().for_each(|(nth, id)| trial.fill(*id, nth as u64));
+        match trial.run(0) {
+            // Some drivers' timestamps are of no use.
+            Err(Error::Gpu(_)) if !gpu.is_lost() => trial.clock = Clock::Wall,
+            run => drop(run?),
+        }
         Ok(trial)
     }
 
@@ -119,14 +124,7 @@ impl Trial {
     }
 
     fn run(&mut self, nth: usize) -> Result<f64> {
-        let spans = match self.session.run_timed(nth..nth + 1, self.clock) {
-            // Some drivers' timestamps are of no use.
-            Err(Error::Gpu(_)) if self.clock != Clock::Wall && !self.session.gpu().is_lost() => {
-                self.clock = Clock::Wall;
-                self.session.run_timed(nth..nth + 1, self.clock)
-            }
-            spans => spans,
-        }?;
+        let spans = self.session.run_timed(nth..nth + 1, self.clock)?;
         Ok(spans.iter().map(|span| span.end - span.start).sum())
     }
 }

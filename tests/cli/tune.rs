@@ -16,7 +16,8 @@ const PROFILE: &str =
 /// The files that are remembered in a folder.
 fn files_in(folder: PathBuf) -> Vec<PathBuf> {
     let entries = fs::read_dir(folder).into_iter().flatten();
-    entries.map(|entry| entry.unwrap().path()).collect()
+    let paths = entries.map(|entry| entry.unwrap().path());
+    paths.filter(|path| path.extension().is_some_and(|extension| extension == "json")).collect()
 }
 
 /// Those that commands in the sandbox remember.
