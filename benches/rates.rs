@@ -259,6 +259,7 @@ fn main() {
             "--json" => as_json = true,
             "--against" => against = Some(arguments.next().expect("--against needs a file")),
             "--help" => return println!("usage: [FILTER] [--json] [--against FILE]"),
+            option if option.starts_with("--") => panic!("there is no option {option}: see --help"),
             _ => filter.push(argument),
         }
     }

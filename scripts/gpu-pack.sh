@@ -6,7 +6,8 @@
 #   scripts/gpu-pack.sh OUT.tar.gz
 source "$(dirname "$0")/setup.sh"
 
-out=${1:?usage: scripts/gpu-pack.sh OUT.tar.gz}
+# setup.sh went to the top of the checkout.
+out=$(cd "$OLDPWD" && realpath -m "${1:?usage: scripts/gpu-pack.sh OUT.tar.gz}")
 folder=$(mktemp -d)
 trap 'rm -rf "$folder"' EXIT
 pack=$folder/sff-gpu

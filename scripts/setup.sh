@@ -34,19 +34,21 @@ gpu_benches=(rates steps)
 
 # build_gpu_programs FOLDER: builds them and puts links there, under names without cargo's hashes.
 build_gpu_programs() {
-    local name path
+    local name path log=$1/build.log
     require_rust
     mkdir -p "$1"
     # Tests bring the program with them.
-    {
-        cargo test --release --no-run "${gpu_tests[@]/#/--test=}" 2>&1
-        cargo bench --no-run "${gpu_benches[@]/#/--bench=}" 2>&1
-    } >"$1/build.log" || { cat "$1/build.log" >&2 && exit 2; }
-    ln -sf "$PWD/target/release/sff" "$1/sff"
+    if ! { cargo --color never test --release --no-run "${gpu_tests[@]/#/--test=}" &&
+        cargo --color never bench --no-run "${gpu_benches[@]/#/--bench=}"; } >"$log" 2>&1; then
+        cat "$log" >&2
+        exit 2
+    fi
     for name in "${gpu_tests[@]}" "${gpu_benches[@]}"; do
-        path=$(sed -n "s/^ *Executable .*(\(target\/.*\/$name-[0-9a-f]*\))$/\1/p" "$1/build.log")
-        ln -sf "$PWD/${path:?cargo did not say where $name is}" "$1/$name"
+        path=$(sed -n "s/^ *Executable .*(\(.*\/$name-[0-9a-f]*\))$/\1/p" "$log")
+        path=$(realpath "${path:?cargo did not say where $name is}")
+        ln -sf "$path" "$1/$name"
     done
+    ln -sf "$(dirname "$(dirname "$path")")/sff" "$1/sff"
 }
 
 # A software driver, only where there is no device at all.

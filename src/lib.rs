@@ -25,7 +25,7 @@
 //! ```text
 //! images ──► data ──► augment, feed ─────┐
 //!                                        ▼
-//! block, models ──► program ──► plan ──► session ──► one submit per step ──► metrics
+//! block, models ──► program ──► plan ──► session ──► a few submits a step ──► metrics
 //! what learns       ops in      where    buffers,
 //! together          order       tensors  pipelines,
 //!                               live     bind groups
