@@ -270,7 +270,7 @@ fn main() {
     let fail = |e: sff::Error| -> ! { panic!("{e}") };
     let selector = std::env::var("SFF_TEST_DEVICE").ok();
     let gpu = Gpu::open(selector.as_deref()).unwrap_or_else(|e| fail(e));
-    let peak = Peak::measure(&gpu, Duration::from_secs(1)).unwrap_or_else(|e| fail(e));
+    let peak = Peak::measure(&gpu, Duration::from_millis(300)).unwrap_or_else(|e| fail(e));
     if !as_json {
         println!("{} ({})\n{peak}\n", gpu.adapter.name, gpu.adapter.driver);
         print!("{:62}{:>10}{:>9}{:>8}{:>8}{:>10}", "", "ms", "GFLOP/s", "GB/s", "peak", "roofline");

@@ -101,11 +101,14 @@ impl TuneBench {
         let mut choices = Choices::default();
         let mut tuning = tune::time(&gpu, &built.program, &gpu.variants(), &effort, &mut choices)?;
         tuning.unsaved = Cache::of_user().remember(&gpu, &choices, &tuning).err();
+        let ended = tuning.ended.take();
         super::warn_tuning(&tuning);
-        if json {
-            return super::print_json(&tuning);
+        match json {
+            true => super::print_json(&tuning)?,
+            false => super::print(&format!("{}\n{tuning}", table(&tuning)))?,
         }
-        super::print(&format!("{}\n{tuning}", table(&tuning)))
+        // What was found out before is printed and kept.
+        ended.map_or(Ok(()), Err)
     }
 }
 

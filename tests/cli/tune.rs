@@ -119,7 +119,7 @@ fn what_cannot_be_trained_is_said_before_anything_is_timed() {
     let usual = messages("off");
     assert!(usual[0].contains("; use ") && usual[0].contains(" needs "), "{}", usual[0]);
     assert!(usual[1].contains("--batch and --epochs must be at least 1"), "{}", usual[1]);
-    sandbox.ok(&format!("{SMALL} --tune full --out c"));
+    sandbox.ok(&format!("{PROFILE} full"));
     assert_eq!(messages("auto"), usual);
     assert_eq!(messages("full"), usual);
 }
