@@ -3,7 +3,7 @@
 
 mod common;
 
-use common::{Case, gpu, matrix_tiles, other_tiles, precisions, random};
+use common::{Case, gpu, matrix_tiles, other_tiles, precisions, random, usual_tiles};
 use sff::gpu::Gpu;
 use sff::kernel::Tiles;
 use sff::ops::{Activation, AdamW, BatchNorm, Op, metrics_words, result_words};
@@ -265,6 +265,32 @@ fn gram_ops(case: &mut Case, (x, w, dscores): (TensorId, TensorId, TensorId), cl
     let scale = 0.7;
     case.program.push(Op::GramGoodness { x, w, scores, gram, scratch: partial, scale });
     case.program.push(Op::GramGoodnessGrad { x, w, dscores, dx, dw, gram, scratch: sums, scale });
+}
+
+/// A display's watchdog would take the device away.
+#[test]
+fn long_work_comes_in_several_submits_with_the_same_bits() {
+    let shape = Shape::new(80, 32, 32, 64);
+    let mut case = Case::default();
+    let x = case.maps(shape);
+    let w = case.weight(3, 64, 64);
+    let (y, z) = (case.output_maps(shape), case.output_maps(shape));
+    let window = Window::same(3, 1);
+    case.program.push(Op::Conv2d { x, w, bias: None, y, window });
+    case.program.push(Op::Conv2d { x: y, w, bias: None, y: z, window });
+    let run = |kind| {
+        let mut gpu: Gpu = gpu().clone();
+        let tiles = Some(usual_tiles(&gpu)[0]);
+        gpu.adapter.kind = kind;
+        let options = Options { tiles, ..Options::default() };
+        let mut session = Session::new(&gpu, case.program.clone(), options).unwrap();
+        case.inputs.iter().for_each(|(id, values)| session.write(*id, values));
+        session.run(0..2, None).unwrap();
+        (session.activity().submits, session.read_bytes(z).unwrap())
+    };
+    let (once, twice) = (run("discrete"), run("integrated"));
+    assert_eq!((once.0, twice.0), (1, 2));
+    assert!(once.1 == twice.1);
 }
 
 /// Mesa's software driver ends loops after 65,535 steps, without a word.
