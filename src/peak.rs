@@ -13,7 +13,7 @@ use serde::Serialize;
 
 use crate::gpu::{Gpu, shader_module};
 use crate::kernel::Kernel;
-use crate::session::{PATIENCE, allocate};
+use crate::session::{PATIENCE, allocate, grid};
 use crate::shaders;
 use crate::{Error, Result};
 
@@ -213,9 +213,8 @@ impl<'a> Ready<'a> {
             let mut pass = encoder.begin_compute_pass(&Default::default());
             pass.set_pipeline(&self.pipeline);
             pass.set_bind_group(0, &self.bind_group, &[]);
-            let groups = threads.div_ceil(GROUP);
-            let rows = groups.div_ceil(65_535);
-            pass.dispatch_workgroups(groups.div_ceil(rows) as u32, rows as u32, 1);
+            let (columns, rows) = grid(threads, GROUP);
+            pass.dispatch_workgroups(columns, rows, 1);
         }
         let commands = encoder.finish();
         let start = Instant::now();

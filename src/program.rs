@@ -107,7 +107,7 @@ impl Program {
         self.ops.push(op);
     }
 
-    /// One op by itself, so many times; what it touches keeps its values, and nothing else is there.
+    /// A program of op `index` alone, `times` times. Its operands persist; other tensors take no memory.
     pub fn alone(&self, index: usize, times: usize) -> Self {
         let op = &self.ops[index];
         let access = op.access();

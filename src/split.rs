@@ -92,7 +92,7 @@ pub fn goodness_parts(x: Shape, kernel: usize) -> usize {
 /// Pixels of a tile of a CPU, at least.
 const TILE: usize = 4;
 
-/// Steps of the loops of a convolution of so many groups of channels.
+/// Loop iterations of a convolution over `c4` groups of four channels and a `kernel` × `kernel` window.
 pub fn convolution_steps(c4: usize, kernel: usize) -> usize {
     kernel * kernel * (c4 + 1) + kernel
 }

@@ -237,17 +237,18 @@ pub fn time(
     for open in open(program, variants, choices)? {
         let candidates = variants.distinct(&program.ops()[open.index], program.tensors())?;
         let late = effort.is_over(start) || tuning.ended.is_some();
-        let timed = if late {
-            Ok(None)
-        } else {
-            time_op(gpu, program, &open, &candidates, effort, &mut tuning.refused)
+        let timed = match late {
+            true => None,
+            false => match time_op(gpu, program, &open, &candidates, effort, &mut tuning.refused) {
+                Ok(timed) => Some(timed),
+                // Other ops may be smaller.
+                Err(Error::OutOfMemory(_) | Error::Limit { .. }) => None,
+                Err(error) => {
+                    tuning.ended = Some(error);
+                    None
+                }
+            },
         };
-        let timed = timed.unwrap_or_else(|error| {
-            // Other ops may be smaller.
-            let small = matches!(error, Error::OutOfMemory(_) | Error::Limit { .. });
-            tuning.ended = (!small).then_some(error);
-            None
-        });
         let chosen = timed.as_ref().map_or(candidates[0].name, |timed| timed.chosen);
         choices.set(open.key.clone(), chosen);
         match timed {
@@ -267,7 +268,7 @@ fn time_op(
     candidates: &[Variant],
     effort: &Effort,
     refused: &mut Vec<Refusal>,
-) -> Result<Option<Timed>> {
+) -> Result<Timed> {
     let mut trial = Trial::new(gpu, program, open.index, candidates)?;
     let mut times: Vec<(&'static str, f64)> = Vec::new();
     for (nth, variant) in candidates.iter().enumerate() {
@@ -286,7 +287,7 @@ fn time_op(
         if other.1 < needed { *other } else { best }
     });
     let (op, count) = (open.key.clone(), open.count);
-    Ok(Some(Timed { op, count, variants: times, chosen }))
+    Ok(Timed { op, count, variants: times, chosen })
 }
 
 /// An op that nothing is chosen for.

@@ -2,8 +2,7 @@
 
 use std::iter::once;
 
-use super::ready::grid;
-use super::{Session, allocate};
+use super::{Session, allocate, grid};
 use crate::Result;
 use crate::kernel::Kernel;
 use crate::shape::Layout;

@@ -103,8 +103,8 @@ pub fn prepare(
     Ok(Ready { pipeline: pipeline.clone(), bind_group, groups })
 }
 
-/// The columns and rows of workgroups that hold so many invocations.
-pub fn grid(threads: usize, workgroup: usize) -> (u32, u32) {
+/// Columns and rows of workgroups for `threads` invocations, `workgroup` of them in each.
+pub(crate) fn grid(threads: usize, workgroup: usize) -> (u32, u32) {
     let groups = threads.div_ceil(workgroup).max(1);
     let rows = groups.div_ceil(MAX_GROUPS);
     (groups.div_ceil(rows) as u32, rows as u32)

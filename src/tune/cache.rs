@@ -90,7 +90,7 @@ impl Cache {
         }
         let mut all = self.read(gpu);
         let mut choices = choices.clone();
-        // What there was no time for now may have been timed before.
+        // An op that was left out this time keeps what an earlier timing chose.
         let before = |key: &String| all.choices.has(key) && !all.left.contains(key);
         let (timed_before, left): (Vec<_>, Vec<_>) = tuning.left.iter().cloned().partition(before);
         timed_before.iter().for_each(|key| choices.forget(key));

@@ -168,7 +168,7 @@ impl Lowering<'_> {
         if tiles.tall == 0 {
             return ("conv2d", self.conv_tile(self.shape(x).c, params, flag));
         }
-        // As many as there are, but so many that each invocation brings in part of the weight.
+        // No wider than the output, but wide enough that every invocation loads a part of the weight tile.
         let columns = tiles.columns.min(params.out_c4.div_ceil(WIDE));
         let columns = columns.max(tiles.tall / (LANES as u32 * CONV_DEPTH));
         let mut definitions = self.workgroup(CONV_DEPTH);
