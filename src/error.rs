@@ -84,7 +84,7 @@ pub enum Error {
         problem: String,
     },
     /// Weights that do not fit. The one error of several lines: which tensors, after what is wrong.
-    #[error("{}: {problem}:\n  {}", path.display(), tensors.join("\n  "))]
+    #[error("{}: {problem}:\n  {}", path.display(), listed(tensors))]
     Weights {
         /// The file.
         path: PathBuf,
@@ -133,6 +133,17 @@ pub enum Error {
         /// What is left, and how to go on.
         kept: String,
     },
+}
+
+/// Lines that are listed with an error; more are only counted.
+const LISTED: usize = 10;
+
+fn listed(lines: &[String]) -> String {
+    let mut all = lines.iter().take(LISTED).cloned().collect::<Vec<_>>();
+    if lines.len() > LISTED {
+        all.push(format!("… and {} more", lines.len() - LISTED));
+    }
+    all.join("\n  ")
 }
 
 impl Error {

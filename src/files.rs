@@ -76,12 +76,43 @@ pub fn publish(from: &Path, to: &Path) -> Result<()> {
     fs::rename(from, to).and_then(|()| sync_folder(to)).map_err(Error::io("create", to))
 }
 
-/// Reads a text file.
+/// Reads a text file as editors write them: in UTF-8 or, with a byte order mark, in UTF-16. The mark
+/// is left out.
 ///
 /// # Errors
-/// [`Error::Io`].
+/// [`Error::Io`], or [`Error::Corrupt`] with the byte where it is no text.
 pub fn read_text(path: &Path) -> Result<String> {
-    fs::read_to_string(path).map_err(Error::io("read", path))
+    let bytes = fs::read(path).map_err(Error::io("read", path))?;
+    let wide = |unit: fn([u8; 2]) -> u16| {
+        let units: Vec<u16> = bytes[2..].as_chunks().0.iter().map(|pair| unit(*pair)).collect();
+        String::from_utf16(&units).ok().filter(|_| bytes.len().is_multiple_of(2))
+    };
+    let no_text = |at: usize| Error::corrupt(path, format!("at byte {at}: this is no UTF-8 text"));
+    match bytes[..] {
+        [0xff, 0xfe, ..] => wide(u16::from_le_bytes).ok_or_else(|| no_text(0)),
+        [0xfe, 0xff, ..] => wide(u16::from_be_bytes).ok_or_else(|| no_text(0)),
+        [0xef, 0xbb, 0xbf, ..] => {
+            let text = str::from_utf8(&bytes[3..]);
+            text.map(str::to_owned).map_err(|e| no_text(3 + e.valid_up_to()))
+        }
+        _ => String::from_utf8(bytes).map_err(|e| no_text(e.utf8_error().valid_up_to())),
+    }
+}
+
+/// Reads a list, one item a line; blank lines at the end do not count.
+///
+/// # Errors
+/// As [`read_text`], and [`Error::Corrupt`] for a blank line between others, or no item at all.
+pub fn read_lines(path: &Path) -> Result<Vec<String>> {
+    let text = read_text(path)?;
+    let lines: Vec<String> = text.trim_end().lines().map(|line| line.trim().to_owned()).collect();
+    match lines.iter().position(String::is_empty) {
+        Some(at) => Err(Error::corrupt(path, format!("line {} is blank", at + 1))),
+        None if lines.is_empty() => {
+            Err(Error::corrupt(path, "it is empty, expected a name a line"))
+        }
+        None => Ok(lines),
+    }
 }
 
 #[cfg(test)]

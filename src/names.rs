@@ -1,7 +1,14 @@
-//! What to say of a name that there is not.
+//! Names: how they compare, and what to say of one that there is not.
+
+use unicode_normalization::UnicodeNormalization;
 
 /// Letters of a name that are compared; what is longer is no typing error.
 const COMPARED: usize = 64;
+
+/// A name in composed Unicode (NFC), so that it compares: macOS decomposes the names of files.
+pub fn composed(name: &str) -> String {
+    name.nfc().collect()
+}
 
 /// The name that is most like `typed`, if any is like it: at most half of its letters are wrong.
 pub fn nearest<'a>(typed: &str, names: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
