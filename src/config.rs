@@ -95,8 +95,8 @@ pub struct Recipe {
     /// Passes over the training images [default: 3]
     #[arg(long, value_name = "N")]
     pub epochs: Option<u32>,
-    /// Images per step; auto is the largest power of two that fits, at most 1024 [default: 64, or
-    /// 32 for 1,000 images or fewer]
+    /// Images per step; auto is the largest power of two that fits, at most 1024 [default: 64; 32 for
+    /// 1,000 images or fewer, and the largest power of two for fewer than that]
     #[arg(long, value_name = "N|auto")]
     pub batch: Option<Batch>,
     /// Learning rate at the start [default: 0.003 for sff, 0.01 for bp]
@@ -315,8 +315,10 @@ pub struct Config {
     pub aux_scale: Scale,
     /// Passes over the images.
     pub epochs: u32,
-    /// Images per step.
-    pub batch: usize,
+    /// Images per step. It depends on how many images there are unless it is given: see
+    /// [`Config::batched`].
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub batch: Option<usize>,
     /// Learning rate at the start.
     pub lr: f32,
     /// AdamW's weight decay.
@@ -357,8 +359,10 @@ pub struct Config {
 /// Longest side of what a network sees, as model files have it.
 pub const LARGEST_INPUT: usize = 4096;
 
-/// Batch size up to which a small training set is trained in smaller batches.
-const SMALL_SET: usize = 1000;
+/// Images per step, if nothing else is said.
+const BATCH: usize = 64;
+/// The same for at most so many images.
+const SMALL: (usize, usize) = (1000, 32);
 
 /// Bytes of decoded photos that are kept in memory.
 const PHOTO_CACHE: usize = 2 << 30;
@@ -421,7 +425,6 @@ impl Config {
         if recipe.test_every == Some(0) {
             return Err(Error::Usage("--test-every must be at least 1".into()));
         }
-        let small = recipe.train_limit.is_some_and(|n| n <= SMALL_SET);
         // Backpropagation has one loss, so it trains the network as one block.
         let partition = match method {
             Method::Sff => recipe.partition.unwrap_or(Partition::Block),
@@ -451,7 +454,7 @@ impl Config {
             aux_pool: (!open).then_some(aux_pool.unwrap_or(0)),
             aux_scale: recipe.aux_scale.unwrap_or(Scale::Fixed(1.0)),
             epochs: recipe.epochs.unwrap_or(3),
-            batch: batch.unwrap_or(if small { 32 } else { 64 }),
+            batch,
             lr: recipe.lr.unwrap_or(if method == Method::Sff { 3e-3 } else { 1e-2 }),
             weight_decay: recipe.weight_decay.unwrap_or(1e-2),
             schedule: recipe.schedule.unwrap_or(Schedule::Cosine),
@@ -502,7 +505,7 @@ impl Config {
             aux_pool: c.aux_pool,
             aux_scale: Some(c.aux_scale),
             epochs: Some(c.epochs),
-            batch: Some(Batch::Images(c.batch)),
+            batch: c.batch.map(Batch::Images),
             lr: Some(c.lr),
             weight_decay: Some(c.weight_decay),
             schedule: Some(c.schedule),
@@ -548,6 +551,7 @@ impl Config {
             photo_cache: self.photo_cache.map_or(PHOTO_CACHE, |size| size.0),
             strict: self.strict.unwrap_or(false),
             test_only: false,
+            measured: None,
         }
     }
 
@@ -555,7 +559,7 @@ impl Config {
     pub fn training(&self) -> train::Options {
         train::Options {
             epochs: self.epochs,
-            batch: self.batch,
+            batch: self.batch.unwrap_or(BATCH),
             lr: self.lr,
             weight_decay: self.weight_decay,
             schedule: self.schedule,
@@ -596,6 +600,13 @@ impl Config {
         let (kernel, separable) = (self.aux_kernel?, self.aux_separable?);
         let pool = self.aux_pool.filter(|side| *side > 0);
         Some(Goodness { kernel, separable, pool, scale: self.aux_scale })
+    }
+
+    /// The same with a batch for so many images to train on, if none was given.
+    pub fn batched(&self, images: usize) -> Self {
+        let (few, smaller) = SMALL;
+        let usual = if images > few { BATCH } else { smaller.min(1 << images.max(1).ilog2()) };
+        Self { batch: self.batch.or(Some(usual)), ..self.clone() }
     }
 
     /// The same with what depends on the images: options that files then keep, so that other

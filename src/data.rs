@@ -9,10 +9,13 @@ pub mod catalog;
 pub mod cifar;
 pub mod fetch;
 mod folder;
+mod identity;
 pub mod idx;
 mod imagenette;
 mod images;
+mod layout;
 pub mod mat;
+mod pickle;
 pub mod picture;
 mod place;
 pub mod select;
@@ -20,11 +23,14 @@ pub mod shapes;
 mod stream;
 pub mod svhn;
 pub mod verify;
+mod walk;
 
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use crate::rng::{Rng, Stream};
 use crate::{Error, Result, names};
+pub use identity::Identity;
 pub use images::{Images, Normalization, Photos, Pixels, Reader};
 use place::Places;
 use select::Classes;
@@ -60,6 +66,33 @@ pub struct Dataset {
     pub test: Images,
     /// What was wrong with each photo that was left out; names the file.
     pub skipped: Vec<String>,
+    /// Where it was found.
+    pub found: Found,
+}
+
+/// What was found where a data set was looked for.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Found {
+    /// Which folder it was read from and, of photos, which part of that is to train on and which to
+    /// test with; empty for a data set that the program draws. For people.
+    pub source: String,
+    /// What is there and not used, or not as one would expect: a line each.
+    pub notes: Vec<String>,
+    /// The files of photos.
+    pub files: Option<Files>,
+    /// Whether all photos are to test with because none of them were set apart for that.
+    pub whole: bool,
+}
+
+/// The files of a data set of photos, one for each image.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Files {
+    /// The folder that all of them are in.
+    pub root: PathBuf,
+    /// Those of the images to train on.
+    pub train: Arc<[PathBuf]>,
+    /// Those of the images to test with.
+    pub test: Arc<[PathBuf]>,
 }
 
 impl Dataset {
@@ -84,7 +117,7 @@ impl Dataset {
 pub struct Request {
     /// One of [`NAMES`].
     pub name: String,
-    /// The folder given with `--data`, searched first; drawn data sets have no use for it.
+    /// The folder given with `--data`, the only one that is searched; drawn data sets have none.
     pub folder: Option<PathBuf>,
     /// Keep only the first so many training images (of photos, as many of each class as its size
     /// suggests); more than there are means all.
@@ -106,6 +139,9 @@ pub struct Request {
     pub strict: bool,
     /// Whether the training images are of no use; there may then be none.
     pub test_only: bool,
+    /// The classes of a model that is to be measured on these photos: all of them are to test with,
+    /// unless a part of them is in a folder for that. Other data sets have no use for it.
+    pub measured: Option<Vec<String>>,
 }
 
 /// Loads or draws a data set.
@@ -113,8 +149,8 @@ pub struct Request {
 /// # Errors
 ///
 /// [`Error::Usage`] for an unknown name or class, a limit of 0, an option that the data set has no
-/// use for or a folder that is not there, [`Error::MissingData`] when the files are in none of the
-/// places searched, and [`Error::Corrupt`] or [`Error::Io`] when they cannot be read.
+/// use for, a folder that is not there or whose photos make no data set, [`Error::MissingData`]
+/// when the files are in none of the places searched, and [`Error::Corrupt`] or [`Error::Io`] when they cannot be read.
 pub fn load(request: &Request) -> Result<Dataset> {
     let name = request.name.as_str();
     let entry = catalog::entry(name).ok_or_else(|| unknown(name))?;
@@ -130,6 +166,14 @@ pub fn load(request: &Request) -> Result<Dataset> {
     if request.val_fraction.is_some() {
         let message = format!("--val-fraction is for photos: {name} has no use for it");
         return Err(Error::Usage(message));
+    }
+    if let (Some(folder), None) = (given, &entry.source) {
+        let photos =
+            if walk::has_pictures(folder) { ", or add --dataset folder for photos" } else { "" };
+        return Err(Error::Usage(format!(
+            "--data {}: {name} is drawn by the program and read from no folder; leave --data out{photos}",
+            folder.display()
+        )));
     }
     let limit = if request.test_only { 1 } else { request.train_limit.unwrap_or(usize::MAX) };
     // Of some classes, it is not known how many images must be drawn.
@@ -160,6 +204,10 @@ pub fn load(request: &Request) -> Result<Dataset> {
                 "{name} has no images of these classes to {purpose}"
             )));
         }
+    }
+    if entry.source.is_some() {
+        let folder = locate(name, given)?;
+        data.found.source = format!("{name} is read from {}", folder.display());
     }
     Ok(data)
 }

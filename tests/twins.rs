@@ -7,8 +7,8 @@ use common::{Inputs, Pair, gpu, precisions};
 use sff::augment::Augment;
 use sff::block::{Head, Layer, Network, Partition};
 use sff::config::{Config, Method, Recipe};
-use sff::data::Dataset;
 use sff::data::shapes::{self, Split};
+use sff::data::{Dataset, Found};
 use sff::models;
 use sff::ops::{Normalize, Op};
 use sff::program::{Feed, Precision, Recompute, Setup, build};
@@ -53,6 +53,7 @@ fn a_step_of_every_network_trains_every_parameter() {
         train: images(Split::Train),
         test: images(Split::Test),
         skipped: vec![],
+        found: Found::default(),
     };
     let gpu = gpu();
     // Without decay only gradients move a weight.

@@ -27,7 +27,7 @@ fn a_configuration_reads_back_as_itself() {
         ..Recipe::default()
     };
     let config = Config::resolve(recipe.clone()).unwrap();
-    assert_eq!(config.batch, 32);
+    assert_eq!(config.batch, None);
     let back: Recipe = toml::from_str(&config.to_toml().unwrap()).unwrap();
     assert_eq!(Config::resolve(back).unwrap(), config);
     assert_eq!(config.recipe().over(Recipe::default()), config.recipe());

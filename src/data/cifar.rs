@@ -1,15 +1,16 @@
-//! CIFAR-10 and CIFAR-100 in their official binary versions.
+//! CIFAR-10 and CIFAR-100 in their official versions: binary, or for Python.
 //!
-//! The format is described at <https://www.cs.toronto.edu/~kriz/cifar.html>: files of records,
+//! The binary format is described at <https://www.cs.toronto.edu/~kriz/cifar.html>: files of records,
 //! each one byte of label (CIFAR-100: two, coarse and fine) and 3,072 of pixels: 32 x 32 of red,
-//! then green, then blue, row by row.
+//! then green, then blue, row by row. The files for Python are pickles of the same pixels and labels.
 
 use std::fs::{self, File};
 use std::io::Read;
 use std::path::{Path, PathBuf};
 
+use super::pickle::{self, Value, is_pickle};
 use super::place::Places;
-use super::{Dataset, Images};
+use super::{Dataset, Found, Images};
 use crate::{Error, Result};
 
 const SIDE: usize = 32;
@@ -22,12 +23,16 @@ pub struct Set {
     classes: usize,
     /// Bytes of labels before the pixels, and which of them counts.
     labels: (usize, usize),
-    /// The folder that the data set is in, and the one that its archive unpacks to.
-    folders: (&'static str, &'static str),
+    /// The folder that the data set is in.
+    folder: &'static str,
+    /// Those that its archives unpack to.
+    unpacked: [&'static str; 2],
     /// Files of images to train on, the last one to test with.
     files: &'static [&'static str],
     /// The file with the names of the classes, one a line.
     names: &'static str,
+    /// For Python, where names and labels are: the file of the names, and the keys of both.
+    keys: [&'static str; 3],
     advice: &'static str,
 }
 
@@ -35,7 +40,8 @@ pub struct Set {
 pub const CIFAR10: Set = Set {
     classes: 10,
     labels: (1, 0),
-    folders: ("cifar10", "cifar-10-batches-bin"),
+    folder: "cifar10",
+    unpacked: ["cifar-10-batches-bin", "cifar-10-batches-py"],
     files: &[
         "data_batch_1.bin",
         "data_batch_2.bin",
@@ -45,6 +51,7 @@ pub const CIFAR10: Set = Set {
         "test_batch.bin",
     ],
     names: "batches.meta.txt",
+    keys: ["batches.meta", "label_names", "labels"],
     advice: "`sff data fetch cifar10` gets it, or unpack cifar-10-binary.tar.gz from \
              https://www.cs.toronto.edu/~kriz/cifar.html under datasets/; \
              or take `--dataset shapes`, which needs no files",
@@ -54,16 +61,23 @@ pub const CIFAR10: Set = Set {
 pub const CIFAR100: Set = Set {
     classes: 100,
     labels: (2, 1),
-    folders: ("cifar100", "cifar-100-binary"),
+    folder: "cifar100",
+    unpacked: ["cifar-100-binary", "cifar-100-python"],
     files: &["train.bin", "test.bin"],
     names: "fine_label_names.txt",
+    keys: ["meta", "fine_label_names", "fine_labels"],
     advice: "`sff data fetch cifar100` gets it, or unpack cifar-100-binary.tar.gz from \
              https://www.cs.toronto.edu/~kriz/cifar.html under datasets/",
 };
 
 /// CIFAR-100 with its 20 groups of classes.
-pub const COARSE: Set =
-    Set { classes: 20, labels: (2, 0), names: "coarse_label_names.txt", ..CIFAR100 };
+pub const COARSE: Set = Set {
+    classes: 20,
+    labels: (2, 0),
+    names: "coarse_label_names.txt",
+    keys: ["meta", "coarse_label_names", "coarse_labels"],
+    ..CIFAR100
+};
 
 /// The names of CIFAR-10's classes where `batches.meta.txt` is not there.
 const NAMES: [&str; 10] =
@@ -102,13 +116,48 @@ pub fn parse(bytes: &[u8], set: &Set) -> Result<Images, String> {
     Ok(Images::in_memory([SIDE, SIDE, 3], pixels, labels))
 }
 
+/// Parses a pickle of the version for Python into images of 32 x 32 x 3, HWC.
+///
+/// # Errors
+/// A sentence that says what is wrong.
+pub fn parse_python(bytes: &[u8], set: &Set) -> Result<Images, String> {
+    let other = |e| format!("{e} as the official files for Python are; {}", set.advice);
+    let batch = pickle::parse(bytes).map_err(other)?;
+    let [_, _, key] = set.keys;
+    let lacks = |what: &str| format!("this pickle has no {what}: it is no batch of {}", set.folder);
+    let pixels = match batch.get("data") {
+        Some(Value::Array { shape, bytes }) if shape.last() == Some(&(3 * PLANE as i64)) => bytes,
+        _ => return Err(lacks("array `data` with rows of 3072 bytes")),
+    };
+    let Some(Value::List(labels)) = batch.get(key) else {
+        return Err(lacks(&format!("list `{key}`")));
+    };
+    let (images, count) = (pixels.len() / (3 * PLANE), labels.len());
+    if images != count {
+        return Err(format!("{images} images, but {count} labels in `{key}`"));
+    }
+    // The same records as in the binary version, with one label each.
+    let mut records = Vec::with_capacity(pixels.len() + count);
+    for (label, planes) in labels.iter().zip(pixels.chunks_exact(3 * PLANE)) {
+        let Value::Int(label) = label else {
+            return Err(lacks(&format!("numbers of classes in `{key}`")));
+        };
+        let known = u8::try_from(*label).ok().filter(|label| usize::from(*label) < set.classes);
+        let expected = set.classes - 1;
+        records.push(known.ok_or_else(|| format!("label {label}, expected 0 to {expected}"))?);
+        records.extend(planes);
+    }
+    parse(&records, &Set { labels: (1, 0), ..*set })
+}
+
 /// Parses a file of names: one class a line, and nothing else but empty lines.
 ///
 /// # Errors
 ///
 /// A sentence saying how many names there are.
 pub fn parse_names(text: &str, classes: usize) -> Result<Vec<String>, String> {
-    let lines = text.lines().map(str::trim).filter(|line| !line.is_empty());
+    let lines =
+        text.trim_start_matches('\u{feff}').lines().map(str::trim).filter(|line| !line.is_empty());
     let names: Vec<String> = lines.map(String::from).collect();
     if names.len() == classes {
         return Ok(names);
@@ -118,8 +167,8 @@ pub fn parse_names(text: &str, classes: usize) -> Result<Vec<String>, String> {
 
 /// Its files of images, from the first of `places` that has them.
 pub(super) fn find(set: &Set, places: &Places) -> Result<Vec<PathBuf>> {
-    let (folder, unpacked) = set.folders;
-    places.find(folder, Some(unpacked), set.files, false, set.advice)
+    let python = |file: &str| vec![file.trim_end_matches(".bin").to_owned()];
+    places.find(set.folder, &set.unpacked, set.files, python, set.advice)
 }
 
 /// Loads the data set `name` from the first of `places` that has it.
@@ -136,16 +185,31 @@ pub(super) fn load(name: &str, set: &Set, places: &Places) -> Result<Dataset> {
     }
     let train = Images::in_memory([SIDE, SIDE, 3], pixels, labels);
     let classes = class_names(&test.with_file_name(set.names), set)?;
-    Ok(Dataset { name: name.into(), classes, train, test: read(test, set)?, skipped: Vec::new() })
+    let (name, test) = (name.into(), read(test, set)?);
+    let (skipped, found) = (Vec::new(), Found::default());
+    Ok(Dataset { name, classes, train, test, skipped, found })
 }
 
 fn read(path: &Path, set: &Set) -> Result<Images> {
     let bytes = fs::read(path).map_err(Error::io("read", path))?;
-    parse(&bytes, set).map_err(|problem| Error::corrupt(path, problem))
+    let images = if is_pickle(&bytes) {
+        parse_python(&bytes, set)
+    } else if bytes.starts_with(b"MATLAB") {
+        Err(format!("this is of the version for MATLAB; {}", set.advice))
+    } else {
+        parse(&bytes, set)
+    };
+    images.map_err(|problem| Error::corrupt(path, problem))
 }
 
 /// The class names in the file at `path`, or the usual ones of CIFAR-10 if it is not there.
 fn class_names(path: &Path, set: &Set) -> Result<Vec<String>> {
+    let [python, key, _] = set.keys;
+    let python = path.with_file_name(python);
+    if !path.exists() && python.exists() {
+        let bytes = fs::read(&python).map_err(Error::io("read", &python))?;
+        return python_names(&bytes, key, set.classes).map_err(|e| Error::corrupt(&python, e));
+    }
     if set.classes == NAMES.len() && !path.exists() {
         return Ok(NAMES.map(String::from).into());
     }
@@ -157,6 +221,23 @@ fn class_names(path: &Path, set: &Set) -> Result<Vec<String>> {
         .map_err(|e| format!("at byte {}: not UTF-8", e.utf8_error().valid_up_to()));
     text.and_then(|text| parse_names(&text, set.classes))
         .map_err(|problem| Error::corrupt(path, problem))
+}
+
+/// The class names in a pickle.
+fn python_names(bytes: &[u8], key: &str, classes: usize) -> Result<Vec<String>, String> {
+    let meta = pickle::parse(bytes)?;
+    let Some(Value::List(names)) = meta.get(key) else {
+        return Err(format!("this pickle has no list `{key}`"));
+    };
+    let name = |value: &Value| match value {
+        Value::Bytes(name) => Some(String::from_utf8_lossy(name).into_owned()),
+        _ => None,
+    };
+    let names: Vec<String> = names.iter().filter_map(name).collect();
+    match names.len() == classes {
+        true => Ok(names),
+        false => Err(format!("{} class names, expected {classes}", names.len())),
+    }
 }
 
 #[cfg(test)]
@@ -286,6 +367,62 @@ mod tests {
         assert!(message(&CIFAR100).contains("99 class names, expected 100"));
         fs::remove_file(inner.join("fine_label_names.txt")).unwrap();
         assert!(message(&CIFAR100).contains("cannot read"));
+    }
+
+    #[test]
+    fn the_version_for_python() {
+        use super::super::pickle::tests::{batch, names};
+        let row = |label: u8| record(0, [label, 20, 30])[1..].to_vec();
+        let numbers = |count: usize| (0..count).map(|i| format!("class {i}")).collect::<Vec<_>>();
+        let load = |set, folder: &Path| {
+            let nowhere = Path::new("/nowhere");
+            load("it", set, &Places::within(Some(folder), nowhere, nowhere)?)
+        };
+        // Where it unpacks to, and renamed as someone may who reads what is missing.
+        for (inner, end) in [("cifar-10-batches-py", ""), ("cifar-10-batches-bin", ".bin")] {
+            let temp = tempfile::tempdir().unwrap();
+            let folder = temp.path().join(inner);
+            fs::create_dir(&folder).unwrap();
+            for (file, label) in FILES.iter().zip(0..) {
+                let bytes = batch(&[row(label)], &[("labels", vec![label])]);
+                fs::write(folder.join(file.replace(".bin", end)), bytes).unwrap();
+            }
+            fs::write(folder.join("batches.meta"), names("label_names", &numbers(10))).unwrap();
+            let data = load(&CIFAR10, temp.path()).unwrap();
+            assert_eq!(
+                (&data.train.labels[..], &data.test.labels[..]),
+                (&[0, 1, 2, 3, 4][..], &[5][..])
+            );
+            assert_eq!(data.train.image(4).unwrap()[..6], [0, 0, 0, 4, 20, 30]);
+            assert_eq!(data.classes, numbers(10));
+            for (bytes, part) in [
+                (batch(&[row(1)], &[("labels", vec![10])]), "label 10, expected 0 to 9"),
+                (batch(&[row(1)], &[("labels", vec![1, 2])]), "1 images, but 2 labels"),
+                (batch(&[row(1)], &[("fine_labels", vec![1])]), "has no list `labels`"),
+                (names("label_names", &numbers(10)), "has no array `data`"),
+                (b"\x80\x02cos\nsystem\n".to_vec(), "at byte 13: this is no pickle"),
+                (b"MATLAB 5.0 MAT-file".to_vec(), "version for MATLAB; `sff data fetch cifar10`"),
+            ] {
+                let path = folder.join(FILES[2].replace(".bin", end));
+                fs::write(&path, bytes).unwrap();
+                let message = load(&CIFAR10, temp.path()).unwrap_err().to_string();
+                assert!(message.contains("data_batch_3") && message.contains(part), "{message}");
+            }
+        }
+        let temp = tempfile::tempdir().unwrap();
+        let folder = temp.path().join("cifar-100-python");
+        fs::create_dir(&folder).unwrap();
+        for (file, fine) in [("train", 99), ("test", 7)] {
+            let labels = [("fine_labels", vec![fine]), ("coarse_labels", vec![fine / 5])];
+            fs::write(folder.join(file), batch(&[row(1)], &labels)).unwrap();
+        }
+        fs::write(folder.join("meta"), names("coarse_label_names", &numbers(20))).unwrap();
+        let coarse = load(&COARSE, temp.path()).unwrap();
+        assert_eq!((&coarse.train.labels[..], coarse.classes), (&[19][..], numbers(20)));
+        let message = load(&CIFAR100, temp.path()).unwrap_err().to_string();
+        assert!(message.contains("meta: this pickle has no list `fine_label_names`"), "{message}");
+        fs::write(folder.join("meta"), names("fine_label_names", &numbers(100))).unwrap();
+        assert_eq!(load(&CIFAR100, temp.path()).unwrap().test.labels, [7]);
     }
 
     proptest! {

@@ -1,8 +1,10 @@
 //! Tests of photo folders, with small pictures made here.
 
+use super::super::Identity;
 use super::super::{load as load_any, picture};
 use super::*;
 use image::{Rgb, RgbImage};
+use std::fs;
 
 /// A folder of pictures: each class has a colour, each picture a shade and a size of its own.
 fn put(root: &Path, class: &str, count: usize) {
@@ -91,49 +93,11 @@ fn a_limit_takes_each_class_in_proportion() {
 }
 
 #[test]
-fn given_halves_must_have_the_same_classes() {
+fn image_sizes_and_classes_are_checked() {
     let temp = tempfile::tempdir().unwrap();
     let root = temp.path();
-    for class in ["a", "b"] {
-        put(&root.join("train"), class, 3);
-        put(&root.join("test"), class, 1);
-    }
-    let data = load_any(&request(root)).unwrap();
-    assert_eq!((data.train.len(), data.test.len()), (6, 2));
     let message = |request: &Request| load_any(request).unwrap_err().to_string();
-    let fraction = Request { val_fraction: Some(0.3), ..request(root) };
-    assert!(message(&fraction).contains("leave --val-fraction out"));
-    put(&root.join("train"), "c", 1);
-    assert!(message(&request(root)).contains("test has no folder for the class 'c'"));
-    put(&root.join("test"), "c", 1);
-    put(&root.join("test"), "d", 1);
-    assert!(message(&request(root)).contains("test/d is of a class that there is no training"));
-    // Without a second half, the first one is split.
-    fs::remove_dir_all(root.join("test")).unwrap();
-    fs::remove_dir_all(root.join("train/c")).unwrap();
-    let data = load_any(&request(root)).unwrap();
-    assert_eq!((data.train.len(), data.test.len()), (4, 2));
-}
-
-#[test]
-fn mistakes_are_named() {
-    let temp = tempfile::tempdir().unwrap();
-    let root = temp.path();
-    let message = |request: &Request| {
-        let message = load_any(request).unwrap_err().to_string();
-        assert!(!message.contains('\n'));
-        message
-    };
-    assert!(message(&request(root)).contains("has no sub-folders"));
     put(root, "only", 3);
-    assert!(message(&request(root)).contains("has one class only ('only')"));
-    put(root, "empty", 0);
-    fs::write(root.join("empty/a.txt"), "").unwrap();
-    fs::create_dir(root.join("empty/a.png")).unwrap();
-    assert!(message(&request(root)).contains("empty: no pictures (jpg, jpeg, png, webp)"));
-    fs::remove_dir_all(root.join("empty")).unwrap();
-    put(root, "single", 1);
-    assert!(message(&request(root)).contains("single has one picture only"));
     put(root, "single", 2);
     for size in [0, 7, 1025, usize::MAX] {
         let request = Request { image_size: Some(size), ..request(root) };
@@ -145,6 +109,95 @@ fn mistakes_are_named() {
     let classes = Some(vec!["singel".into(), "only".into()]);
     let unknown = Request { classes, ..request(root) };
     assert!(message(&unknown).contains("`singel` (did you mean `single`?)"));
+}
+
+#[test]
+fn the_source_names_folders_and_counts() {
+    let temp = tempfile::tempdir().unwrap();
+    let root = temp.path();
+    put(root, "a", 5);
+    put(root, "b", 5);
+    let source = |request: &Request| {
+        let source = load_any(request).unwrap().found.source;
+        source.replace(&root.display().to_string(), "ROOT")
+    };
+    assert_eq!(source(&request(root)), "8 pictures of ROOT to train on, 2 set apart to test with");
+    let test_only = Request { test_only: true, ..request(root) };
+    assert_eq!(source(&test_only), "2 pictures of ROOT, those that are set apart to test with");
+    let measured = Some(vec!["b".into(), "c".into(), "a".into()]);
+    let all = Request { measured, test_only: true, ..request(root) };
+    assert_eq!(source(&all), "all 10 pictures of ROOT to test with");
+    let data = load_any(&all).unwrap();
+    assert_eq!((counts(&data.test), data.classes.len()), (vec![5, 0, 5], 3));
+    assert!(data.found.whole && data.found.notes[0].contains("no pictures of 'c'"));
+    for class in ["a", "b"] {
+        put(&root.join("Train"), class, 3);
+        put(&root.join("Valid"), class, 1);
+    }
+    assert_eq!(
+        source(&request(root)),
+        "6 pictures of ROOT/Train to train on, 2 of ROOT/Valid to test with"
+    );
+    assert_eq!(source(&all), "2 pictures of ROOT/Valid to test with");
+    assert!(!load_any(&all).unwrap().found.whole);
+}
+
+#[test]
+fn the_same_images_elsewhere_have_the_same_identity() {
+    let (one, other) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+    let fill = |root: &Path| {
+        for class in ["a", "b"] {
+            put(&root.join("train"), class, 3);
+            put(&root.join("val"), class, 2);
+        }
+    };
+    fill(one.path());
+    fill(other.path());
+    let identity = |request: &Request| Identity::of(&load_any(request).unwrap()).unwrap();
+    let first = identity(&request(one.path()));
+    assert_eq!(first.difference(&identity(&request(other.path()))), None);
+    let on_disk = Request { photo_cache: 0, ..request(one.path()) };
+    assert_eq!(first.difference(&identity(&on_disk)), None);
+    let json = serde_json::to_string(&first).unwrap();
+    assert_eq!(serde_json::from_str::<Identity>(&json).unwrap(), first);
+    type Change = fn(&Path);
+    let changes: [(Change, &str); 5] = [
+        (
+            |p| fs::remove_file(p.join("val/a/000.png")).unwrap(),
+            "were 4 images, not 3, to test with",
+        ),
+        (
+            |p| fs::rename(p.join("train/a/000.png"), p.join("train/a/0.png")).unwrap(),
+            "other files to train on",
+        ),
+        (
+            |p| {
+                let name = "train/b/001.png";
+                let moved = p.join("train/a/0010.png");
+                fs::rename(p.join(name), moved).unwrap();
+                fs::copy(p.join("train/a/001.png"), p.join(name)).unwrap();
+                fs::remove_file(p.join("train/a/001.png")).unwrap();
+            },
+            "other files to train on",
+        ),
+        (
+            |p| {
+                let [a, b] = ["val/a/000.png", "val/b/000.png"].map(|name| p.join(name));
+                let bytes = fs::read(&a).unwrap();
+                fs::copy(&b, &a).unwrap();
+                fs::write(&b, bytes).unwrap();
+            },
+            "another content in images to test with",
+        ),
+        (|p| put(&p.join("train"), "b", 4), "were 6 images, not 7, to train on"),
+    ];
+    for (change, expected) in changes {
+        let changed = tempfile::tempdir().unwrap();
+        fill(changed.path());
+        change(changed.path());
+        let found = first.difference(&identity(&request(changed.path()))).unwrap();
+        assert!(found.contains(expected), "{found}\nexpected: {expected}");
+    }
 }
 
 #[test]
@@ -271,5 +324,5 @@ fn imagenette_has_names_people_can_read() {
     assert_eq!((data.train.len(), data.test.len(), data.test.width), (6, 6, 128));
     let missing = Request { name: "imagenette-320".into(), ..request };
     let message = load_any(&missing).unwrap_err().to_string();
-    assert!(message.contains("`sff data fetch imagenette-320` gets it"), "{message}");
+    assert!(message.contains("`sff data fetch imagenette-320 --to "), "{message}");
 }

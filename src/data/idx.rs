@@ -12,7 +12,7 @@ use flate2::read::MultiGzDecoder;
 
 use super::place::Places;
 use super::stream::{Fault, fill};
-use super::{Dataset, Images};
+use super::{Dataset, Found, Images};
 use crate::{Error, Result};
 
 /// The elements of an idx file.
@@ -87,6 +87,8 @@ pub fn read(path: &Path, rank: u8) -> Result<Array> {
 /// A data set in idx files.
 pub struct Set {
     classes: [&'static str; 10],
+    /// Where torchvision puts its files.
+    folders: &'static [&'static str],
     advice: &'static str,
 }
 
@@ -104,6 +106,7 @@ pub const FASHION: Set = Set {
         "Bag",
         "Ankle boot",
     ],
+    folders: &["raw", "FashionMNIST/raw"],
     advice: "`sff data fetch fashion-mnist` gets it, on Debian or Ubuntu also \
              `apt-get install dataset-fashion-mnist`; \
              or take `--dataset shapes`, which needs no files",
@@ -112,6 +115,7 @@ pub const FASHION: Set = Set {
 /// MNIST's handwritten digits, <http://yann.lecun.com/exdb/mnist/>.
 pub const DIGITS: Set = Set {
     classes: ["0", "1", "2", "3", "4", "5", "6", "7", "8", "9"],
+    folders: &["raw", "MNIST/raw"],
     advice: "`sff data fetch mnist` gets it; or take `--dataset shapes`, which needs no files",
 };
 
@@ -123,9 +127,21 @@ const FILES: [&str; 4] = [
     "t10k-labels-idx1-ubyte",
 ];
 
+/// Other paths that a file comes under: gzipped, with a dot as some programs unpack it, and each in a
+/// folder of its own name.
+fn spellings(file: &str) -> Vec<String> {
+    let names = [file.to_owned(), file.replace("-idx", ".idx")];
+    let ends = ["", ".gz"];
+    let direct = names.iter().flat_map(|name| ends.map(|end| format!("{name}{end}")));
+    let inner = names.iter().flat_map(|folder| {
+        names.iter().flat_map(move |name| ends.map(|end| format!("{folder}/{name}{end}")))
+    });
+    direct.chain(inner).collect()
+}
+
 /// Its files, from the first of `places` that has them, in the order of [`FILES`].
 pub(super) fn find(name: &str, set: &Set, places: &Places) -> Result<Vec<PathBuf>> {
-    places.find(name, None, &FILES, true, set.advice)
+    places.find(name, set.folders, &FILES, spellings, set.advice)
 }
 
 /// Loads the data set `name` from the first of `places` that has it.
@@ -139,7 +155,8 @@ pub(super) fn load(name: &str, set: &Set, places: &Places) -> Result<Dataset> {
         return Err(Error::corrupt(&paths[2], problem));
     }
     let classes = set.classes.map(String::from).into();
-    Ok(Dataset { name: name.into(), classes, train, test, skipped: Vec::new() })
+    let (name, skipped, found) = (name.into(), Vec::new(), Found::default());
+    Ok(Dataset { name, classes, train, test, skipped, found })
 }
 
 /// Reads the images in one file with their labels in another.

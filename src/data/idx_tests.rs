@@ -48,6 +48,33 @@ fn load_both(files: &[Vec<u8>; 4]) -> [Result<Dataset>; 2] {
 }
 
 #[test]
+fn files_are_found_as_others_unpack_them() {
+    let as_is = |name: &str| name.to_owned();
+    let dotted = |name: &str| name.replace("-idx", ".idx");
+    let ways: [&dyn Fn(&str) -> String; 6] = [
+        &dotted,
+        &|name| format!("{}.gz", dotted(name)),
+        &|name| format!("{name}/{name}"),
+        &|name| format!("{0}/{0}", dotted(name)),
+        &|name| format!("{name}/{}", dotted(name)),
+        &|name| format!("FashionMNIST/raw/{}", as_is(name)),
+    ];
+    for way in ways {
+        let folder = tempfile::tempdir().unwrap();
+        for (name, bytes) in FILES.iter().zip(good()) {
+            let path = folder.path().join(way(name));
+            fs::create_dir_all(path.parent().unwrap()).unwrap();
+            let packed = path.extension().is_some_and(|end| end == "gz");
+            fs::write(&path, if packed { gz(&bytes) } else { bytes }).unwrap();
+        }
+        let nowhere = Path::new("/nowhere");
+        let places = Places::within(Some(folder.path()), nowhere, nowhere).unwrap();
+        let data = load("fashion-mnist", &FASHION, &places);
+        assert_eq!(data.unwrap().train.labels, [9, 0, 4], "{}", way(FILES[0]));
+    }
+}
+
+#[test]
 fn reads_plain_and_gzipped() {
     for data in load_both(&good()) {
         let Dataset { classes, train, test, .. } = data.unwrap();

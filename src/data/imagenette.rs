@@ -26,7 +26,7 @@ const CLASSES: [(&str, &str); 10] = [
 pub(super) fn find(name: &str, places: &Places) -> Result<Vec<PathBuf>> {
     let unpacked = name.replace("imagenette", "imagenette2");
     let advice = format!("`sff data fetch {name}` gets it");
-    places.find(name, Some(&unpacked), &["train", "val"], false, &advice)
+    places.find(name, &[&unpacked], &["train", "val"], |_| Vec::new(), &advice)
 }
 
 /// Loads `imagenette-160` or `imagenette-320` from the first of `places` that has it.

@@ -1,23 +1,34 @@
 //! Single pictures: any common file to the bytes that a network takes, and bytes to a PNG.
 
+mod jpeg;
+
 use std::fs::File;
-use std::io::BufReader;
+use std::io::{Cursor, Read};
 use std::path::Path;
+use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use image::codecs::png::PngEncoder;
 use image::imageops::FilterType;
+use image::metadata::Orientation;
 use image::{
-    DynamicImage, ExtendedColorType, ImageDecoder, ImageEncoder, ImageError, ImageReader, Limits,
-    RgbImage,
+    DynamicImage, ExtendedColorType, ImageDecoder, ImageEncoder, ImageError, ImageFormat,
+    ImageReader, Limits, RgbImage,
 };
 
 use crate::files::write_whole;
 use crate::{Error, Result};
 
 /// The longest side of a picture to read, in pixels.
-const MAX_SIDE: u32 = 32_768;
-/// The most memory that decoding a picture may take, in bytes: a photo of 85 megapixels.
-const MAX_BYTES: u64 = 256 << 20;
+const MAX_SIDE: u32 = 65_535;
+/// The most pixels of a picture.
+const MAX_PIXELS: u64 = 200_000_000;
+/// The most memory that the decoded pixels may take, in bytes; also that of the file. While it is
+/// decoded, a picture may need the same again for its decoder, and for the part that is used.
+const MAX_BYTES: u64 = 1 << 30;
+/// Bytes of decoded pixels from which on pictures wait for each other, so that threads which decode
+/// at the same time do not need many times as much.
+const LARGE: u64 = 64 << 20;
+static ONE_LARGE: Mutex<()> = Mutex::new(());
 
 /// Reads a PNG, JPEG, WebP, BMP, GIF (its first frame), PNM or TIFF of any mode.
 ///
@@ -25,15 +36,18 @@ const MAX_BYTES: u64 = 256 << 20;
 /// luminance) or 3 (RGB). Samples of 16 bits are scaled to 8, transparent pixels lie on black, and
 /// the picture is turned as its Exif orientation says. A picture of another shape is cropped to
 /// its middle, and one of another size is resized (triangle filter, which averages when it
-/// shrinks); one of the very size comes through untouched.
+/// shrinks); one of the very size comes through untouched. Pictures have up to 200 megapixels; those
+/// of more than 64 MiB are decoded one at a time.
 ///
 /// # Errors
 ///
 /// [`Error::Usage`] for a size of 0 or other channels, [`Error::Io`] when the file cannot be
-/// read, [`Error::Corrupt`] when it is no picture or one too large.
+/// read, [`Error::Corrupt`] when it is no picture, one that is cut off, or one too large.
 pub fn read(path: &Path, height: usize, width: usize, channels: usize) -> Result<Vec<u8>> {
     let (rows, columns) = target(height, width, channels)?;
-    let fits = crop(&flat(decode(path)?), rows, columns);
+    let raw = decode(path)?;
+    let (width, height) = fitting(raw.size(), rows, columns);
+    let fits = raw.middle(width, height);
     let fits = match channels {
         1 => DynamicImage::ImageLuma8(fits.into_luma8()),
         _ => DynamicImage::ImageRgb8(fits.into_rgb8()),
@@ -79,14 +93,13 @@ fn short_side(side: u32) -> u32 {
 /// As [`read`].
 pub fn photo(path: &Path, fit: Fit) -> Result<Vec<u8>> {
     let (side, _) = target(fit.side as usize, fit.side as usize, 3)?;
-    let picture = flat(decode(path)?);
-    let (width, height) = (picture.width(), picture.height());
+    let raw = decode(path)?;
+    let (width, height) = raw.size();
     // Cropping first gives nearly the same pixels, and there are fewer to resize.
     let edge = u64::from(width.min(height)) * u64::from(side);
     let edge = (edge + u64::from(fit.short) / 2) / u64::from(fit.short.max(side));
     let edge = (edge.max(1) as u32).min(width.min(height));
-    let middle = picture.crop_imm((width - edge) / 2, (height - edge) / 2, edge, edge);
-    let middle = DynamicImage::ImageRgb8(middle.into_rgb8());
+    let middle = DynamicImage::ImageRgb8(raw.middle(edge, edge).into_rgb8());
     Ok(middle.resize_exact(side, side, FilterType::Triangle).into_bytes())
 }
 
@@ -131,17 +144,28 @@ fn target(height: usize, width: usize, channels: usize) -> Result<(u32, u32)> {
     }
 }
 
-/// Decodes a file within the limits, upright.
-fn decode(path: &Path) -> Result<DynamicImage> {
+/// A decoded picture, and how it is to be turned.
+struct Raw {
+    picture: DynamicImage,
+    orientation: Orientation,
+    /// Held while a large picture is in memory.
+    _permit: Option<MutexGuard<'static, ()>>,
+}
+
+/// Decodes a file within the limits.
+fn decode(path: &Path) -> Result<Raw> {
     let failed = |error: ImageError| match error {
         // An end of file inside the picture is the file's fault, not the system's.
         ImageError::IoError(e) if e.raw_os_error().is_some() => Error::io("read", path)(e),
         error => Error::corrupt(path, format!("not a readable picture: {error}")),
     };
-    let file = File::open(path).map_err(Error::io("read", path))?;
-    let mut reader = ImageReader::new(BufReader::new(file))
+    let bytes = whole(path)?;
+    let mut reader = ImageReader::new(Cursor::new(&bytes))
         .with_guessed_format()
         .map_err(Error::io("read", path))?;
+    if reader.format() == Some(ImageFormat::Jpeg) && !jpeg::ends(&bytes) {
+        return Err(Error::corrupt(path, "not a readable picture: it is cut off before its end"));
+    }
     let mut limits = Limits::default();
     limits.max_image_width = Some(MAX_SIDE);
     limits.max_image_height = Some(MAX_SIDE);
@@ -149,18 +173,88 @@ fn decode(path: &Path) -> Result<DynamicImage> {
     reader.limits(limits);
     let mut decoder = reader.into_decoder().map_err(failed)?;
     // Not every decoder looks at the limits, so what the header asks for is checked here too.
-    if decoder.total_bytes() > MAX_BYTES {
-        let (width, height) = decoder.dimensions();
-        let problem = format!("{width} x {height} pixels need more than {MAX_BYTES} bytes");
-        return Err(Error::corrupt(path, problem));
+    let (width, height) = decoder.dimensions();
+    let size = decoder.total_bytes();
+    if u64::from(width) * u64::from(height) > MAX_PIXELS || size > MAX_BYTES {
+        return Err(Error::corrupt(
+            path,
+            format!(
+                "{width} x {height} pixels in {} MB: pictures of up to {} megapixels and {} MB are \
+                 read; make it smaller",
+                size / 1_000_000,
+                MAX_PIXELS / 1_000_000,
+                MAX_BYTES / 1_000_000
+            ),
+        ));
     }
-    if decoder.dimensions().0 == 0 || decoder.dimensions().1 == 0 {
+    if width == 0 || height == 0 {
         return Err(Error::corrupt(path, "not a readable picture: it has no pixels"));
     }
+    let _permit = (size > LARGE).then(|| ONE_LARGE.lock().unwrap_or_else(PoisonError::into_inner));
     let orientation = decoder.orientation().map_err(failed)?;
-    let mut picture = DynamicImage::from_decoder(decoder).map_err(failed)?;
-    picture.apply_orientation(orientation);
-    Ok(picture)
+    let picture = DynamicImage::from_decoder(decoder).map_err(failed)?;
+    Ok(Raw { picture, orientation, _permit })
+}
+
+/// The bytes of a file, if they may be those of a picture that is not too large.
+fn whole(path: &Path) -> Result<Vec<u8>> {
+    let file = File::open(path).map_err(Error::io("read", path))?;
+    let size = file.metadata().map_err(Error::io("read", path))?.len();
+    if size > MAX_BYTES {
+        let (size, most) = (size / 1_000_000, MAX_BYTES / 1_000_000);
+        let problem = format!("a file of {size} MB, and pictures of up to {most} MB are read");
+        return Err(Error::corrupt(path, problem));
+    }
+    let mut bytes = Vec::with_capacity(size as usize);
+    file.take(MAX_BYTES).read_to_end(&mut bytes).map_err(Error::io("read", path))?;
+    Ok(bytes)
+}
+
+impl Raw {
+    /// Columns and rows of the upright picture.
+    fn size(&self) -> (u32, u32) {
+        let (width, height) = (self.picture.width(), self.picture.height());
+        if turned(self.orientation).0 { (height, width) } else { (width, height) }
+    }
+
+    /// The part in the middle of the upright picture, so many columns wide and rows high, on black
+    /// where it is transparent. What can wait until only the part is left does: large pictures are
+    /// copied once at most.
+    fn middle(self, width: u32, height: u32) -> DynamicImage {
+        let Self { picture, orientation, .. } = &self;
+        let (all, rows) = self.size();
+        let part = [(all - width) / 2, (rows - height) / 2, width, height];
+        let [x, y, w, h] = unturned(*orientation, [picture.width(), picture.height()], part);
+        let mut part = picture.crop_imm(x, y, w, h);
+        let orientation = *orientation;
+        drop(self);
+        part.apply_orientation(orientation);
+        flat(part)
+    }
+}
+
+/// Whether an orientation exchanges rows and columns, and then mirrors left and right, top and
+/// bottom.
+fn turned(orientation: Orientation) -> (bool, bool, bool) {
+    match orientation {
+        Orientation::NoTransforms => (false, false, false),
+        Orientation::FlipHorizontal => (false, true, false),
+        Orientation::FlipVertical => (false, false, true),
+        Orientation::Rotate180 => (false, true, true),
+        Orientation::Rotate90FlipH => (true, false, false),
+        Orientation::Rotate270 => (true, true, false),
+        Orientation::Rotate90 => (true, false, true),
+        Orientation::Rotate270FlipH => (true, true, true),
+    }
+}
+
+/// Where a part of the upright picture (column, row, width, height) is before it is turned.
+fn unturned(orientation: Orientation, size: [u32; 2], [x, y, w, h]: [u32; 4]) -> [u32; 4] {
+    let (swapped, right, bottom) = turned(orientation);
+    let [x, y, w, h] = if swapped { [y, x, h, w] } else { [x, y, w, h] };
+    let x = if right { size[0] - x - w } else { x };
+    let y = if bottom { size[1] - y - h } else { y };
+    [x, y, w, h]
 }
 
 /// Puts a picture with transparency on black; others stay as they are.
@@ -177,15 +271,12 @@ fn flat(picture: DynamicImage) -> DynamicImage {
     }))
 }
 
-/// The largest part in the middle that has the shape of `rows` x `columns`.
-fn crop(picture: &DynamicImage, rows: u32, columns: u32) -> DynamicImage {
-    let (width, height) = (picture.width(), picture.height());
+/// Columns and rows of the largest part of a picture that has the shape of `rows` x `columns`.
+fn fitting((width, height): (u32, u32), rows: u32, columns: u32) -> (u32, u32) {
     let scaled = |n: u32, by: u32, of: u32| {
         (u64::from(n) * u64::from(by)).div_ceil(u64::from(of)).min(MAX_SIDE.into()) as u32
     };
-    let (w, h) =
-        (width.min(scaled(height, columns, rows)), height.min(scaled(width, rows, columns)));
-    picture.crop_imm((width - w) / 2, (height - h) / 2, w, h)
+    (width.min(scaled(height, columns, rows)), height.min(scaled(width, rows, columns)))
 }
 
 #[cfg(test)]

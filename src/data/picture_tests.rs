@@ -161,6 +161,121 @@ fn bad_files_are_named() {
     }
 }
 
+/// Of every format, all files that end too early are refused, unless all of the picture is there.
+#[test]
+fn what_is_cut_off_is_refused() {
+    let folder = tempfile::tempdir().unwrap();
+    let picture = RgbImage::from_fn(61, 47, |x, y| {
+        let noise = (x * 7919 + y * 104_729 + x * y * 31) % 97;
+        Rgb([(x * 4) as u8, (y * 5) as u8, noise as u8])
+    });
+    let ends = ["jpg", "png", "webp", "bmp", "gif", "tiff", "ppm", "pgm"];
+    let mut files: Vec<(String, Vec<u8>)> = Vec::new();
+    for end in ends {
+        let path = folder.path().join(format!("whole.{end}"));
+        match end {
+            "pgm" => DynamicImage::from(picture.clone()).into_luma8().save(&path).unwrap(),
+            _ => picture.save(&path).unwrap(),
+        }
+        files.push((end.into(), fs::read(&path).unwrap()));
+    }
+    // The encoders at hand write neither of these.
+    for (name, bytes) in [
+        ("progressive.jpg", &include_bytes!("../../fuzz/corpus/picture/progressive.jpg")[..]),
+        ("lossy.webp", include_bytes!("../../fuzz/corpus/picture/lossy.webp")),
+    ] {
+        files.push((name.into(), bytes.to_vec()));
+    }
+    for (name, bytes) in files {
+        let path = folder.path().join(&name);
+        let read_first = |length: usize| {
+            fs::write(&path, &bytes[..length]).unwrap();
+            photo(&path, Fit { side: 24, short: 24 })
+        };
+        let whole = read_first(bytes.len()).unwrap();
+        let mut lengths: Vec<usize> = (0..32).map(|i| bytes.len() * i / 32).collect();
+        lengths.extend(bytes.len() - 40..bytes.len());
+        let mut refused = 0;
+        for length in lengths {
+            match read_first(length) {
+                Ok(pixels) => assert!(pixels == whole, "{name}: {length} of {}", bytes.len()),
+                Err(error) => {
+                    assert!(matches!(error, Error::Corrupt { .. }), "{name}: {error}");
+                    refused += 1;
+                }
+            }
+        }
+        assert!(refused >= 31, "{name}: {refused}");
+    }
+}
+
+#[test]
+fn a_jpeg_may_have_more_than_a_picture() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("a.jpg");
+    let save = |side: u32| -> Vec<u8> {
+        let picture = RgbImage::from_fn(side, side, |x, y| Rgb([(9 * x) as u8, (7 * y) as u8, 5]));
+        picture.save(&path).unwrap();
+        fs::read(&path).unwrap()
+    };
+    let (preview, good) = (save(8), save(24));
+    assert!(jpeg::ends(&good));
+    let whole = read(&path, 24, 24, 3).unwrap();
+    // A preview in a segment of its own, and another picture behind the end.
+    let segment = |code: u8, bytes: &[u8]| {
+        [&[0xff, code][..], &(bytes.len() as u16 + 2).to_be_bytes(), bytes].concat()
+    };
+    let more = [&good[..2], &segment(0xe5, &preview), &[0xff, 0xff], &good[3..], &preview].concat();
+    fs::write(&path, &more).unwrap();
+    assert_eq!(read(&path, 24, 24, 3).unwrap(), whole);
+    // The preview's end is not that of the picture.
+    let cut = &more[..preview.len() + good.len() / 2];
+    assert!(!jpeg::ends(cut));
+    fs::write(&path, cut).unwrap();
+    let message = read(&path, 24, 24, 3).unwrap_err().to_string();
+    assert!(message.contains("a.jpg: not a readable picture: it is cut off"), "{message}");
+    // A download into a file that was made as long as it will be.
+    let holes = [&good[..good.len() / 2], &vec![0; good.len() / 2]].concat();
+    fs::write(&path, holes).unwrap();
+    assert!(read(&path, 24, 24, 3).is_err());
+}
+
+#[test]
+fn a_part_is_turned_as_the_whole_is() {
+    let picture = DynamicImage::from(RgbImage::from_fn(7, 5, |x, y| Rgb([x as u8, y as u8, 0])));
+    for code in 1..=8 {
+        let orientation = Orientation::from_exif(code).unwrap();
+        let mut upright = picture.clone();
+        upright.apply_orientation(orientation);
+        let raw = || Raw { picture: picture.clone(), orientation, _permit: None };
+        assert_eq!(raw().size(), (upright.width(), upright.height()));
+        for (width, height) in [(2, 2), (3, 4), (4, 1), (5, 5)] {
+            let (x, y) = ((upright.width() - width) / 2, (upright.height() - height) / 2);
+            let part = upright.crop_imm(x, y, width, height);
+            assert_eq!(raw().middle(width, height), part, "{code}: {width} x {height}");
+        }
+    }
+}
+
+#[test]
+fn large_pictures_are_read_up_to_a_limit() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("large.pgm");
+    // A grey PNM is its header and its pixels; the file has a hole in their place.
+    let large = |width: u64, height: u64| {
+        let header = format!("P5 {width} {height} 255\n");
+        fs::write(&path, &header).unwrap();
+        let file = fs::File::options().write(true).open(&path).unwrap();
+        file.set_len(header.len() as u64 + width * height).unwrap();
+        photo(&path, Fit { side: 8, short: 8 })
+    };
+    assert_eq!(large(15_000, 12_667).unwrap(), [0; 192]);
+    assert_eq!(large(60_000, 3000).unwrap(), [0; 192]);
+    let message = large(20_100, 10_000).unwrap_err().to_string();
+    let limit = "20100 x 10000 pixels in 201 MB: pictures of up to 200 megapixels";
+    assert!(message.contains(limit) && message.contains("make it smaller"), "{message}");
+}
+
 proptest! {
     #[test]
     fn spoilt_files_never_panic(

@@ -2,6 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
+use super::walk;
 use crate::{Error, Result};
 
 /// Where Debian's `dataset-*` packages put their files.
@@ -15,7 +16,8 @@ pub struct Places {
 }
 
 impl Places {
-    /// `given` is the user's `--data`; then come `datasets/` and the system's folder.
+    /// `given` is the user's `--data`, and then the only folder that is searched; otherwise these
+    /// are `datasets/` and the system's folder.
     ///
     /// A `given` that is no folder is an [`Error::Usage`]: a typing error must not silently
     /// become another data set.
@@ -27,7 +29,8 @@ impl Places {
     pub fn within(given: Option<&Path>, local: &Path, system: &Path) -> Result<Self> {
         match given {
             Some(folder) if !folder.is_dir() => {
-                Err(Error::Usage(format!("--data {}: no such folder", folder.display())))
+                let what = if folder.exists() { "not a folder" } else { "no such folder" };
+                Err(Error::Usage(format!("--data {}: {what}", folder.display())))
             }
             _ => Ok(Self {
                 given: given.map(Path::to_owned),
@@ -37,65 +40,97 @@ impl Places {
         }
     }
 
-    /// All folders in which the data set `name` may be, in order of preference.
-    ///
-    /// `unpacked` is the folder that the data set's own archive unpacks to, if it has one.
-    fn folders(&self, name: &str, unpacked: Option<&str>) -> Vec<PathBuf> {
-        let roots = self.given.iter().chain([&self.local]);
-        roots
-            .flat_map(|root| [root.clone(), root.join(name)])
-            .chain([self.system.join(name)])
-            .flat_map(|folder| {
-                let inner = unpacked.map(|unpacked| folder.join(unpacked));
-                [Some(folder), inner].into_iter().flatten()
-            })
-            .collect()
+    /// All folders in which the data set `name` may be, in order of preference. `unpacked` are the
+    /// folders that its archive, or another program, makes for it.
+    fn folders(&self, name: &str, unpacked: &[&str]) -> Vec<PathBuf> {
+        let own = |root: &Path| [root.to_owned(), root.join(name)];
+        let outer: Vec<PathBuf> = match &self.given {
+            Some(given) => own(given).into(),
+            None => own(&self.local).into_iter().chain([self.system.join(name)]).collect(),
+        };
+        let inner = |folder: PathBuf| {
+            let inner: Vec<_> = unpacked.iter().map(|unpacked| folder.join(unpacked)).collect();
+            [folder].into_iter().chain(inner)
+        };
+        outer.into_iter().flat_map(inner).collect()
     }
 
     /// The path of each of `files`, all from one folder: the first that has any of them.
     ///
-    /// Each may also be there as `.gz` if `gz` says so; the plain file is preferred. They may be
-    /// folders too. `advice` says how to get the files and ends the message of the
-    /// [`Error::MissingData`].
+    /// A file may also be there under another name, or deeper: `others` gives such paths, in order
+    /// of preference. Where there is no such file, a folder of the name will do. `advice` says how to get the files and ends the
+    /// message of the [`Error::MissingData`].
     pub fn find(
         &self,
         name: &str,
-        unpacked: Option<&str>,
+        unpacked: &[&str],
         files: &[&str],
-        gz: bool,
+        others: impl Fn(&str) -> Vec<String>,
         advice: &str,
     ) -> Result<Vec<PathBuf>> {
         let folders = self.folders(name, unpacked);
-        let suffix = if gz { "[.gz]" } else { "" };
+        let existing = |folder: &Path, file: &str| {
+            let paths = [file.to_owned()].into_iter().chain(others(file));
+            let paths: Vec<PathBuf> = paths.map(|path| folder.join(path)).collect();
+            // A folder may have the name of the file in it.
+            let found = paths.iter().find(|path| path.is_file());
+            found.or(paths.first().filter(|path| path.exists())).cloned()
+        };
+        let advice = self.advice(name, advice);
         for folder in &folders {
-            let missing = |file: &&&str| existing(folder, file, gz).is_none();
-            let paths: Vec<PathBuf> =
-                files.iter().filter_map(|file| existing(folder, file, gz)).collect();
-            if paths.is_empty() {
-                continue;
+            let paths: Vec<_> = files.iter().map(|file| existing(folder, file)).collect();
+            let missing = files.iter().zip(&paths).find(|(_, path)| path.is_none());
+            match missing {
+                None => return Ok(paths.into_iter().flatten().collect()),
+                Some(_) if paths.iter().all(Option::is_none) => {}
+                Some((file, _)) => {
+                    return Err(Error::MissingData(format!(
+                        "{name}: {} has no {file} though it has others of the set; {advice}",
+                        folder.display()
+                    )));
+                }
             }
-            if let Some(file) = files.iter().find(missing) {
-                return Err(Error::MissingData(format!(
-                    "{name}: {} has no {file}{suffix} though it has others of the set; {advice}",
-                    folder.display()
-                )));
-            }
-            return Ok(paths);
         }
         let searched: Vec<String> = folders.iter().map(|f| f.display().to_string()).collect();
-        Err(Error::MissingData(format!(
-            "{name}: no {} in {}; {advice}",
-            files.iter().map(|file| format!("{file}{suffix}")).collect::<Vec<_>>().join(", "),
-            searched.join(", ")
-        )))
+        let (files, searched) = (files.join(", "), searched.join(", "));
+        let packed = match packed(&folders, &[&[name], unpacked].concat()) {
+            Some(path) => format!("{} is there, but not unpacked; ", path.display()),
+            None => String::new(),
+        };
+        Err(Error::MissingData(format!("{name}: no {files} in {searched}; {packed}{advice}")))
+    }
+
+    /// What to do when the data set `name` is not there; `advice` is that without `--data`.
+    fn advice(&self, name: &str, advice: &str) -> String {
+        let Some(given) = &self.given else { return advice.to_owned() };
+        let shown = given.display();
+        let photos = match walk::has_pictures(given) {
+            true => "for the pictures in it add --dataset folder, ",
+            false => "",
+        };
+        format!(
+            "with --data {shown} no other folder is searched: {photos}\
+             `sff data fetch {name} --to {shown}` puts the data set there, \
+             and without --data {} and {} are searched",
+            self.local.display(),
+            self.system.display(),
+        )
     }
 }
 
-/// `file`, or `file.gz` if allowed, when it is in `folder`.
-fn existing(folder: &Path, file: &str, gz: bool) -> Option<PathBuf> {
-    let plain = folder.join(file);
-    let packed = gz.then(|| folder.join(format!("{file}.gz")));
-    [Some(plain), packed].into_iter().flatten().find(|path| path.exists())
+/// An archive in one of the folders that is called nearly like one of `names`.
+fn packed(folders: &[PathBuf], names: &[&str]) -> Option<PathBuf> {
+    let plain = |name: &str| name.to_lowercase().replace(['-', '_', '.'], "");
+    let is = |path: &PathBuf| {
+        let name = path.file_name().unwrap_or_default().to_string_lossy().to_lowercase();
+        let archive = [".tar.gz", ".tgz", ".tar", ".zip", ".tar.xz"];
+        archive.iter().any(|end| name.ends_with(end))
+            && names.iter().any(|own| plain(&name).starts_with(&plain(own)))
+    };
+    let files = folders.iter().filter_map(|folder| std::fs::read_dir(folder).ok()).flatten();
+    let mut files: Vec<PathBuf> = files.flatten().map(|entry| entry.path()).filter(is).collect();
+    files.sort_unstable();
+    files.into_iter().next()
 }
 
 #[cfg(test)]
@@ -110,35 +145,69 @@ mod tests {
         path
     }
 
+    fn gz(file: &str) -> Vec<String> {
+        vec![format!("{file}.gz"), format!("{file}/{file}")]
+    }
+
     #[test]
     fn searches_in_order() {
         let temp = tempfile::tempdir().unwrap();
         let [given, local, system] = ["given", "local", "system"].map(|d| temp.path().join(d));
         fs::create_dir(&given).unwrap();
-        let places = Places::within(Some(&given), &local, &system).unwrap();
-        let find = || places.find("set", Some("un"), &["f"], true, "get it");
-        let message = find().unwrap_err().to_string();
-        assert!(message.contains("f[.gz]") && message.ends_with("; get it"), "{message}");
-        assert!(message.contains("given/set/un") && message.contains("system/set"), "{message}");
+        let find = |given: Option<&Path>| {
+            let places = Places::within(given, &local, &system).unwrap();
+            places.find("set", &["un", "other/raw"], &["f"], gz, "get it")
+        };
+        let message = find(None).unwrap_err().to_string();
+        assert!(message.contains("no f in ") && message.ends_with("; get it"), "{message}");
+        assert!(message.contains("local/set/un") && message.contains("system/set"), "{message}");
         // Each file, made from last to first in the order of the search, hides the one before.
         for (root, file) in [
             (&system, "set/un/f"),
             (&system, "set/f"),
+            (&local, "set/other/raw/f"),
             (&local, "set/un/f"),
             (&local, "set/f"),
             (&local, "un/f"),
-            (&local, "f"),
-            (&given, "set/un/f"),
-            (&given, "set/f"),
-            (&given, "un/f"),
-            (&given, "f.gz"),
-            (&given, "f"),
+            (&local, "f.gz"),
         ] {
             let path = put(root.join(file));
-            assert_eq!(find().unwrap(), [path]);
+            assert_eq!(find(None).unwrap(), [path]);
         }
-        let without = Places::within(None, &local, &system).unwrap();
-        assert_eq!(without.find("set", None, &["f"], true, "").unwrap(), [local.join("f")]);
+        // A folder that is given is the only one.
+        let message = find(Some(&given)).unwrap_err().to_string();
+        assert!(message.contains("given/set/un") && !message.contains("system/set"), "{message}");
+        for part in ["no other folder is searched", "`sff data fetch set --to ", "without --data"] {
+            assert!(message.contains(part), "{message}");
+        }
+        for file in ["set/un/f", "set/f/f", "set/f.gz", "un/f", "f"] {
+            let path = put(given.join(file));
+            assert_eq!(find(Some(&given)).unwrap(), [path]);
+            if file == "set/f/f" {
+                fs::remove_dir_all(given.join("set/f")).unwrap();
+            }
+        }
+    }
+
+    #[test]
+    fn archives_that_are_not_unpacked_are_named() {
+        let temp = tempfile::tempdir().unwrap();
+        for (name, file) in [
+            ("cifar10", "cifar-10-python.tar.gz"),
+            ("cifar100", "cifar-100-binary.tar.gz"),
+            ("imagenette-160", "imagenette2-160.tgz"),
+        ] {
+            let path = put(temp.path().join(file));
+            let places = Places::within(None, temp.path(), Path::new("/nowhere")).unwrap();
+            let find = |name: &str, unpacked: &str| {
+                let found = places.find(name, &[unpacked], &["f"], |_| Vec::new(), "get it");
+                found.unwrap_err().to_string()
+            };
+            let message = find(name, "imagenette2-160");
+            assert!(message.contains(&format!("{file} is there, but not unpacked")), "{message}");
+            assert!(!find("mnist", "raw").contains("unpacked"));
+            fs::remove_file(path).unwrap();
+        }
     }
 
     #[test]
@@ -147,13 +216,20 @@ mod tests {
         put(temp.path().join("set/a"));
         put(temp.path().join("set/b.gz"));
         let places = Places::within(None, temp.path(), Path::new("/nowhere")).unwrap();
-        let message = places.find("set", None, &["a", "b"], false, "").unwrap_err().to_string();
+        let find = |files: &[&str]| places.find("set", &[], files, |_| Vec::new(), "");
+        let message = find(&["a", "b"]).unwrap_err().to_string();
         assert!(message.contains("set has no b though"), "{message}");
     }
 
     #[test]
     fn a_given_folder_must_exist() {
-        let error = Places::new(Some(Path::new("/no/such/folder"))).err().unwrap();
-        assert!(matches!(&error, Error::Usage(m) if m.contains("/no/such/folder")), "{error}");
+        let file = tempfile::NamedTempFile::new().unwrap();
+        for (path, why) in
+            [(Path::new("/no/such/folder"), "no such folder"), (file.path(), "not a folder")]
+        {
+            let error = Places::new(Some(path)).err().unwrap();
+            assert!(matches!(&error, Error::Usage(m) if m.contains(why)), "{error}");
+            assert!(error.to_string().contains(path.to_str().unwrap()), "{error}");
+        }
     }
 }

@@ -12,10 +12,12 @@ pub struct Classes {
 
 impl Classes {
     /// Those of `all` that `wanted` says: names, numbers from 0, and ranges of numbers such as
-    /// `0-4`; all if it says nothing. A name wins over a number.
+    /// `0-4`; all if it says nothing. A name wins over a number, and the names at both ends of a
+    /// range over two numbers.
     ///
     /// # Errors
-    /// [`Error::Usage`] for an unknown or repeated class, and for fewer than two.
+    /// [`Error::Usage`] for an unknown or repeated class, for numbers that have two readings, and for
+    /// fewer than two classes.
     pub fn new(all: &[String], wanted: Option<&[String]>) -> Result<Self> {
         let mut numbers: Vec<usize> = Vec::new();
         match wanted {
@@ -61,29 +63,100 @@ impl Classes {
 }
 
 /// The classes that an item of `--classes` means.
-fn find(all: &[String], item: &str) -> Result<std::ops::RangeInclusive<usize>> {
-    let same = |name: &&String| **name == item;
-    let similar = |name: &&String| name.to_lowercase() == item.to_lowercase();
-    let named = all.iter().position(|name| same(&name));
-    if let Some(at) = named.or_else(|| all.iter().position(|name| similar(&name))) {
-        return Ok(at..=at);
+///
+/// Names may be numbers themselves. They win: `2` is the class called 2 (or 02) if there is one, and
+/// `2-3` those called 2 and 3 if both are there. Otherwise the numbers count classes from 0, but not
+/// where that is likely to be a misunderstanding.
+fn find(all: &[String], item: &str) -> Result<Vec<usize>> {
+    if let Some(at) = called(all, item)? {
+        return Ok(vec![at]);
     }
-    let last = all.len().saturating_sub(1);
     let number = |text: &str| text.trim().parse::<usize>().ok();
     let range = match item.split_once('-') {
         Some((first, end)) => number(first).zip(number(end)),
         None => number(item).map(|n| (n, n)),
     };
-    match range {
-        Some((first, end)) if first <= end && end <= last => Ok(first..=end),
-        Some(_) => Err(Error::Usage(format!(
+    let Some((first, end)) = range else {
+        let hint = names::hint(item, all.iter().map(String::as_str));
+        return Err(Error::Usage(format!("--classes: there is no class `{item}`{hint}")));
+    };
+    let last = all.len().saturating_sub(1);
+    let outside = || {
+        Err(Error::Usage(format!(
             "--classes {item}: classes are numbered from 0 to {last}, a range is like 0-{last}"
-        ))),
-        None => {
-            let hint = names::hint(item, all.iter().map(String::as_str));
-            Err(Error::Usage(format!("--classes: there is no class `{item}`{hint}")))
-        }
+        )))
+    };
+    if first > end {
+        return outside();
     }
+    // The classes whose names are numbers, by number.
+    let mut numbered: Vec<(usize, usize)> =
+        all.iter().enumerate().filter_map(|(at, name)| Some((number(name)?, at))).collect();
+    numbered.sort_unstable();
+    let named = |n| numbered.iter().any(|(number, _)| *number == n);
+    let by_name: Vec<usize> =
+        numbered.iter().filter(|(n, _)| (first..=end).contains(n)).map(|(_, at)| *at).collect();
+    if named(first) && named(end) {
+        if by_name.len() <= end - first {
+            let reading = format!("{} classes have names from {first} to {end}", by_name.len());
+            return Err(ambiguous(all, item, &reading, first..=end));
+        }
+        let twice = numbered.windows(2).find(|pair| pair[0].0 == pair[1].0);
+        return match twice.filter(|pair| (first..=end).contains(&pair[0].0)) {
+            Some(pair) => {
+                let reading =
+                    format!("`{}` and `{}` are the same number", all[pair[0].1], all[pair[1].1]);
+                Err(ambiguous(all, item, &reading, first..=end))
+            }
+            None => Ok(by_name),
+        };
+    }
+    if named(first) || named(end) || numbered.len() == all.len() {
+        let missing = if named(first) { end } else { first };
+        let reading = format!("there is no class called {missing}");
+        return Err(ambiguous(all, item, &reading, first..=end));
+    }
+    if end > last {
+        return outside();
+    }
+    Ok((first..=end).collect())
+}
+
+/// The class of this name, in other cases of letters if there is only one.
+fn called(all: &[String], item: &str) -> Result<Option<usize>> {
+    let item = names::composed(item);
+    if let Some(at) = all.iter().position(|name| *name == item) {
+        return Ok(Some(at));
+    }
+    let lower = item.to_lowercase();
+    let mut similar = (0..all.len()).filter(|at| all[*at].to_lowercase() == lower);
+    match (similar.next(), similar.next()) {
+        (Some(one), Some(other)) => Err(Error::Usage(format!(
+            "--classes: `{item}` may be `{}` or `{}`: write it as it is called",
+            all[one], all[other]
+        ))),
+        (one, _) => Ok(one),
+    }
+}
+
+/// The error for numbers that may be names or count classes.
+fn ambiguous(
+    all: &[String],
+    item: &str,
+    by_name: &str,
+    numbers: std::ops::RangeInclusive<usize>,
+) -> Error {
+    let counted: Vec<String> =
+        numbers.take(5).filter_map(|n| Some(format!("`{}`", all.get(n)?))).collect();
+    let by_number = match counted.is_empty() {
+        true => "no class has such a number".to_owned(),
+        false => format!("counted from 0 they are {}", counted.join(", ")),
+    };
+    Error::Usage(format!(
+        "--classes {item} has two readings: by name, {by_name}; {by_number}; name each class, such \
+         as --classes {}",
+        all.iter().take(2).map(String::as_str).collect::<Vec<_>>().join(",")
+    ))
 }
 
 #[cfg(test)]
@@ -104,6 +177,7 @@ mod tests {
             ("1-2, 4", vec![1, 2, 4]),
             ("dog,t-shirt/top", vec![2, 1]),
             ("7,Ankle Boot", vec![3, 4]),
+            ("2, 7", vec![2, 3]),
         ] {
             assert_eq!(classes(wanted).unwrap().numbers, numbers, "{wanted}");
         }
@@ -126,10 +200,54 @@ mod tests {
             ("", "there is no class ``"),
             ("0", "two classes or more"),
             ("0-2,dog", "names 'dog' twice"),
+            ("2-7", "--classes 2-7 has two readings: by name, there is no class called 2; counted"),
         ] {
             let message = classes(wanted).unwrap_err().to_string();
             assert!(message.contains(part), "{message}\nexpected: {part}");
         }
+    }
+
+    #[test]
+    fn names_that_are_numbers_win() {
+        let of = |names: &[&str], wanted: &str| {
+            let names: Vec<String> = names.iter().map(|name| name.to_string()).collect();
+            let wanted: Vec<String> = wanted.split(',').map(String::from).collect();
+            Classes::new(&names, Some(&wanted)).map(Classes::into_names).map_err(|e| e.to_string())
+        };
+        // As folders are sorted.
+        let twelve = ["0", "1", "10", "11", "2", "3", "4", "5", "6", "7", "8", "9"];
+        for (wanted, names) in [
+            ("2-3", vec!["2", "3"]),
+            ("2,3", vec!["2", "3"]),
+            ("9-11", vec!["9", "10", "11"]),
+            ("11,0-1", vec!["11", "0", "1"]),
+        ] {
+            assert_eq!(of(&twelve, wanted).unwrap(), names, "{wanted}");
+        }
+        let padded = ["01", "02", "03", "10"];
+        assert_eq!(of(&padded, "1,3").unwrap(), ["01", "03"]);
+        assert_eq!(of(&padded, "1-3").unwrap(), ["01", "02", "03"]);
+        for (names, wanted, parts) in [
+            // No class 0: is `01` meant?
+            (&padded[..], "0,1", &["two readings", "no class called 0", "they are `01`"][..]),
+            (&padded, "0-3", &["no class called 0", "`01`, `02`, `03`, `10`"]),
+            (&padded, "3-10", &["2 classes have names from 3 to 10", "`10`", "--classes 01,02"]),
+            (&["5", "7", "cat"], "0-5", &["no class called 0"]),
+            (&["1", "01", "2"], "1-2", &["`1` and `01` are the same number"]),
+            (&["Cat", "cat", "dog"], "CAT,dog", &["`Cat` or `cat`"]),
+            (&["3", "1"], "3-1", &["numbered from 0 to 1"]),
+        ] {
+            let message = of(names, wanted).unwrap_err();
+            for part in parts {
+                assert!(message.contains(part), "{message}\nexpected: {part}");
+            }
+            // Its advice works.
+            if let Some((_, advice)) = message.rsplit_once("such as --classes ") {
+                assert!(of(names, advice).is_ok(), "{advice}");
+            }
+        }
+        // Letters and accents are written in one way.
+        assert_eq!(of(&["caf\u{e9}", "the"], "cafe\u{301},the").unwrap().len(), 2);
     }
 
     proptest::proptest! {

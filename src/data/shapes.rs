@@ -6,7 +6,7 @@
 //! An image depends on the seed, the split and its index alone, and on no function whose result
 //! differs between platforms (no `sin`, no `ln`): everywhere the bytes are the same.
 
-use super::{Dataset, Images};
+use super::{Dataset, Found, Images};
 use crate::rng::{Rng, Stream};
 
 /// The names of the classes.
@@ -54,6 +54,7 @@ pub fn dataset(name: &str, size: usize, channels: usize, train_limit: usize, see
         train: images(size, channels, TRAIN.min(train_limit), seed, Split::Train),
         test: images(size, channels, TEST, seed, Split::Test),
         skipped: Vec::new(),
+        found: Found::default(),
     }
 }
 

@@ -6,7 +6,7 @@
 use std::path::{Path, PathBuf};
 
 use super::place::Places;
-use super::{Dataset, Images, mat};
+use super::{Dataset, Found, Images, mat};
 use crate::{Error, Result};
 
 const SIDE: usize = 32;
@@ -15,7 +15,7 @@ const PLANE: usize = SIDE * SIDE;
 /// Its files, from the first of `places` that has them.
 pub(super) fn find(places: &Places) -> Result<Vec<PathBuf>> {
     let files = ["train_32x32.mat", "test_32x32.mat"];
-    places.find("svhn", None, &files, false, "`sff data fetch svhn` gets it")
+    places.find("svhn", &[], &files, |_| Vec::new(), "`sff data fetch svhn` gets it")
 }
 
 /// Loads the data set `name` from the first of `places` that has it.
@@ -23,7 +23,8 @@ pub(super) fn load(name: &str, places: &Places) -> Result<Dataset> {
     let paths = find(places)?;
     let classes = (0..10).map(|digit| digit.to_string()).collect();
     let (train, test) = (read(&paths[0])?, read(&paths[1])?);
-    Ok(Dataset { name: name.into(), classes, train, test, skipped: Vec::new() })
+    let (name, skipped, found) = (name.into(), Vec::new(), Found::default());
+    Ok(Dataset { name, classes, train, test, skipped, found })
 }
 
 /// Reads one file.

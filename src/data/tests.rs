@@ -92,7 +92,7 @@ fn a_limit_of_nothing_is_refused() {
 fn missing_files_say_how_to_get_them() {
     let empty = tempfile::tempdir().unwrap();
     let system = empty.path().join("system");
-    let places = Places::within(Some(empty.path()), empty.path(), &system).unwrap();
+    let places = Places::within(None, empty.path(), &system).unwrap();
     for (error, hint) in [
         (idx::load("fashion-mnist", &idx::FASHION, &places), "dataset-fashion-mnist"),
         (idx::load("mnist", &idx::DIGITS, &places), "sff data fetch mnist"),

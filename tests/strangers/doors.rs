@@ -39,11 +39,14 @@ pub fn idx(bytes: &[u8]) {
     let _ = idx::read(&path, 3);
 }
 
-/// A file of CIFAR's records, and one of the names of its classes.
+/// A file of CIFAR's records, a pickle of them, and one of the names of its classes.
 pub fn cifar(bytes: &[u8]) {
     for set in [cifar::CIFAR10, cifar::CIFAR100, cifar::COARSE] {
         if let Ok(images) = cifar::parse(bytes, &set) {
             assert!(images.len() <= bytes.len() / 3073);
+        }
+        if let Ok(images) = cifar::parse_python(bytes, &set) {
+            assert!(images.len() <= bytes.len() / 3072);
         }
     }
     let _ = cifar::parse_names(&String::from_utf8_lossy(bytes), 10);

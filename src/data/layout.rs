@@ -1,0 +1,397 @@
+//! Which folders of photos are classes, which are to train on and which to test with.
+
+use std::path::{Path, PathBuf};
+
+use super::walk::{self, Folder};
+use crate::rng::{Rng, Stream};
+use crate::{Error, Result, names};
+
+/// Names of the folder of images to train on, in any case of letters.
+const TRAIN: [&str; 2] = ["train", "training"];
+/// Names of the folder of images to test with, beside it: the first that there is.
+const TEST: [&str; 9] =
+    ["val", "valid", "validation", "dev", "test", "testing", "eval", "evaluation", "holdout"];
+/// Classes that a message lists; more are only counted.
+const LISTED: usize = 10;
+
+/// The photos of one class, sorted by path.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Class {
+    pub folder: PathBuf,
+    pub name: String,
+    pub photos: Vec<PathBuf>,
+}
+
+/// Classes to train on, and the same ones, in the same order, to test with.
+#[derive(Clone, Debug)]
+pub struct Layout {
+    pub train: Vec<Class>,
+    pub test: Vec<Class>,
+    /// The folder of the images to train on.
+    pub train_folder: PathBuf,
+    /// The folder of the images to test with, if it is another one.
+    pub test_folder: Option<PathBuf>,
+    /// What is there and not used, and what is not as one would expect: a line each.
+    pub notes: Vec<String>,
+}
+
+/// Finds out what is in the folder `root`: `train/` and a folder to test with, or the classes
+/// themselves. A part of each class is set apart to test with, if there is no folder for that. Where
+/// only `some` classes are wanted, there may be others to test with than to train on.
+///
+/// # Errors
+/// [`Error::Usage`] says what was found, and what to do; [`Error::Io`].
+pub fn find(root: &Path, fraction: Option<f32>, seed: u64, some: bool) -> Result<Layout> {
+    let parts = Parts::of(root)?;
+    let mut notes = parts.notes.clone();
+    let Some(train_folder) = parts.train else {
+        let train = classes(root, &mut notes)?;
+        enough(root, &train)?;
+        let (train, test) = set_apart(train, fraction, seed, &mut notes)?;
+        return Ok(Layout { train, test, train_folder: root.to_owned(), test_folder: None, notes });
+    };
+    let train = classes(&train_folder, &mut notes)?;
+    enough(&train_folder, &train)?;
+    let Some(test_folder) = parts.test else {
+        let (train, test) = set_apart(train, fraction, seed, &mut notes)?;
+        return Ok(Layout { train, test, train_folder, test_folder: None, notes });
+    };
+    if fraction.is_some() {
+        return Err(Error::Usage(format!(
+            "{} holds the images to test with: leave --val-fraction out",
+            test_folder.display()
+        )));
+    }
+    let test = classes(&test_folder, &mut notes)?;
+    let names: Vec<String> = train.iter().map(|class| class.name.clone()).collect();
+    let test = matched(test, &names, &test_folder, |class, hint| {
+        let shown = class.folder.display();
+        if some {
+            notes.push(format!("{shown} is not used: there is no training for its class"));
+            return Ok(());
+        }
+        Err(Error::Usage(format!(
+            "{shown} is of a class that there is no training for{hint}: {} has no pictures for it; \
+             rename the folder, move it away, or name the classes to use, such as --classes {},{}",
+            train_folder.join(&class.name).display(),
+            names[0],
+            names[1]
+        )))
+    })?;
+    Ok(Layout { train, test, train_folder, test_folder: Some(test_folder), notes })
+}
+
+/// All images in `root` to test a model with that knows the classes `known`: those of its folder
+/// to test with, if there is one. `rename` gives folders the names of classes; with `some`, classes
+/// that the model does not know are passed over.
+///
+/// # Errors
+/// As [`find`].
+pub fn measured(
+    root: &Path,
+    known: &[String],
+    some: bool,
+    rename: impl Fn(&str) -> String,
+) -> Result<Layout> {
+    let parts = Parts::of(root)?;
+    let mut notes = parts.notes;
+    let all = parts.test.is_none();
+    let folder = parts.test.or(parts.train).unwrap_or_else(|| root.to_owned());
+    let mut found = classes(&folder, &mut notes)?;
+    found.iter_mut().for_each(|class| class.name = rename(&class.name));
+    let test = matched(found, known, &folder, |class, hint| match some {
+        true => Ok(()),
+        false => Err(Error::Usage(format!(
+            "{} is of no class that the model knows{hint}: it knows {}",
+            class.folder.display(),
+            listed(known)
+        ))),
+    })?;
+    let train = known.iter().map(|name| Class::empty(&folder, name)).collect();
+    let test_folder = (!all).then(|| folder.clone());
+    Ok(Layout { train, test, train_folder: folder, test_folder, notes })
+}
+
+impl Class {
+    fn empty(root: &Path, name: &str) -> Self {
+        Self { folder: root.join(name), name: name.to_owned(), photos: Vec::new() }
+    }
+}
+
+/// What the folders in a folder are for.
+struct Parts {
+    train: Option<PathBuf>,
+    test: Option<PathBuf>,
+    notes: Vec<String>,
+}
+
+impl Parts {
+    fn of(root: &Path) -> Result<Self> {
+        let below = walk::folders(root)?;
+        let train = named(&below, &TRAIN)?;
+        let tests = TEST.iter().map(|name| named(&below, &[name]));
+        let tests: Vec<PathBuf> = tests.filter_map(Result::transpose).collect::<Result<_>>()?;
+        let of_classes = |folder: &PathBuf| -> Result<bool> {
+            Ok(walk::folders(folder)?.iter().any(|inner| walk::any_picture(inner)))
+        };
+        let mut notes = Vec::new();
+        // Beside `train/`, they are no classes themselves.
+        if let Some(train) = train {
+            if of_classes(&train)? {
+                return Self::beside(train, tests, below, of_classes);
+            }
+            let flat = tests.iter().find(|test| walk::any_picture(test));
+            if let (Some(test), true) = (flat, walk::any_picture(&train)) {
+                let (train, test) = (train.display(), test.display());
+                return Err(Error::Usage(format!(
+                    "{train} and {test} have pictures, but no folders for the classes: move the \
+                     pictures of each class into a folder of its own, {train}/CLASS and {test}/CLASS"
+                )));
+            }
+        }
+        let mut test = None;
+        for folder in tests {
+            let shown = folder.display();
+            if !of_classes(&folder)? {
+                if walk::any_picture(&folder) {
+                    notes.push(format!(
+                        "{shown} is taken for a class: there is no train/ beside it"
+                    ));
+                }
+                continue;
+            }
+            let others: Vec<&PathBuf> =
+                below.iter().filter(|f| **f != folder && walk::any_picture(f)).collect();
+            if !others.is_empty() {
+                return Err(Error::Usage(format!(
+                    "{shown} has folders for classes, and so has {0}, but there is no {0}/train: \
+                     move the classes to train on into {0}/train",
+                    root.display()
+                )));
+            }
+            test = Some(folder);
+        }
+        Ok(Self { train: None, test, notes })
+    }
+
+    /// With a folder to train on.
+    fn beside(
+        train: PathBuf,
+        tests: Vec<PathBuf>,
+        below: Vec<PathBuf>,
+        of_classes: impl Fn(&PathBuf) -> Result<bool>,
+    ) -> Result<Self> {
+        let (mut test, mut notes) = (None, Vec::new());
+        for folder in tests.iter() {
+            let shown = folder.display();
+            if !of_classes(folder)? {
+                let why = match walk::any_picture(folder) {
+                    true => "has pictures, but no folders that tell their classes",
+                    false => "has no pictures",
+                };
+                notes.push(format!("{shown} is not used: it {why}"));
+            } else if test.is_none() {
+                test = Some(folder.clone());
+            } else {
+                notes.push(format!(
+                    "{shown} is not used; `sff eval --run RUN --data {shown}` measures on it"
+                ));
+            }
+        }
+        let other = |folder: &&PathBuf| **folder != train && !tests.contains(folder);
+        for folder in below.iter().filter(other).filter(|folder| walk::any_picture(folder)) {
+            notes.push(format!(
+                "{} is not used: it is beside {}",
+                folder.display(),
+                train.display()
+            ));
+        }
+        Ok(Self { train: Some(train), test, notes })
+    }
+}
+
+/// The folder that has one of these names, in any case of letters.
+fn named(folders: &[PathBuf], names: &[&str]) -> Result<Option<PathBuf>> {
+    let is = |folder: &&PathBuf| {
+        let name = folder.file_name().unwrap_or_default().to_string_lossy().to_lowercase();
+        names.contains(&name.as_str())
+    };
+    let found: Vec<&PathBuf> = folders.iter().filter(is).collect();
+    match found[..] {
+        [] => Ok(None),
+        [one] => Ok(Some(one.clone())),
+        [one, other, ..] => Err(Error::Usage(format!(
+            "{} and {} may both be the one that is meant: rename one of them",
+            one.display(),
+            other.display()
+        ))),
+    }
+}
+
+/// The classes in a folder, sorted by name: the folders that have pictures, however deep.
+fn classes(root: &Path, notes: &mut Vec<String>) -> Result<Vec<Class>> {
+    let mut classes: Vec<Class> = Vec::new();
+    let shown = root.display();
+    let (loose, mut others) = walk::files(root)?;
+    let below = walk::folders(root)?;
+    for path in &below {
+        let folder = Folder::read(path)?;
+        if folder.pictures.is_empty() {
+            notes.push(empty(&folder));
+            continue;
+        }
+        apart(&folder, root)?;
+        if let Some(twin) = classes.iter().find(|class| class.name == folder.name) {
+            let (one, other) = (twin.folder.display(), folder.path.display());
+            return Err(Error::Usage(format!(
+                "{one} and {other} have the same name in Unicode, written in two ways: rename one"
+            )));
+        }
+        others.extend(folder.others);
+        classes.push(Class { name: folder.name, photos: folder.pictures, folder: folder.path });
+    }
+    classes.sort_by(|a, b| a.name.cmp(&b.name));
+    let count = loose.len();
+    if classes.is_empty() {
+        return Err(Error::Usage(match (below.is_empty(), count) {
+            (_, 1..) => format!(
+                "{shown} has {count} pictures, but no folders for classes: move the pictures of \
+                 each class into a folder of its own, {shown}/CLASS"
+            ),
+            (true, 0) => {
+                format!("{shown} has no sub-folders: each class needs one with its pictures")
+            }
+            (false, 0) => format!("{shown} has no pictures: {}", notes.join("; ")),
+        }));
+    }
+    if count > 0 {
+        notes.push(format!("{count} pictures directly in {shown} are of no class and not used"));
+    }
+    if let Some(others) = others.summary() {
+        notes.push(format!("files that are not readable pictures are not used: {others}"));
+    }
+    Ok(classes)
+}
+
+/// Refuses fewer than two classes.
+fn enough(root: &Path, classes: &[Class]) -> Result<()> {
+    let [one] = classes else { return Ok(()) };
+    let shown = root.display();
+    let inner = Folder::read(&one.folder)?.inner();
+    Err(Error::Usage(match &inner[..] {
+        [] => format!(
+            "{shown} has one class only ('{}'): there must be two or more, a folder for each",
+            one.name
+        ),
+        // The usual case of an archive that was unpacked into a folder.
+        inner => format!(
+            "{shown} has one folder with pictures only, {0}, which has the folders {1}: if these \
+             are what you mean, give --data {0}",
+            one.folder.display(),
+            listed(inner)
+        ),
+    }))
+}
+
+/// Refuses a class that is divided in itself: walking through it would mix both parts.
+fn apart(folder: &Folder, root: &Path) -> Result<()> {
+    let inner = folder.inner();
+    let is =
+        |names: &[&str]| inner.iter().any(|name| names.contains(&name.to_lowercase().as_str()));
+    if !(is(&TRAIN) && is(&TEST)) {
+        return Ok(());
+    }
+    let (shown, root) = (folder.path.display(), root.display());
+    Err(Error::Usage(format!(
+        "{shown} has the folders {}: if they hold the classes, give --data {shown}; if '{name}' is \
+         a class, move its pictures to {root}/train/{name} and {root}/test/{name}",
+        listed(&inner),
+        name = folder.name,
+    )))
+}
+
+/// A line for a folder without pictures.
+fn empty(folder: &Folder) -> String {
+    let others = folder.others.summary().map_or(String::new(), |others| format!(", but {others}"));
+    format!("{} is no class: it has no pictures{others}", folder.path.display())
+}
+
+/// The classes of `found` in the order of `names`, those that are lacking without photos. `strange`
+/// decides about a class that is none of them; it is told which one may be meant.
+fn matched(
+    mut found: Vec<Class>,
+    names: &[String],
+    folder: &Path,
+    mut strange: impl FnMut(&Class, String) -> Result<()>,
+) -> Result<Vec<Class>> {
+    for class in found.iter().filter(|class| !names.contains(&class.name)) {
+        strange(class, names::hint(&class.name, names.iter().map(String::as_str)))?;
+    }
+    let mut take = |name: &String| {
+        let at = found.iter().position(|class| class.name == *name)?;
+        Some(found.swap_remove(at))
+    };
+    let all = names.iter().map(|name| take(name).unwrap_or_else(|| Class::empty(folder, name)));
+    Ok(all.collect())
+}
+
+/// A line about the classes that cannot be tested, if there are any.
+pub fn lacking(classes: &[Class], folder: &Path) -> Option<String> {
+    let lacking = classes.iter().filter(|class| class.photos.is_empty());
+    let lacking: Vec<String> = lacking.map(|class| class.name.clone()).collect();
+    let shown = folder.display();
+    (!lacking.is_empty())
+        .then(|| format!("{shown} has no pictures of {}: not tested", listed(&lacking)))
+}
+
+/// Names for a sentence.
+fn listed(names: &[String]) -> String {
+    let some: Vec<String> = names.iter().take(LISTED).map(|name| format!("'{name}'")).collect();
+    let more = match names.len().saturating_sub(LISTED) {
+        0 => String::new(),
+        more => format!(" and {more} more"),
+    };
+    some.join(", ") + &more
+}
+
+/// Sets a part of each class apart, at random; of a single picture nothing.
+fn set_apart(
+    all: Vec<Class>,
+    fraction: Option<f32>,
+    seed: u64,
+    notes: &mut Vec<String>,
+) -> Result<(Vec<Class>, Vec<Class>)> {
+    let fraction = fraction.unwrap_or(super::folder::VAL_FRACTION);
+    if !(fraction > 0.0 && fraction < 1.0) {
+        return Err(Error::Usage(format!(
+            "--val-fraction must be between 0 and 1, not {fraction}"
+        )));
+    }
+    let (mut halves, mut single) = ((Vec::new(), Vec::new()), Vec::new());
+    for (class, number) in all.into_iter().zip(0..) {
+        let count = class.photos.len();
+        if count == 1 {
+            single.push(class.name.clone());
+        }
+        let apart = ((count as f32 * fraction).round() as usize).max(1).min(count - 1);
+        let mut rng = Rng::new(seed, Stream::Split, 0, number);
+        let mut order = rng.permutation(count as u32);
+        order[..apart].sort_unstable();
+        order[apart..].sort_unstable();
+        let take = |order: &[u32]| Class {
+            photos: order.iter().map(|i| class.photos[*i as usize].clone()).collect(),
+            ..class.clone()
+        };
+        halves.0.push(take(&order[apart..]));
+        halves.1.push(take(&order[..apart]));
+    }
+    if !single.is_empty() {
+        let single = listed(&single);
+        notes.push(format!("there is a single picture of {single}: it is trained on, not tested"));
+    }
+    Ok(halves)
+}
+
+#[cfg(test)]
+#[path = "layout_tests.rs"]
+mod tests;

@@ -1,0 +1,266 @@
+//! Arrays, lists and texts out of pickles, as CIFAR's Python version comes in.
+//!
+//! A pickle is a program for a stack machine; its opcodes are described in Python's `pickletools`.
+//! Nothing of it is executed here: what would call a function becomes an opaque value, but for one
+//! that makes an array of bytes.
+
+use std::collections::HashMap;
+
+/// How deep values may be nested.
+const DEPTH: usize = 16;
+
+/// A value in a pickle.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Value<'a> {
+    Int(i64),
+    /// A text, or bytes: Python 2 makes no difference.
+    Bytes(&'a [u8]),
+    Tuple(Vec<Value<'a>>),
+    List(Vec<Value<'a>>),
+    /// Keys and values, one after the other.
+    Dict(Vec<Value<'a>>),
+    /// An array of bytes, the last dimension fastest.
+    Array {
+        shape: Vec<i64>,
+        bytes: &'a [u8],
+    },
+    /// The name of a class or function, with its module.
+    Global(&'a [u8], &'a [u8]),
+    /// Anything else.
+    Opaque,
+}
+
+impl<'a> Value<'a> {
+    /// The value of a key.
+    pub fn get(&self, key: &str) -> Option<&Self> {
+        let Self::Dict(items) = self else { return None };
+        let mut pairs = items.as_chunks().0.iter();
+        pairs.find(|[k, _]| *k == Value::Bytes(key.as_bytes())).map(|[_, value]| value)
+    }
+
+    fn items(&self) -> &[Self] {
+        match self {
+            Self::Tuple(items) | Self::List(items) | Self::Dict(items) => items,
+            _ => &[],
+        }
+    }
+
+    fn depth(&self) -> usize {
+        self.items().iter().map(Self::depth).max().map_or(0, |depth| depth + 1)
+    }
+
+    /// What `numpy` makes an array of: version, shape, type, order and bytes or, in protocol 5,
+    /// bytes, type, shape and order.
+    fn array(parts: &Self) -> Option<Self> {
+        let ([_, Self::Tuple(shape), _, _, Self::Bytes(bytes)]
+        | [Self::Bytes(bytes), _, Self::Tuple(shape), _]) = parts.items()
+        else {
+            return None;
+        };
+        let side = |value: &Self| match value {
+            Self::Int(side) => Some(*side),
+            _ => None,
+        };
+        let shape: Vec<i64> = shape.iter().map(side).collect::<Option<_>>()?;
+        let product = shape.iter().try_fold(1i64, |product, side| product.checked_mul(*side));
+        // Other types than bytes have more of them.
+        (product == i64::try_from(bytes.len()).ok()).then_some(Self::Array { shape, bytes })
+    }
+}
+
+/// Whether these may be the first bytes of a pickle in one of the binary protocols.
+pub fn is_pickle(bytes: &[u8]) -> bool {
+    matches!(bytes, [0x80, 2..=5, ..])
+}
+
+/// Reads a pickle.
+///
+/// # Errors
+/// A sentence that names the byte where it ends too early, or has something that is not read here.
+pub fn parse(bytes: &[u8]) -> Result<Value<'_>, String> {
+    let mut machine = Machine { bytes, at: 0, ..Machine::default() };
+    loop {
+        let at = machine.at;
+        match machine.step() {
+            Some(None) => {}
+            Some(Some(value)) => return Ok(value),
+            None => return Err(format!("at byte {at}: this is no pickle that can be read")),
+        }
+    }
+}
+
+#[derive(Default)]
+struct Machine<'a> {
+    bytes: &'a [u8],
+    at: usize,
+    stack: Vec<Value<'a>>,
+    /// Lengths of the stack where something of many parts begins.
+    marks: Vec<usize>,
+    memo: HashMap<usize, Value<'a>>,
+}
+
+impl<'a> Machine<'a> {
+    fn take(&mut self, count: usize) -> Option<&'a [u8]> {
+        let taken = self.bytes.get(self.at..self.at.checked_add(count)?)?;
+        self.at += count;
+        Some(taken)
+    }
+
+    /// A number of so many bytes, little-endian.
+    fn number(&mut self, count: usize) -> Option<usize> {
+        let bytes = self.take(count)?.iter().rev();
+        bytes.into_iter().try_fold(0usize, |n, byte| Some(n.checked_mul(256)? + usize::from(*byte)))
+    }
+
+    fn line(&mut self) -> Option<&'a [u8]> {
+        let length = self.bytes.get(self.at..)?.iter().position(|byte| *byte == b'\n')?;
+        let line = self.take(length)?;
+        self.take(1)?;
+        Some(line)
+    }
+
+    fn push(&mut self, value: Value<'a>) -> Option<()> {
+        // Deep values would be dropped by deep recursion.
+        (value.depth() < DEPTH).then(|| self.stack.push(value))
+    }
+
+    /// What was pushed since the last mark.
+    fn marked(&mut self) -> Option<Vec<Value<'a>>> {
+        let mark = self.marks.pop()?;
+        (mark <= self.stack.len()).then(|| self.stack.split_off(mark))
+    }
+
+    fn tuple(&mut self, count: usize) -> Option<()> {
+        let items = self.stack.split_off(self.stack.len().checked_sub(count)?);
+        self.push(Value::Tuple(items))
+    }
+
+    /// Adds to the list or dictionary on top of the stack.
+    fn extend(&mut self, items: Vec<Value<'a>>) -> Option<()> {
+        if items.iter().any(|item| item.depth() + 2 > DEPTH) {
+            return None;
+        }
+        match self.stack.last_mut()? {
+            Value::List(all) | Value::Dict(all) => all.extend(items),
+            Value::Opaque => {}
+            _ => return None,
+        }
+        Some(())
+    }
+
+    fn remember(&mut self, key: usize) -> Option<()> {
+        let value = match self.stack.last()? {
+            // What grows later, or is large, is not needed again.
+            Value::Tuple(_) | Value::List(_) | Value::Dict(_) => Value::Opaque,
+            value => value.clone(),
+        };
+        self.memo.insert(key, value);
+        Some(())
+    }
+
+    /// One opcode; the value that is left at the end.
+    fn step(&mut self) -> Option<Option<Value<'a>>> {
+        match self.number(1)? as u8 {
+            0x80 => drop(self.take(1)?),
+            // FRAME
+            0x95 => drop(self.take(8)?),
+            b'(' => self.marks.push(self.stack.len()),
+            b'0' => drop(self.stack.pop()?),
+            b'N' | 0x88 | 0x89 => self.push(Value::Opaque)?,
+            b'K' => self.integer(1)?,
+            b'M' => self.integer(2)?,
+            b'J' => {
+                let bytes = self.take(4)?.try_into().ok()?;
+                self.push(Value::Int(i32::from_le_bytes(bytes).into()))?;
+            }
+            b'U' | b'C' | 0x8c => self.sized(1)?,
+            b'T' | b'X' | b'B' => self.sized(4)?,
+            0x8d | 0x8e | 0x96 => self.sized(8)?,
+            b'c' => {
+                let (module, name) = (self.line()?, self.line()?);
+                self.push(Value::Global(module, name))?;
+            }
+            0x93 => {
+                let (name, module) = (self.stack.pop()?, self.stack.pop()?);
+                let (Value::Bytes(module), Value::Bytes(name)) = (module, name) else {
+                    return None;
+                };
+                self.push(Value::Global(module, name))?;
+            }
+            b')' => self.push(Value::Tuple(Vec::new()))?,
+            count @ 0x85..=0x87 => self.tuple(usize::from(count - 0x84))?,
+            b't' => {
+                let items = self.marked()?;
+                self.push(Value::Tuple(items))?;
+            }
+            b']' => self.push(Value::List(Vec::new()))?,
+            b'}' => self.push(Value::Dict(Vec::new()))?,
+            b'e' | b'u' => {
+                let items = self.marked()?;
+                self.extend(items)?;
+            }
+            b'a' => {
+                let item = self.stack.pop()?;
+                self.extend(vec![item])?;
+            }
+            b's' => {
+                let (value, key) = (self.stack.pop()?, self.stack.pop()?);
+                self.extend(vec![key, value])?;
+            }
+            b'R' | 0x81 => {
+                let (parts, function) = (self.stack.pop()?, self.stack.pop()?);
+                self.push(match function {
+                    // Its state comes next.
+                    Value::Global(_, b"_reconstruct") => {
+                        Value::Array { shape: vec![0], bytes: &[] }
+                    }
+                    Value::Global(_, b"_frombuffer") => Value::array(&parts)?,
+                    _ => Value::Opaque,
+                })?;
+            }
+            b'b' => {
+                let (state, object) = (self.stack.pop()?, self.stack.pop()?);
+                self.push(match object {
+                    Value::Array { .. } => Value::array(&state)?,
+                    _ => Value::Opaque,
+                })?;
+            }
+            b'q' => {
+                let key = self.number(1)?;
+                self.remember(key)?;
+            }
+            b'r' => {
+                let key = self.number(4)?;
+                self.remember(key)?;
+            }
+            0x94 => self.remember(self.memo.len())?,
+            b'h' => self.recall(1)?,
+            b'j' => self.recall(4)?,
+            b'.' => return Some(Some(self.stack.pop()?)),
+            _ => return None,
+        }
+        Some(None)
+    }
+
+    fn integer(&mut self, bytes: usize) -> Option<()> {
+        let number = self.number(bytes)?;
+        self.push(Value::Int(i64::try_from(number).ok()?))
+    }
+
+    /// Bytes after their number.
+    fn sized(&mut self, bytes: usize) -> Option<()> {
+        let count = self.number(bytes)?;
+        let content = self.take(count)?;
+        self.push(Value::Bytes(content))
+    }
+
+    fn recall(&mut self, bytes: usize) -> Option<()> {
+        let key = self.number(bytes)?;
+        let value = self.memo.get(&key)?.clone();
+        self.push(value)
+    }
+}
+
+#[cfg(test)]
+#[path = "pickle_tests.rs"]
+pub(super) mod tests;
