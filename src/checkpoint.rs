@@ -1,6 +1,9 @@
 //! Weights on disk: safetensors files with torchvision's names, shapes and order of axes, and
 //! what we need to know of them as JSON in the file's metadata.
 
+pub mod dialect;
+pub mod foreign;
+
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::path::Path;
 
@@ -71,19 +74,19 @@ pub fn write(path: &Path, arrays: &Arrays, key: &str, value: String) -> Result<(
 /// # Errors
 /// [`Error::Io`], or [`Error::Corrupt`] if the file is damaged or not one of ours.
 pub fn load<T: DeserializeOwned>(path: &Path) -> Result<(Arrays, T)> {
-    let bytes = std::fs::read(path).map_err(Error::io("read", path))?;
+    let bytes = foreign::read(path)?;
     let bad = |e: &dyn std::fmt::Display| {
         Error::corrupt(path, format!("not a usable safetensors file: {e}"))
     };
+    let file = foreign::open(&bytes, path)?;
     let (_, header) = SafeTensors::read_metadata(&bytes).map_err(|e| bad(&e))?;
-    let file = SafeTensors::deserialize(&bytes).map_err(|e| bad(&e))?;
     let json = header.metadata().as_ref().and_then(|m| m.get(KEY));
-    let json = json.ok_or_else(|| bad(&"it was not written by sff (no `sff` metadata)"))?;
+    let json = json.ok_or_else(|| not_ours(&file, path))?;
     let info = serde_json::from_str(json).map_err(|e| bad(&e))?;
     let mut arrays = Arrays::new();
     for (name, view) in file.iter() {
         if view.dtype() != Dtype::F32 {
-            return Err(bad(&format!("{name} is {:?}, expected F32", view.dtype())));
+            return Err(bad(&format!("{name} is {}, expected F32", view.dtype())));
         }
         let values: Vec<f32> = bytemuck::pod_collect_to_vec(view.data());
         if let Some(at) = values.iter().position(|v| !v.is_finite()) {
@@ -92,6 +95,34 @@ pub fn load<T: DeserializeOwned>(path: &Path) -> Result<(Arrays, T)> {
         arrays.insert(name.to_owned(), Array { shape: view.shape().to_vec(), values });
     }
     Ok((arrays, info))
+}
+
+/// The error for weights that need to be imported first.
+fn not_ours(file: &SafeTensors, path: &Path) -> Error {
+    let names = dialect::translate(&file.names()).names;
+    let shapes = file
+        .names()
+        .into_iter()
+        .zip(names)
+        .filter_map(|(old, new)| Some((new, file.tensor(old).ok()?.shape().to_vec())));
+    let shown = path.display();
+    let (what, options) = match dialect::recognise(&shapes.collect()) {
+        Some(dialect::Known { name, options: Some(options) }) => {
+            (format!("it has weights of {name}, but "), options)
+        }
+        Some(dialect::Known { name, options: None }) => {
+            let problem = format!("it has weights of {name}; sff has no such network");
+            return Error::corrupt(path, problem);
+        }
+        None => (String::new(), "--arch ARCH".to_owned()),
+    };
+    Error::corrupt(
+        path,
+        format!(
+            "{what}it was not written by sff; \
+             `sff import {shown} {options} --out model.safetensors` makes a model of them"
+        ),
+    )
 }
 
 /// What a file calls a tensor of the device, and how it is laid out there.

@@ -8,12 +8,12 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 
 use half::{bf16, f16};
-use safetensors::SafeTensors;
 use safetensors::tensor::{Dtype, TensorView};
 
 use crate::augment::Augment;
 use crate::block::{Partition, Scale};
-use crate::checkpoint::{self, Array, Arrays};
+use crate::checkpoint::dialect::{self, Translation};
+use crate::checkpoint::{self, Array, Arrays, foreign};
 use crate::config::{Config, Method, Recipe};
 use crate::data::Normalization;
 use crate::feed;
@@ -28,9 +28,12 @@ use crate::{Error, Result};
 const COUNTER: &str = "num_batches_tracked";
 
 /// Mean and standard deviation of ImageNet's colours, with which torchvision's weights were
-/// trained.
-pub fn imagenet_normalization() -> Normalization {
-    Normalization { mean: vec![0.485, 0.456, 0.406], std: vec![0.229, 0.224, 0.225] }
+/// trained; of grey images the means of these.
+pub fn imagenet_normalization(channels: usize) -> Normalization {
+    match channels {
+        1 => Normalization { mean: vec![0.449], std: vec![0.226] },
+        _ => Normalization { mean: vec![0.485, 0.456, 0.406], std: vec![0.229, 0.224, 0.225] },
+    }
 }
 
 /// The tensors of a file, and what happened to some on the way.
@@ -42,58 +45,54 @@ pub struct StateDict {
     pub notes: Vec<String>,
 }
 
-/// Reads any safetensors file of float tensors. Counters of batches are left out.
+/// Reads any safetensors file of float tensors, and gives them torchvision's names, see
+/// [`dialect::translate`]. Counters of batches are left out.
 ///
 /// # Errors
-/// [`Error::Io`]; [`Error::Corrupt`] for a file that is damaged, or one of PyTorch's own, with
-/// the way to convert it; [`Error::Weights`] lists tensors of other types, and those that are not
+/// [`Error::Io`]; [`Error::Corrupt`] for a file that is damaged, or says what it is instead; [`Error::Weights`] lists tensors of other types, and those that are not
 /// all numbers.
 pub fn read(path: &Path) -> Result<StateDict> {
-    let bytes = std::fs::read(path).map_err(Error::io("read", path))?;
-    // A zip archive, or a bare pickle before version 1.6 of PyTorch.
-    let pickled = bytes.starts_with(b"PK\x03\x04") || bytes.starts_with(b"\x80\x02");
-    let file = SafeTensors::deserialize(&bytes).map_err(|e| match pickled {
-        true => Error::corrupt(path, CONVERT),
-        false => Error::corrupt(path, format!("not a usable safetensors file: {e}")),
-    })?;
+    let bytes = foreign::read(path)?;
+    let file = foreign::open(&bytes, path)?;
     let (mut arrays, mut wrong) = (Arrays::new(), Vec::new());
     let (mut converted, mut counters) = (BTreeMap::new(), 0);
-    for (name, view) in file.iter() {
+    let Translation { names, notes } = dialect::translate(&file.names());
+    for (own, name) in file.names().into_iter().zip(names) {
+        let Ok(view) = file.tensor(own) else { continue };
         if name.rsplit('.').next() == Some(COUNTER) {
             counters += 1;
             continue;
         }
         let Some(values) = floats(&view) else {
-            wrong.push(format!("{name} is {:?}, expected F32, F16, BF16 or F64", view.dtype()));
+            wrong.push(format!("{own} is {}, expected F32, F16, BF16 or F64", view.dtype()));
             continue;
         };
         if let Some(at) = values.iter().position(|v| !v.is_finite()) {
-            wrong.push(format!("{name} holds {} at position {at}", values[at]));
+            wrong.push(format!("{own} holds {} at position {at}", values[at]));
         }
         if view.dtype() != Dtype::F32 {
-            *converted.entry(format!("{:?}", view.dtype())).or_insert(0) += 1;
+            *converted.entry(view.dtype().to_string()).or_insert(0) += 1;
         }
-        arrays.insert(name.to_owned(), Array { shape: view.shape().to_vec(), values });
+        let array = Array { shape: view.shape().to_vec(), values };
+        if arrays.insert(name.clone(), array).is_some() {
+            wrong.push(format!("{own} is there twice: another one has the same name, {name}"));
+        }
     }
     if !wrong.is_empty() {
         let problem = format!("{} of its tensors cannot be used", wrong.len());
         return Err(Error::Weights { path: path.to_owned(), problem, tensors: wrong });
     }
-    let converted = converted.into_iter();
-    let mut notes: Vec<_> = converted
-        .map(|(dtype, count)| format!("converted {count} {dtype} tensors to F32"))
-        .collect();
+    let mut notes = notes;
+    notes.extend(
+        converted
+            .into_iter()
+            .map(|(dtype, count)| format!("converted {count} {dtype} tensors to F32")),
+    );
     if counters > 0 {
         notes.push(format!("left out {counters} tensors {COUNTER}: nothing reads them"));
     }
     Ok(StateDict { arrays, notes })
 }
-
-/// What to do with a `.pth` file.
-const CONVERT: &str = "this is a pickle of PyTorch's, not a safetensors file; convert it in Python \
-     with: import torch, safetensors.torch; weights = torch.load(\"IN.pth\", \
-     map_location=\"cpu\", weights_only=True); safetensors.torch.save_file({name: \
-     tensor.contiguous() for name, tensor in weights.items()}, \"OUT.safetensors\")";
 
 /// The values of a tensor of floats; `None` for other types.
 fn floats(view: &TensorView) -> Option<Vec<f32>> {
@@ -123,8 +122,8 @@ pub struct About {
     pub side: usize,
     /// Names of the classes; their numbers by default.
     pub classes: Option<Vec<String>>,
-    /// How pixels are normalised.
-    pub normalization: Normalization,
+    /// How pixels are normalised; as those of ImageNet by default.
+    pub normalization: Option<Normalization>,
 }
 
 /// What a model file of ours says of these weights.
@@ -149,9 +148,22 @@ pub fn describe(arrays: &Arrays, about: &About, path: &Path) -> Result<ModelInfo
         recipe.aux_scale = recipe.aux_scale.or(learnable);
     }
     if recipe.arch.as_deref() != Some("cnn") {
-        recipe.stem = recipe.stem.or(Some(Stem::Imagenet));
+        // ResNet18's small stem shows; that of MobileNetV3 differs in the stride only.
+        let small = shape("conv1.weight").and_then(|shape| shape.last()) == Some(&3);
+        let stem = if small { Stem::Cifar } else { Stem::Imagenet };
+        recipe.stem = recipe.stem.or(Some(stem));
     }
     let config = Config::resolve(recipe)?;
+    let shapes = arrays.iter().map(|(name, array)| (name.clone(), array.shape.clone())).collect();
+    if let Some(known) = dialect::recognise(&shapes).filter(|known| known.name != config.arch) {
+        let what = match known.options {
+            Some(options) => format!("give {options}"),
+            None => format!("there is no such network: --arch is {}", models::NAMES.join(", ")),
+        };
+        let problem =
+            format!("these are weights of {}, not of {}; {what}", known.name, config.arch);
+        return Err(Error::corrupt(path, problem));
+    }
     let heads = ["fc.weight", "classifier.3.weight", "aux.0.weight"];
     let rows = heads.iter().find_map(|head| shape(head)?.first().copied());
     // Without a head, all that is missing is listed below.
@@ -166,9 +178,24 @@ pub fn describe(arrays: &Arrays, about: &About, path: &Path) -> Result<ModelInfo
         )));
     }
     let first = ["conv1.weight", "features.0.0.weight"].iter().find_map(|name| shape(name));
-    let channels = first.and_then(|s| s.get(1)).copied().filter(|c| [1, 3].contains(c));
-    let image = [about.side, about.side, channels.unwrap_or(3)];
-    let normalization = about.normalization.clone();
+    let channels = first.and_then(|s| s.get(1)).copied().unwrap_or(3);
+    if ![1, 3].contains(&channels) {
+        let problem =
+            format!("its first convolution takes images of {channels} channels, not 1 or 3");
+        return Err(Error::corrupt(path, problem));
+    }
+    let image = [about.side, about.side, channels];
+    let normalization =
+        about.normalization.clone().unwrap_or_else(|| imagenet_normalization(channels));
+    let given = [normalization.mean.len(), normalization.std.len()];
+    if given != [channels; 2] {
+        return Err(Error::Usage(format!(
+            "{} takes images of {channels} channels, but --mean has {} values and --std {}",
+            path.display(),
+            given[0],
+            given[1]
+        )));
+    }
     let config = run::portable(&config.settled(count, about.side));
     let info = ModelInfo { format: run::FORMAT, config, image, classes, normalization };
     info.sane(path)?;

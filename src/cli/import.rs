@@ -24,7 +24,7 @@ pub struct Import {
     /// Channels of each convolution of the cnn [default: 16,32,64,64]
     #[arg(long, value_delimiter = ',', value_name = "N,…")]
     widths: Option<Vec<usize>>,
-    /// How the network begins [default: imagenet]
+    /// How the network begins [default: as the first convolution of resnet18 shows, else imagenet]
     #[arg(long)]
     stem: Option<Stem>,
     /// How it learnt [default: sff if there are tensors aux.*, else bp]
@@ -62,8 +62,8 @@ impl Import {
     pub fn run(self) -> Result<()> {
         let state = weights::read(&self.weights)?;
         let normalization = match (self.mean, self.std) {
-            (Some(mean), Some(std)) => Normalization { mean, std },
-            _ => weights::imagenet_normalization(),
+            (Some(mean), Some(std)) => Some(Normalization { mean, std }),
+            _ => None,
         };
         let recipe = Recipe {
             arch: Some(self.arch.clone()),
@@ -77,6 +77,7 @@ impl Import {
             ..Recipe::default()
         };
         let (side, classes) = (self.image_size, self.names.read()?);
+        let given = normalization.is_some();
         let about = About { recipe, side, classes, normalization };
         let info = weights::describe(&state.arrays, &about, &self.weights)?;
         if self.out == self.weights {
@@ -86,6 +87,14 @@ impl Import {
         checkpoint::save(&self.out, &state.arrays, &info)?;
         for note in &state.notes {
             super::print(note)?;
+        }
+        if let ([mean], [std], false) =
+            (&info.normalization.mean[..], &info.normalization.std[..], given)
+        {
+            super::print(&format!(
+                "grey images, normalised by mean {mean} and standard deviation {std}: --mean and \
+                 --std give others"
+            ))?;
         }
         super::print(&format!(
             "saved {} tensors, {} for {} classes, to {}",

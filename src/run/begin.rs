@@ -2,7 +2,7 @@
 
 use super::read_model;
 use crate::block::Network;
-use crate::checkpoint::Arrays;
+use crate::checkpoint::{Arrays, foreign};
 use crate::config::{Config, Recipe, Start};
 use crate::data::{Dataset, Normalization};
 use crate::files::md5;
@@ -17,6 +17,7 @@ use crate::{Error, Result};
 /// file that the recipe was made with.
 pub fn inherit(recipe: Recipe) -> Result<Recipe> {
     let Some(Start { path, checksum: noted }) = recipe.init.clone() else { return Ok(recipe) };
+    foreign::no_folder(&path)?;
     let found = md5(&path)?;
     if let Some(noted) = noted.filter(|noted| *noted != found) {
         return Err(Error::Usage(format!(
