@@ -203,17 +203,19 @@ impl Experiment {
 
     /// A Markdown table: a row for each way, mean ± standard deviation in percent.
     pub fn markdown(&self, outcomes: &[Outcome]) -> String {
-        let names: String = self.columns.iter().map(|c| format!(" {} |", c.name)).collect();
+        // A bar would end the cell, and a line the row.
+        let cell = |name: &str| name.replace('|', "\\|").replace(['\r', '\n'], " ");
+        let names: String = self.columns.iter().map(|c| format!(" {} |", cell(&c.name))).collect();
         let mut out = format!("| |{names}\n|---|{}\n", "---|".repeat(self.columns.len()));
         for (way, compared) in self.ways.iter().enumerate() {
-            let cell = |column| match self.summary(outcomes, way, column) {
+            let value = |column| match self.summary(outcomes, way, column) {
                 Some(Summary { mean, runs: 1, .. }) => format!(" {:.1} |", 100.0 * mean),
                 Some(s) => format!(" {:.1} ± {:.1} |", 100.0 * s.mean, 100.0 * s.deviation),
                 None => " |".to_owned(),
             };
-            let cells: String = (0..self.columns.len()).map(cell).collect();
+            let cells: String = (0..self.columns.len()).map(value).collect();
             // Writing to a String cannot fail.
-            let _ = writeln!(out, "| {} |{cells}", compared.name);
+            let _ = writeln!(out, "| {} |{cells}", cell(&compared.name));
         }
         out
     }

@@ -10,24 +10,28 @@
 //! | `state.safetensors` | all that a resumed run needs; the only file that it reads back |
 
 mod begin;
+mod folder;
 mod live;
 mod lock;
 mod records;
 
 pub use crate::metrics::{EpochRecord, Timing};
 pub use begin::inherit;
+pub use folder::{
+    finished, has_records, model_path, must_exist, read_config, read_model, read_records,
+    read_state, report_path, trained_on,
+};
 pub(crate) use records::{FORMAT, portable};
 pub use records::{ModelInfo, StateInfo};
 
-use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use crate::block::Network;
-use crate::checkpoint::{self, Arrays, Taken};
+use crate::checkpoint::Taken;
 use crate::config::{Batch, Config, Recipe, Start};
-use crate::data::{self, Dataset};
+use crate::data::{self, Dataset, Identity};
 use crate::drill::Drill;
-use crate::files::{read_text, write_whole};
+use crate::files::write_whole;
 use crate::gpu::Gpu;
 use crate::interrupt::Interrupt;
 use crate::report::Report;
@@ -35,6 +39,7 @@ use crate::train::{StepReport, Trainer};
 use crate::tune::{self, Cache, Tune, Tuning};
 use crate::{Error, Result};
 use begin::Begin;
+use folder::Folder;
 use live::Run;
 use lock::Lock;
 
@@ -49,6 +54,8 @@ pub trait Observer {
     fn tunes(&mut self) {}
     /// They were timed.
     fn tuned(&mut self, _tuning: &Tuning) {}
+    /// Something went wrong that training does not depend on.
+    fn warns(&mut self, _problem: &Error) {}
     /// Everything is ready; nothing is trained yet.
     fn started(&mut self, trainer: &Trainer, resumed: bool);
     /// A step is done.
@@ -108,84 +115,6 @@ impl RunOptions {
     }
 }
 
-/// Paths in a run folder.
-#[derive(Clone, Copy)]
-struct Folder<'a>(&'a Path);
-
-impl Folder<'_> {
-    /// Whether there is anything that a new run would replace.
-    fn is_used(&self) -> bool {
-        [self.config(), self.metrics(), self.timing(), self.model(), self.state()]
-            .iter()
-            .any(|path| path.exists())
-    }
-    fn config(&self) -> PathBuf {
-        self.0.join("config.toml")
-    }
-    fn metrics(&self) -> PathBuf {
-        self.0.join("metrics.jsonl")
-    }
-    fn timing(&self) -> PathBuf {
-        self.0.join("timing.jsonl")
-    }
-    fn model(&self) -> PathBuf {
-        self.0.join("model.safetensors")
-    }
-    fn report(&self) -> PathBuf {
-        self.0.join("report.html")
-    }
-    fn state(&self) -> PathBuf {
-        self.0.join("state.safetensors")
-    }
-}
-
-/// The model file of a run.
-pub fn model_path(folder: &Path) -> PathBuf {
-    Folder(folder).model()
-}
-
-/// The configuration of a run.
-///
-/// # Errors
-/// [`Error::Io`] or [`Error::Corrupt`].
-pub fn read_config(folder: &Path) -> Result<Config> {
-    Config::read(&Folder(folder).config())
-}
-
-/// The records of the epochs that a run has finished.
-///
-/// # Errors
-/// [`Error::Io`] or [`Error::Corrupt`].
-pub fn read_records(folder: &Path) -> Result<Vec<EpochRecord>> {
-    let path = Folder(folder).metrics();
-    let text = read_text(&path)?;
-    let records = text.lines().map(serde_json::from_str).collect::<Result<Vec<EpochRecord>, _>>();
-    records.map_err(|e| Error::corrupt(&path, e.to_string()))
-}
-
-/// Whether a run has noted any epoch.
-pub fn has_records(folder: &Path) -> bool {
-    Folder(folder).metrics().exists()
-}
-
-/// The page of a run.
-pub fn report_path(folder: &Path) -> PathBuf {
-    Folder(folder).report()
-}
-
-/// The records of a run that is finished, if the one in `folder` is, and is of `config`.
-///
-/// # Errors
-/// [`Error::Io`] or [`Error::Corrupt`].
-pub fn finished(folder: &Path, config: &Config) -> Result<Option<Vec<EpochRecord>>> {
-    let folder = Folder(folder);
-    if !folder.model().exists() || !folder.metrics().exists() {
-        return Ok(None);
-    }
-    let records = read_records(folder.0)?;
-    Ok((records.len() == config.epochs as usize).then_some(records))
-}
-
 /// The configuration to run with: the folder's own if there is one to resume, else that of
 /// `recipe`, with a batch that fits `gpu` where it is left open.
 ///
@@ -202,7 +131,7 @@ pub fn configure(recipe: Recipe, options: &RunOptions, gpu: &Gpu) -> Result<Conf
                 "--freeze-until {until} would keep random weights: begin from a model with --init"
             )));
         }
-        let batch = if auto { largest_batch(&config, gpu)? } else { config.batch };
+        let batch = if auto { Some(largest_batch(&config, gpu)?) } else { config.batch };
         return Ok(Config { batch, ..config });
     }
     let shown = options.folder.display();
@@ -263,6 +192,8 @@ pub fn train(
 ) -> Result<Vec<EpochRecord>> {
     let dataset = data::load(&config.request())?;
     let config = config.settled(dataset.classes.len(), config.image(&dataset).h);
+    let config = config.batched(dataset.train.len());
+    let identity = Identity::of(&dataset)?;
     let _lock = Lock::take(&options.folder)?;
     let folder = Folder(&options.folder);
     // Since the configuration was made, another process may have come and gone.
@@ -270,8 +201,8 @@ pub fn train(
         return Err(already_holds(folder.0));
     }
     let mut gpu = gpu.clone();
-    let mut job =
-        Job { folder, config: &config, options, dataset: &dataset, shrunk: None, drilled: false };
+    let (config, dataset, identity) = (&config, &dataset, &identity);
+    let mut job = Job { folder, config, options, dataset, identity, shrunk: None, drilled: false };
     loop {
         let error = match job.attempt(&gpu, observer) {
             Err(error) if matches!(error.root(), Error::OutOfMemory(_)) => error,
@@ -295,6 +226,7 @@ struct Job<'a> {
     config: &'a Config,
     options: &'a RunOptions,
     dataset: &'a Dataset,
+    identity: &'a Identity,
     /// Bytes to plan for, after the device had no room for more.
     shrunk: Option<usize>,
     /// Whether what was to go wrong did.
@@ -317,7 +249,10 @@ impl<'a> Job<'a> {
         let Self { config, dataset, .. } = *self;
         let image = config.image(dataset);
         let network = config.network(dataset.classes.len(), image.h);
-        self.training().demand(&network, image, gpu.limits()).of(dataset).smaller(config.batch)
+        self.training()
+            .demand(&network, image, gpu.limits())
+            .of(dataset)
+            .smaller(self.training().batch)
     }
 
     /// The GPU as a run that begins is to use it.
@@ -325,7 +260,7 @@ impl<'a> Job<'a> {
         let Self { config, options, dataset, .. } = *self;
         let demand = self.training().demand(network, config.image(dataset), gpu.limits());
         let program = || {
-            let program = demand.of(dataset).program(config.batch)?.program;
+            let program = demand.of(dataset).program(self.training().batch)?.program;
             tune::check(gpu, &program)?;
             if options.tune == Tune::Full {
                 observer.tunes();
@@ -342,13 +277,16 @@ impl<'a> Job<'a> {
 
     /// Trains from the last checkpoint, if there is one.
     fn attempt(&mut self, gpu: &Gpu, observer: &mut dyn Observer) -> Result<Vec<EpochRecord>> {
-        let Self { folder, config, options, dataset, .. } = *self;
+        let Self { folder, config, options, dataset, identity, .. } = *self;
         // What cannot be saved is said now, not after training.
         let text = config.to_toml()?;
         self.training().check(dataset)?;
         let network = config.network(dataset.classes.len(), config.image(dataset).h);
         let path = folder.state();
         let state = path.exists().then(|| read_state(&path)).transpose()?;
+        if let Some((_, StateInfo { data: Some(begun), .. })) = &state {
+            same_images(folder.0, begun, identity, dataset)?;
+        }
         let begin = match &config.init {
             Some(start) if state.is_none() => Some(Begin::read(start, config, &network, dataset)?),
             _ => None,
@@ -389,6 +327,7 @@ impl<'a> Job<'a> {
             folder,
             config,
             dataset,
+            identity,
             images: config.init.is_some().then_some(images),
             shrunk: self.shrunk,
             report: Report::new(gpu, config, dataset, &trainer)?,
@@ -410,31 +349,16 @@ impl<'a> Job<'a> {
     }
 }
 
-/// The times of each epoch that are known. A resumed run notes some twice; lines that make no
-/// sense are passed over, for times are of interest, not of importance.
-fn read_timings(path: &Path) -> Vec<Timing> {
-    let text = read_text(path).unwrap_or_default();
-    let lines = text.lines().filter_map(|line| serde_json::from_str::<Timing>(line).ok());
-    let each: BTreeMap<u32, Timing> = lines.map(|timing| (timing.epoch, timing)).collect();
-    each.into_values().collect()
-}
-
-/// Reads a model file and what it says of itself.
-///
-/// # Errors
-/// [`Error::Io`] or [`Error::Corrupt`].
-pub fn read_model(path: &Path) -> Result<(Arrays, ModelInfo)> {
-    let (arrays, info): (Arrays, ModelInfo) = checkpoint::load(path)?;
-    info.sane(path)?;
-    Ok((arrays, info))
-}
-
-/// Reads what a run needs to go on.
-///
-/// # Errors
-/// [`Error::Io`] or [`Error::Corrupt`].
-pub fn read_state(path: &Path) -> Result<(Arrays, StateInfo)> {
-    let (arrays, info): (Arrays, StateInfo) = checkpoint::load(path)?;
-    info.model.sane(path)?;
-    Ok((arrays, info))
+/// Refuses to go on with other images than the run in `folder` began with.
+fn same_images(folder: &Path, begun: &Identity, now: &Identity, dataset: &Dataset) -> Result<()> {
+    let Some(difference) = begun.difference(now) else { return Ok(()) };
+    let source = match dataset.found.source.as_str() {
+        "" => String::new(),
+        source => format!(" ({source})"),
+    };
+    Err(Error::Usage(format!(
+        "{} was begun with other images: {difference}{source}; give the folder that has them as \
+         they were with --data, or begin another run with another --out",
+        folder.display()
+    )))
 }

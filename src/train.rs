@@ -313,6 +313,11 @@ impl<'a> Trainer<'a> {
         (self.routine.batch, self.options.batch / self.routine.batch)
     }
 
+    /// Images per step.
+    pub fn batch(&self) -> usize {
+        self.options.batch
+    }
+
     /// Whether the training images stay on the device.
     pub fn resident(&self) -> bool {
         self.train_feeder.resident()

@@ -1,10 +1,10 @@
 //! `sff compare`.
 
+use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
 use clap::Args;
 use serde::Serialize;
-use sff::Result;
 use sff::compare::{self, Cell, Experiment, Outcome};
 use sff::files::write_whole;
 use sff::interrupt::Interrupt;
@@ -12,6 +12,7 @@ use sff::metrics::Votes;
 use sff::run::{EpochRecord, Observer, RunOptions, Timing};
 use sff::train::{StepReport, Trainer};
 use sff::tune::{Cache, Tuning};
+use sff::{Error, Result};
 
 #[derive(Args)]
 #[command(before_help = "Example: sff compare --recipe recipes/fashion-scarce.toml")]
@@ -56,14 +57,25 @@ struct Row<'a> {
     accuracy: Votes,
 }
 
-/// Hears of runs; only their ends are worth a line.
-struct Quiet;
+/// Hears of runs; only their ends are worth a line, and once where images were found.
+#[derive(Default)]
+struct Quiet {
+    told: BTreeSet<String>,
+}
 
 impl Observer for Quiet {
     fn tuned(&mut self, tuning: &Tuning) {
         super::warn_tuning(tuning);
     }
-    fn started(&mut self, _: &Trainer, _: bool) {}
+    fn warns(&mut self, problem: &Error) {
+        super::note(&format!("warning: {problem}"));
+    }
+    fn started(&mut self, trainer: &Trainer, _: bool) {
+        let dataset = trainer.dataset();
+        if self.told.insert(dataset.found.source.clone()) {
+            super::tell_found(dataset);
+        }
+    }
     fn step(&mut self, _: u32, _: &StepReport) {}
     fn epoch(&mut self, _: &EpochRecord, _: &Timing) {}
 }
@@ -106,9 +118,9 @@ impl Compare {
             cache: Cache::of_user(),
             ..RunOptions::new(out.clone(), true)
         };
-        let mut outcomes: Vec<Outcome> = Vec::new();
+        let (mut outcomes, mut quiet) = (Vec::<Outcome>::new(), Quiet::default());
         for (index, cell) in cells.iter().enumerate() {
-            let outcome = compare::execute(&gpu, &out, cell, &options, &mut Quiet)?;
+            let outcome = compare::execute(&gpu, &out, cell, &options, &mut quiet)?;
             outcomes.push(outcome);
             save(&out, &experiment, &cells, &outcomes)?;
             if self.quiet || self.json {

@@ -48,7 +48,7 @@ enum Command {
 
 #[derive(Args)]
 struct List {
-    /// Folder to look in, too
+    /// Folder to look in, in place of datasets/ and /usr/share/datasets
     #[arg(long, value_name = "FOLDER")]
     data: Option<PathBuf>,
     /// Print JSON
@@ -289,7 +289,7 @@ impl Export {
         let (name, folder, seed) = (self.dataset, self.data, self.seed);
         let test_only = true;
         let dataset = data::load(&Request { name, folder, seed, test_only, ..Request::default() })?;
-        super::warn_skipped(&dataset);
+        super::tell_found(&dataset);
         std::fs::create_dir_all(&self.out).map_err(Error::io("create", &self.out))?;
         let images = &dataset.test;
         for index in 0..self.count.min(images.len()) {

@@ -1,11 +1,11 @@
 //! `sff eval`.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use clap::Args;
 use serde::Serialize;
 use sff::config::Config;
-use sff::data::Dataset;
+use sff::data::{Dataset, Identity, Request, catalog};
 use sff::gpu::Gpu;
 use sff::infer::Inference;
 use sff::metrics::{Scores, Votes};
@@ -17,7 +17,8 @@ pub struct Eval {
     /// Run folder
     #[arg(long, value_name = "FOLDER")]
     run: PathBuf,
-    /// Folder with the data set's files [default: as in training]
+    /// Folder with the data set's files; of photos all are measured, or those of its folder to test
+    /// with [default: as in training]
     #[arg(long, value_name = "FOLDER")]
     data: Option<PathBuf>,
     /// Images per step [default: as in training]
@@ -57,11 +58,8 @@ impl Eval {
         if self.batch == Some(0) {
             return Err(Error::Usage("--batch must be at least 1".into()));
         }
-        let mut request = config.request();
-        request.test_only = true;
-        request.folder = self.data.or(request.folder);
-        let dataset = data::load(&request)?;
-        super::warn_skipped(&dataset);
+        let dataset = self.images(&config, &info.classes)?;
+        super::tell_found(&dataset);
         if dataset.classes != info.classes {
             return Err(Error::corrupt(
                 &model,
@@ -81,15 +79,44 @@ impl Eval {
     }
 }
 
+impl Eval {
+    /// The images to measure on: those of training or, if photos of another folder are given, all
+    /// of them.
+    fn images(&self, config: &Config, classes: &[String]) -> Result<Dataset> {
+        let trained = config.request();
+        let photos = catalog::entry(&config.dataset).is_some_and(catalog::Entry::photos);
+        let real = |path: &Path| path.canonicalize().ok();
+        let other = match (&self.data, &trained.folder) {
+            (Some(given), Some(trained)) => real(given) != real(trained),
+            (given, _) => given.is_some(),
+        };
+        let folder = self.data.clone().or(trained.folder.clone());
+        let request = Request { folder, test_only: true, ..trained.clone() };
+        if !(photos && other) {
+            return data::load(&request);
+        }
+        let measured = Some(classes.to_vec());
+        let whole = data::load(&Request { measured, val_fraction: None, ..request.clone() })?;
+        // The folder of training may only have moved. Of that, most images say nothing.
+        if let (true, Some(identity)) = (whole.found.whole, run::trained_on(&self.run)?)
+            && let Ok(again) = data::load(&Request { test_only: false, ..request })
+            && identity.difference(&Identity::of(&again)?).is_none()
+        {
+            return Ok(again);
+        }
+        Ok(whole)
+    }
+}
+
 /// Images at a time in training: sums of the same images give the very scores that it noted.
 fn trained_batch(config: &Config, dataset: &Dataset, gpu: &Gpu) -> usize {
     if config.memory.is_none() {
-        return config.batch;
+        return config.training().batch;
     }
     let image = config.image(dataset);
     let network = config.network(dataset.classes.len(), image.h);
     let demand = config.training().demand(&network, image, gpu.limits()).of(dataset);
-    let eval = demand.program(config.batch).ok().and_then(|built| built.eval);
+    let eval = demand.program(config.training().batch).ok().and_then(|built| built.eval);
     // Where training would not fit, one image at a time may.
     eval.map_or(1, |routine| routine.batch)
 }

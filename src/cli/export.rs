@@ -17,7 +17,7 @@ pub struct Export {
 
 impl Export {
     pub fn run(self) -> Result<()> {
-        let differences = weights::export(&self.model.path(), &self.out)?;
+        let differences = weights::export(&self.model.path()?, &self.out)?;
         super::print(&format!("saved to {}", self.out.display()))?;
         let Some(differences) = differences else { return Ok(()) };
         for (what, names) in [

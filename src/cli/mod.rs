@@ -29,7 +29,7 @@ use sff::interrupt::Interrupt;
 use sff::program::{Precision, Program};
 use sff::run::ModelInfo;
 use sff::tune::{self, Cache, Tune, Tuning};
-use sff::{Error, Result};
+use sff::{Error, Result, names, run};
 
 /// Trains convolutional networks without backpropagation between blocks, on any GPU.
 #[derive(Parser)]
@@ -144,9 +144,12 @@ struct ModelArg {
 }
 
 impl ModelArg {
-    fn path(&self) -> PathBuf {
-        let run = self.run.as_deref().map(sff::run::model_path);
-        run.or(self.init.clone()).unwrap_or_default()
+    fn path(&self) -> Result<PathBuf> {
+        if let Some(run) = &self.run {
+            run::must_exist(run)?;
+            return Ok(run::model_path(run));
+        }
+        Ok(self.init.clone().unwrap_or_default())
     }
 }
 
@@ -177,8 +180,8 @@ struct ClassesArg {
 impl ClassesArg {
     fn read(&self) -> Result<Option<Vec<String>>> {
         let Some(path) = &self.classes_file else { return Ok(None) };
-        let text = sff::files::read_text(path)?;
-        Ok(Some(text.lines().map(|line| line.trim().to_owned()).collect()))
+        let names = sff::files::read_lines(path)?;
+        Ok(Some(names.iter().map(|name| names::composed(name)).collect()))
     }
 }
 
@@ -233,13 +236,22 @@ fn print(text: &str) -> Result<()> {
     }
 }
 
-/// Says on standard error which photos were left out.
-fn warn_skipped(dataset: &Dataset) {
+/// Says on standard error where a data set was found, and what of it was left out.
+fn tell_found(dataset: &Dataset) {
+    if !dataset.found.source.is_empty() {
+        note(&dataset.found.source);
+    }
+    warn_left_out(dataset);
+}
+
+/// Says on standard error what was left out: photos, and whatever is not used.
+fn warn_left_out(dataset: &Dataset) {
     /// Files to name; more than these are only counted.
     const NAMED: usize = 10;
     let all = &dataset.skipped;
-    let mut lines: Vec<String> =
-        all.iter().take(NAMED).map(|problem| format!("warning: left out {problem}")).collect();
+    let notes = dataset.found.notes.iter().map(|line| format!("warning: {line}"));
+    let left_out = all.iter().take(NAMED).map(|problem| format!("warning: left out {problem}"));
+    let mut lines: Vec<String> = notes.chain(left_out).collect();
     if !all.is_empty() {
         let total = all.len() + dataset.train.len() + dataset.test.len();
         lines.push(format!("warning: {} of {total} pictures left out", all.len()));

@@ -44,7 +44,7 @@ pub struct Predict {
         value_parser = clap::value_parser!(u8).range(1..=5))]
     top: u8,
     /// Print JSON: file, class, label, probability, the five likeliest classes, goodness per block
-    /// and class, logits
+    /// and class, logits; of pictures that cannot be read, which come last, file and error
     #[arg(long)]
     json: bool,
     /// Also show where goodness comes from: a PNG for a single picture, else a folder for one each.
@@ -63,12 +63,19 @@ pub struct Predict {
 
 /// One element of what `--json` prints.
 #[derive(Serialize)]
-struct Report {
-    file: String,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    explained: Option<String>,
-    #[serde(flatten)]
-    prediction: Prediction,
+#[serde(untagged)]
+enum Report {
+    Answer {
+        file: String,
+        #[serde(skip_serializing_if = "Option::is_none")]
+        explained: Option<String>,
+        #[serde(flatten)]
+        prediction: Prediction,
+    },
+    Unreadable {
+        file: String,
+        error: String,
+    },
 }
 
 /// A prediction, and where it is explained: the file, and the same in numbers.
@@ -79,26 +86,46 @@ struct Answer {
 
 impl Predict {
     pub fn run(self) -> Result<()> {
-        let model = self.model.path();
+        let model = self.model.path()?;
         let (arrays, info) = run::read_model(&model)?;
         let info = self.adapt(info, &model)?;
         let [height, width, channels] = info.image;
-        let mut pixels = Vec::new();
         let photos = catalog::entry(info.config.dataset.as_deref().unwrap_or_default())
             .is_some_and(|entry| entry.photos());
+        // A network that learned from photos sees them as it did then.
+        let read = |path: &PathBuf| match self.resize {
+            Some(side) => cropped(path, info.image, side),
+            None if photos => picture::photo(path, picture::Fit::evaluating(height as u32)),
+            None => picture::read(path, height, width, channels),
+        };
+        let (mut pixels, mut pictures, mut unreadable) = (Vec::new(), Vec::new(), Vec::new());
         for path in &self.pictures {
-            // A network that learned from photos sees them as it did then.
-            pixels.extend(match self.resize {
-                Some(side) => cropped(path, info.image, side)?,
-                None if photos => picture::photo(path, picture::Fit::evaluating(height as u32))?,
-                None => picture::read(path, height, width, channels)?,
-            });
+            match read(path) {
+                Ok(picture) => {
+                    pixels.extend(picture);
+                    pictures.push(path.clone());
+                }
+                Err(error @ Error::Usage(_)) => return Err(error),
+                Err(error) => unreadable.push((path, error)),
+            }
         }
-        let labels = vec![0; self.pictures.len()];
+        let failed = |mut unreadable: Vec<(&PathBuf, Error)>| {
+            // The last one is the error that the command ends with.
+            let last = unreadable.pop();
+            unreadable.iter().for_each(|(_, error)| super::note(&format!("error: {error}")));
+            last.map_or(Ok(()), |(_, error)| Err(error))
+        };
+        if pictures.is_empty() {
+            return failed(unreadable);
+        }
+        let labels = vec![0; pictures.len()];
         let images = Images::in_memory([height, width, channels], pixels, labels);
         let gpu = self.device.open()?;
         let answers = match &self.explain {
-            Some(target) => self.explain(&gpu, (&model, &arrays, &info), &images, target)?,
+            Some(target) => {
+                let files = explain::targets(target, &pictures)?;
+                self.explain(&gpu, (&model, &arrays, &info), &images, files)?
+            }
             None => {
                 let mut inference =
                     Inference::of_model(&gpu, &model, (&arrays, &info), &images, BATCH)?;
@@ -107,15 +134,20 @@ impl Predict {
             }
         };
         if self.json {
-            let reports = self.pictures.iter().zip(answers).map(|(path, answer)| Report {
+            let answered = pictures.iter().zip(answers).map(|(path, answer)| Report::Answer {
                 file: path.display().to_string(),
                 explained: answer.explained.map(|(path, _)| path.display().to_string()),
                 prediction: answer.prediction,
             });
-            return super::print_json(&reports.collect::<Vec<_>>());
+            let others = unreadable.iter().map(|(path, error)| Report::Unreadable {
+                file: path.display().to_string(),
+                error: error.to_string(),
+            });
+            super::print_json(&answered.chain(others).collect::<Vec<_>>())?;
+            return failed(unreadable);
         }
-        let width = self.pictures.iter().map(|p| p.display().to_string().len()).max().unwrap_or(0);
-        for (path, answer) in self.pictures.iter().zip(answers) {
+        let width = pictures.iter().map(|p| p.display().to_string().len()).max().unwrap_or(0);
+        for (path, answer) in pictures.iter().zip(answers) {
             let guesses = answer.prediction.top.iter().take(self.top.into());
             let guesses =
                 guesses.map(|g| format!("{}  {}", g.label, super::percent(g.probability)));
@@ -129,7 +161,7 @@ impl Predict {
                 super::print(&format!("{table}\n  drawn in {}", path.display()))?;
             }
         }
-        Ok(())
+        failed(unreadable)
     }
 
     /// Predictions, drawn and in numbers.
@@ -138,10 +170,9 @@ impl Predict {
         gpu: &Gpu,
         (model, arrays, info): (&Path, &Arrays, &ModelInfo),
         images: &Images,
-        target: &Path,
+        files: Vec<PathBuf>,
     ) -> Result<Vec<Answer>> {
         let mut explainer = Explainer::new(gpu, model, (arrays, info), images)?;
-        let files = explain::targets(target, &self.pictures)?;
         let explanations = explainer.explain(info, self.vote)?;
         let answer = |(at, (of, file)): (usize, (Explanation, PathBuf))| {
             let top = of.prediction.top.iter().take(usize::from(self.top).max(2));

@@ -64,7 +64,7 @@ impl Progress {
             )
             .replace("by Sff", "by sff")
             .replace("by Bp", "by bp"),
-            batch: config.batch,
+            batch: config.training().batch,
             epochs: config.epochs,
             blocks: Vec::new(),
             bar,
@@ -111,6 +111,10 @@ impl Observer for Progress {
         }
     }
 
+    fn warns(&mut self, problem: &Error) {
+        self.bar.suspend(|| super::note(&format!("warning: {problem}")));
+    }
+
     fn shrinks(&mut self, error: &Error, bytes: usize) {
         let size = Size(bytes);
         self.bar.finish_and_clear();
@@ -128,6 +132,7 @@ impl Observer for Progress {
 
     fn started(&mut self, trainer: &Trainer, resumed: bool) {
         let (session, built) = (trainer.session(), trainer.built());
+        self.batch = trainer.batch();
         self.blocks.clone_from(&built.blocks);
         let count = |all: bool| -> usize {
             let counted = built.parameters.values().filter(|p| all || p.trained());
@@ -141,7 +146,11 @@ impl Observer for Progress {
         self.bar.finish_and_clear();
         let mib = |bytes: u64| bytes as f64 / (1 << 20) as f64;
         self.say(&self.intro);
-        self.bar.suspend(|| super::warn_skipped(trainer.dataset()));
+        let dataset = trainer.dataset();
+        if !dataset.found.source.is_empty() {
+            self.say(&dataset.found.source);
+        }
+        self.bar.suspend(|| super::warn_left_out(dataset));
         self.say(&format!(
             "{parameters} parameters in {} blocks{frozen}; {} steps per epoch of {} images; memory planned {:.1} MiB, allocated {:.1} MiB",
             self.blocks.len(),

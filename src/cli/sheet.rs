@@ -42,6 +42,7 @@ impl Sheet {
     pub fn run(self) -> Result<()> {
         let config = Config::resolve(self.recipe)?;
         let dataset = data::load(&config.request())?;
+        super::tell_found(&dataset);
         let training = config.training();
         let image = training.image(&dataset);
         training.augment.check_for([image.h, image.w])?;

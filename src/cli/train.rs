@@ -29,7 +29,7 @@ pub struct Train {
     /// Run folder [default: runs/DATASET-ARCH-METHOD-PARTITION]
     #[arg(long, value_name = "FOLDER")]
     out: Option<PathBuf>,
-    /// Go on with the run in the folder, if there is one
+    /// Go on with the run in the folder; with other options begin one there if there is none
     #[arg(long)]
     resume: bool,
     /// Steps between checkpoints within an epoch; there is always one after an epoch
@@ -71,6 +71,10 @@ impl Train {
         if self.save_steps == 0 {
             return Err(Error::Usage("--save-steps must be at least 1".into()));
         }
+        // Options of this machine alone, such as where the images are now, begin no run.
+        let alone = self.resume
+            && self.recipe_file.is_none()
+            && self.recipe.clone().portable() == Recipe::default();
         let recipe = match &self.recipe_file {
             Some(file) => self.recipe.over(Recipe::read(file)?),
             None => self.recipe,
@@ -79,6 +83,9 @@ impl Train {
             Some(folder) => folder,
             None => default_folder(&Config::resolve(run::inherit(recipe.clone())?)?),
         };
+        if alone {
+            run::must_exist(&folder)?;
+        }
         let gpu = self.device.open()?;
         let mut options = RunOptions {
             save_steps: self.save_steps,

@@ -7,11 +7,12 @@ use std::time::{Duration, Instant};
 
 use serde::Serialize;
 
+use super::Observer;
+use super::folder::{Folder, read_timings};
 use super::records::{FORMAT, ModelInfo, StateInfo, portable};
-use super::{Folder, Observer, read_timings};
 use crate::checkpoint::{self, Arrays};
 use crate::config::Config;
-use crate::data::{Dataset, Normalization};
+use crate::data::{Dataset, Identity, Normalization};
 use crate::detail::Detail;
 use crate::files::write_whole;
 use crate::interrupt::Interrupt;
@@ -28,6 +29,7 @@ pub struct Run<'a> {
     pub folder: Folder<'a>,
     pub config: &'a Config,
     pub dataset: &'a Dataset,
+    pub identity: &'a Identity,
     /// Normalisation of the images, where it is not the model's.
     pub images: Option<Normalization>,
     /// Bytes that it is planned for after the device had no room for more.
@@ -65,7 +67,7 @@ impl Run<'_> {
                 }
             };
             let seconds = start.elapsed().as_secs_f64();
-            let images = (self.trainer.steps_per_epoch() - first) * self.config.batch;
+            let images = (self.trainer.steps_per_epoch() - first) * self.config.training().batch;
             let steps = self.trainer.total_steps();
             self.records.push(EpochRecord { epoch, steps, train, test: None });
             self.end_epoch(seconds, images, self.trainer.data_wait() - waited, observer)?;
@@ -73,7 +75,20 @@ impl Run<'_> {
         // A run that was finished before has a page, too.
         if !self.folder.report().is_file() {
             self.test()?;
-            self.write_report()?;
+            self.comfort(Self::write_report, observer)?;
+        }
+        Ok(())
+    }
+
+    /// Does what training does not depend on: if that cannot be written, it goes on.
+    fn comfort(
+        &mut self,
+        write: impl FnOnce(&mut Self) -> Result<()>,
+        observer: &mut dyn Observer,
+    ) -> Result<()> {
+        match write(self) {
+            Err(problem @ Error::Io { .. }) => observer.warns(&problem),
+            done => done?,
         }
         Ok(())
     }
@@ -124,8 +139,8 @@ impl Run<'_> {
         self.save_state()?;
         self.write_metrics()?;
         self.save_model()?;
-        self.append_timing(&timing)?;
-        self.write_report()?;
+        self.comfort(|run| run.append_timing(&timing), observer)?;
+        self.comfort(Self::write_report, observer)?;
         observer.epoch(&record, &timing);
         Ok(())
     }
@@ -162,7 +177,8 @@ impl Run<'_> {
         let (model, images) = (self.model_info(), self.images.clone());
         let (epochs, shrunk) = (self.records.clone(), self.shrunk);
         let choices = self.trainer.session().gpu().choices().clone();
-        let info = StateInfo { model, images, progress, epochs, shrunk, choices };
+        let data = Some(self.identity.clone());
+        let info = StateInfo { model, data, images, progress, epochs, shrunk, choices };
         checkpoint::save(&self.folder.state(), &arrays, &info)?;
         self.saved = Some(at);
         Ok(())

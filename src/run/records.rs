@@ -5,7 +5,7 @@ use std::path::Path;
 use serde::{Deserialize, Serialize};
 
 use crate::config::{Config, LARGEST_INPUT, Recipe};
-use crate::data::Normalization;
+use crate::data::{Identity, Normalization};
 use crate::kernel::Choices;
 use crate::metrics::EpochRecord;
 use crate::train::Progress;
@@ -74,6 +74,9 @@ impl ModelInfo {
 pub struct StateInfo {
     /// As in the model file; its normalisation also tells whether the images are the same.
     pub model: ModelInfo,
+    /// Which images it began with; files of older versions do not tell.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub data: Option<Identity>,
     /// Normalisation of the images where the model has that of the one it began from.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub images: Option<Normalization>,
