@@ -12,7 +12,7 @@ use crate::interrupted::killed;
 use crate::support::{Sandbox, assert_same, digits};
 
 /// Photos of two classes that differ in brightness.
-fn photos(sandbox: &Sandbox, folder: &str, count: usize) {
+pub fn photos(sandbox: &Sandbox, folder: &str, count: usize) {
     for (class, light) in [("day", 200), ("night", 40)] {
         for i in 0..count {
             let shade = |x: u32, y: u32| (light + (x * 7 + y * 3 + i as u32 * 11) % 40) as u8;
@@ -24,7 +24,7 @@ fn photos(sandbox: &Sandbox, folder: &str, count: usize) {
     }
 }
 
-const PHOTOS: &str = "train --dataset folder --data photos --image-size 16 --widths 4,4 --batch 8 \
+pub const PHOTOS: &str = "train --dataset folder --data photos --image-size 16 --widths 4,4 --batch 8 \
                       --epochs 2 --save-steps 2";
 
 #[test]
@@ -200,7 +200,7 @@ fn corrupt_photos_are_warned_of() {
     for (options, part) in [
         ("--dataset shapes --val-fraction 0.5", "--val-fraction is for photos"),
         ("--dataset folder", "--dataset folder needs --data FOLDER"),
-        ("--dataset folder --data photos/day", "has no sub-folders"),
+        ("--dataset folder --data photos/day", "has 20 pictures, but no folders for classes"),
         ("--dataset folder --data photos --val-fraction 2", "--val-fraction must be"),
         ("--dataset folder --data photos --image-size 4", "--image-size must be from 8"),
     ] {

@@ -231,7 +231,7 @@ fn other_images_are_noticed() {
     );
     let before = sandbox.files("run");
     digits(&sandbox, "digits", 28, 48, 20);
-    let parts = ["state.safetensors: the images are not those that it was trained on"];
+    let parts = ["run was begun with other images", "32 images, not 48, to train on"];
     sandbox.refuses("train --resume --out run", &parts);
     assert_same(&before, &sandbox.files("run"));
 }
