@@ -95,8 +95,11 @@ impl Eval {
         if !(photos && other) {
             return data::load(&request);
         }
-        let measured = Some(classes.to_vec());
-        let whole = data::load(&Request { measured, val_fraction: None, ..request.clone() })?;
+        let whole = data::load(&Request {
+            measured: Some(classes.to_vec()),
+            test_limit: None,
+            ..request.clone()
+        })?;
         // The folder of training may only have moved. Of that, most images say nothing.
         if let (true, Some(identity)) = (whole.found.whole, run::trained_on(&self.run)?)
             && let Ok(again) = data::load(&Request { test_only: false, ..request })

@@ -157,9 +157,18 @@ fn decode(path: &Path) -> Result<Raw> {
     let failed = |error: ImageError| match error {
         // An end of file inside the picture is the file's fault, not the system's.
         ImageError::IoError(e) if e.raw_os_error().is_some() => Error::io("read", path)(e),
+        ImageError::Limits(_) => Error::corrupt(path, format!("it is too large: {}", most())),
         error => Error::corrupt(path, format!("not a readable picture: {error}")),
     };
-    let bytes = whole(path)?;
+    let file = File::open(path).map_err(Error::io("read", path))?;
+    let length = file.metadata().map_err(Error::io("read", path))?.len();
+    if length > MAX_BYTES {
+        let problem = format!("a file of {} MB: {}", length / 1_000_000, most());
+        return Err(Error::corrupt(path, problem));
+    }
+    let permit = permit(length);
+    let mut bytes = Vec::with_capacity(length as usize);
+    file.take(MAX_BYTES).read_to_end(&mut bytes).map_err(Error::io("read", path))?;
     let mut reader = ImageReader::new(Cursor::new(&bytes))
         .with_guessed_format()
         .map_err(Error::io("read", path))?;
@@ -178,36 +187,30 @@ fn decode(path: &Path) -> Result<Raw> {
     if u64::from(width) * u64::from(height) > MAX_PIXELS || size > MAX_BYTES {
         return Err(Error::corrupt(
             path,
-            format!(
-                "{width} x {height} pixels in {} MB: pictures of up to {} megapixels and {} MB are \
-                 read; make it smaller",
-                size / 1_000_000,
-                MAX_PIXELS / 1_000_000,
-                MAX_BYTES / 1_000_000
-            ),
+            format!("{width} x {height} pixels in {} MB: {}", size / 1_000_000, most()),
         ));
     }
     if width == 0 || height == 0 {
         return Err(Error::corrupt(path, "not a readable picture: it has no pixels"));
     }
-    let _permit = (size > LARGE).then(|| ONE_LARGE.lock().unwrap_or_else(PoisonError::into_inner));
+    let _permit = permit.or_else(|| self::permit(size));
     let orientation = decoder.orientation().map_err(failed)?;
     let picture = DynamicImage::from_decoder(decoder).map_err(failed)?;
     Ok(Raw { picture, orientation, _permit })
 }
 
-/// The bytes of a file, if they may be those of a picture that is not too large.
-fn whole(path: &Path) -> Result<Vec<u8>> {
-    let file = File::open(path).map_err(Error::io("read", path))?;
-    let size = file.metadata().map_err(Error::io("read", path))?.len();
-    if size > MAX_BYTES {
-        let (size, most) = (size / 1_000_000, MAX_BYTES / 1_000_000);
-        let problem = format!("a file of {size} MB, and pictures of up to {most} MB are read");
-        return Err(Error::corrupt(path, problem));
-    }
-    let mut bytes = Vec::with_capacity(size as usize);
-    file.take(MAX_BYTES).read_to_end(&mut bytes).map_err(Error::io("read", path))?;
-    Ok(bytes)
+/// How large pictures may be, and what to do about others.
+fn most() -> String {
+    format!(
+        "pictures of up to {} megapixels, {MAX_SIDE} pixels a side and {} MB are read; make it smaller",
+        MAX_PIXELS / 1_000_000,
+        MAX_BYTES / 1_000_000
+    )
+}
+
+/// Waits until no other large picture is in memory, if so many bytes are of a large one.
+fn permit(bytes: u64) -> Option<MutexGuard<'static, ()>> {
+    (bytes > LARGE).then(|| ONE_LARGE.lock().unwrap_or_else(PoisonError::into_inner))
 }
 
 impl Raw {

@@ -271,9 +271,14 @@ fn large_pictures_are_read_up_to_a_limit() {
     };
     assert_eq!(large(15_000, 12_667).unwrap(), [0; 192]);
     assert_eq!(large(60_000, 3000).unwrap(), [0; 192]);
-    let message = large(20_100, 10_000).unwrap_err().to_string();
-    let limit = "20100 x 10000 pixels in 201 MB: pictures of up to 200 megapixels";
-    assert!(message.contains(limit) && message.contains("make it smaller"), "{message}");
+    for (size, problem) in [
+        ((20_100, 10_000), "20100 x 10000 pixels in 201 MB: pictures of up to 200 megapixels"),
+        ((65_536, 10), "it is too large: pictures of up to 200 megapixels, 65535 pixels a side"),
+        ((40_000, 30_000), "a file of 1200 MB: pictures of up to "),
+    ] {
+        let message = large(size.0, size.1).unwrap_err().to_string();
+        assert!(message.contains(problem) && message.contains("make it smaller"), "{message}");
+    }
 }
 
 proptest! {

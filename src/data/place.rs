@@ -58,8 +58,8 @@ impl Places {
     /// The path of each of `files`, all from one folder: the first that has any of them.
     ///
     /// A file may also be there under another name, or deeper: `others` gives such paths, in order
-    /// of preference. Where there is no such file, a folder of the name will do. `advice` says how to get the files and ends the
-    /// message of the [`Error::MissingData`].
+    /// of preference. Where there is no such file, a folder of the name will do. `advice` says how
+    /// to get the files and ends the message of the [`Error::MissingData`].
     pub fn find(
         &self,
         name: &str,

@@ -45,7 +45,7 @@ impl Folder {
             let message = format!("{shown}: the name of a class must be UTF-8, rename the folder");
             return Err(Error::Usage(message));
         };
-        let (pictures, others) = sorted(path, usize::MAX)?;
+        let (pictures, others) = pictures_and_others(path, usize::MAX)?;
         Ok(Self { path: path.to_owned(), name, pictures, others })
     }
 
@@ -106,11 +106,11 @@ pub fn folders(path: &Path) -> Result<Vec<PathBuf>> {
 /// # Errors
 /// [`Error::Io`].
 pub fn files(path: &Path) -> Result<(Vec<PathBuf>, Others)> {
-    sorted(path, 1)
+    pictures_and_others(path, 1)
 }
 
 /// The pictures in a folder, and what is none, down to a depth.
-fn sorted(path: &Path, depth: usize) -> Result<(Vec<PathBuf>, Others)> {
+fn pictures_and_others(path: &Path, depth: usize) -> Result<(Vec<PathBuf>, Others)> {
     let (mut pictures, mut others) = (Vec::new(), Others::default());
     for entry in entries(path, depth) {
         match entry? {

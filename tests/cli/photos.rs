@@ -245,7 +245,7 @@ fn the_default_batch_is_never_too_large() {
 fn all_of_a_labelled_folder_is_measured() {
     let sandbox = Sandbox::new();
     photos(&sandbox, "p", 10);
-    sandbox.ok(&format!("{SHORT} p --out run"));
+    sandbox.ok(&format!("{SHORT} p --test-limit 4 --out run"));
     let images =
         |line: &str| sandbox.json(&format!("eval --run run --json {line}"))["images"].clone();
     assert_eq!(images(""), 4);
