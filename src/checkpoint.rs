@@ -82,7 +82,15 @@ pub fn load<T: DeserializeOwned>(path: &Path) -> Result<(Arrays, T)> {
     let (_, header) = SafeTensors::read_metadata(&bytes).map_err(|e| bad(&e))?;
     let json = header.metadata().as_ref().and_then(|m| m.get(KEY));
     let json = json.ok_or_else(|| not_ours(&file, path))?;
-    let info = serde_json::from_str(json).map_err(|e| bad(&e))?;
+    let info = serde_json::from_str(json).map_err(|e| {
+        let state = serde_json::from_str::<serde_json::Value>(json);
+        match state.is_ok_and(|state| state.get("progress").is_some())
+            && e.to_string().contains("`format`")
+        {
+            true => Error::corrupt(path, STATE),
+            false => bad(&e),
+        }
+    })?;
     let mut arrays = Arrays::new();
     for (name, view) in file.iter() {
         if view.dtype() != Dtype::F32 {
@@ -96,6 +104,9 @@ pub fn load<T: DeserializeOwned>(path: &Path) -> Result<(Arrays, T)> {
     }
     Ok((arrays, info))
 }
+
+/// What to say of a run's other file where its model is wanted.
+const STATE: &str = "this is the state of a run, for --resume; give its model.safetensors";
 
 /// The error for weights that need to be imported first.
 fn not_ours(file: &SafeTensors, path: &Path) -> Error {

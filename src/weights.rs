@@ -28,10 +28,10 @@ use crate::{Error, Result};
 const COUNTER: &str = "num_batches_tracked";
 
 /// Mean and standard deviation of ImageNet's colours, with which torchvision's weights were
-/// trained; of grey images the means of these.
+/// trained; of grey images that of their luminance, and the mean deviation.
 pub fn imagenet_normalization(channels: usize) -> Normalization {
     match channels {
-        1 => Normalization { mean: vec![0.449], std: vec![0.226] },
+        1 => Normalization { mean: vec![0.459], std: vec![0.226] },
         _ => Normalization { mean: vec![0.485, 0.456, 0.406], std: vec![0.229, 0.224, 0.225] },
     }
 }
@@ -56,7 +56,7 @@ pub fn read(path: &Path) -> Result<StateDict> {
     let file = foreign::open(&bytes, path)?;
     let (mut arrays, mut wrong) = (Arrays::new(), Vec::new());
     let (mut converted, mut counters) = (BTreeMap::new(), 0);
-    let Translation { names, notes } = dialect::translate(&file.names());
+    let Translation { names, mut notes } = dialect::translate(&file.names());
     for (own, name) in file.names().into_iter().zip(names) {
         let Ok(view) = file.tensor(own) else { continue };
         if name.rsplit('.').next() == Some(COUNTER) {
@@ -82,7 +82,6 @@ pub fn read(path: &Path) -> Result<StateDict> {
         let problem = format!("{} of its tensors cannot be used", wrong.len());
         return Err(Error::Weights { path: path.to_owned(), problem, tensors: wrong });
     }
-    let mut notes = notes;
     notes.extend(
         converted
             .into_iter()
@@ -194,6 +193,18 @@ pub fn describe(arrays: &Arrays, about: &About, path: &Path) -> Result<ModelInfo
             path.display(),
             given[0],
             given[1]
+        )));
+    }
+    if normalization.mean.iter().any(|mean| *mean > 1.0) {
+        let of_one = |values: &[f32]| {
+            let values = values.iter().map(|value| format!("{:.4}", value / 255.0));
+            values.collect::<Vec<_>>().join(",")
+        };
+        return Err(Error::Usage(format!(
+            "--mean and --std are of pixels from 0 to 1; those of pixels from 0 to 255 are --mean {} \
+             --std {}",
+            of_one(&normalization.mean),
+            of_one(&normalization.std)
         )));
     }
     let config = run::portable(&config.settled(count, about.side));

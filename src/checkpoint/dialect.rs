@@ -104,7 +104,9 @@ pub fn recognise(shapes: &BTreeMap<String, Vec<usize>>) -> Option<Known> {
         };
     }
     if has("conv_stem.weight") {
-        return other("timm's MobileNet or EfficientNet, whose classifier is not torchvision's");
+        return other(
+            "timm's MobileNet or EfficientNet, whose names and batch norms are not torchvision's",
+        );
     }
     if has("features.1.block.0.0.weight") {
         return match has("features.13.block.0.0.weight") {

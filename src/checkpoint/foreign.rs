@@ -9,9 +9,10 @@ use crate::{Error, Result};
 /// What to do with a file of PyTorch's own.
 const CONVERT: &str = "this is a pickle of PyTorch's, not a safetensors file; convert it in Python \
      with: import torch, safetensors.torch; weights = torch.load(\"IN.pth\", \
-     map_location=\"cpu\", weights_only=True); weights = weights.get(\"state_dict\", weights); \
-     safetensors.torch.save_file({name: tensor.clone() for name, tensor in weights.items()}, \
-     \"OUT.safetensors\"); and then with `sff import OUT.safetensors`";
+     map_location=\"cpu\", weights_only=True); inner = [weights[key] for key in (\"state_dict\", \
+     \"model_state_dict\", \"model\") if key in weights]; safetensors.torch.save_file({name: \
+     tensor.contiguous().clone() for name, tensor in (inner + [weights])[0].items() if \
+     torch.is_tensor(tensor)}, \"OUT.safetensors\"); and then with `sff import OUT.safetensors`";
 
 /// First bytes of files, and what to say of these.
 const KINDS: [(&[u8], &str); 12] = [

@@ -101,8 +101,9 @@ fn find(all: &[String], item: &str) -> Result<Vec<usize>> {
             let reading = format!("{} classes have names from {first} to {end}", by_name.len());
             return Err(ambiguous(all, item, &reading, first..=end));
         }
-        let twice = numbered.windows(2).find(|pair| pair[0].0 == pair[1].0);
-        return match twice.filter(|pair| (first..=end).contains(&pair[0].0)) {
+        let inside = |pair: &&[(usize, usize)]| (first..=end).contains(&pair[0].0);
+        let twice = numbered.windows(2).filter(inside).find(|pair| pair[0].0 == pair[1].0);
+        return match twice {
             Some(pair) => {
                 let reading =
                     format!("`{}` and `{}` are the same number", all[pair[0].1], all[pair[1].1]);
@@ -234,6 +235,7 @@ mod tests {
             (&padded, "3-10", &["2 classes have names from 3 to 10", "`10`", "--classes 01,02"]),
             (&["5", "7", "cat"], "0-5", &["no class called 0"]),
             (&["1", "01", "2"], "1-2", &["`1` and `01` are the same number"]),
+            (&["0", "00", "2", "02"], "2-2", &["`2` and `02` are the same number"]),
             (&["Cat", "cat", "dog"], "CAT,dog", &["`Cat` or `cat`"]),
             (&["3", "1"], "3-1", &["numbered from 0 to 1"]),
         ] {

@@ -140,8 +140,9 @@ pub fn read_timings(path: &Path) -> Vec<Timing> {
 /// # Errors
 /// [`Error::Io`] or [`Error::Corrupt`].
 pub fn read_model(path: &Path) -> Result<(Arrays, ModelInfo)> {
-    let (arrays, info): (Arrays, ModelInfo) = checkpoint::load(path)?;
+    let (arrays, mut info): (Arrays, ModelInfo) = checkpoint::load(path)?;
     info.sane(path)?;
+    info.classes.iter_mut().for_each(|name| *name = names::composed(name));
     Ok((arrays, info))
 }
 
@@ -150,7 +151,8 @@ pub fn read_model(path: &Path) -> Result<(Arrays, ModelInfo)> {
 /// # Errors
 /// [`Error::Io`] or [`Error::Corrupt`].
 pub fn read_state(path: &Path) -> Result<(Arrays, StateInfo)> {
-    let (arrays, info): (Arrays, StateInfo) = checkpoint::load(path)?;
+    let (arrays, mut info): (Arrays, StateInfo) = checkpoint::load(path)?;
     info.model.sane(path)?;
+    info.model.classes.iter_mut().for_each(|name| *name = names::composed(name));
     Ok((arrays, info))
 }

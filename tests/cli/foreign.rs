@@ -89,7 +89,7 @@ fn models_of_grey_images() {
     tensors.insert("conv1.weight".into(), one(1));
     save(&path, &tensors);
     let out = sandbox.ok(IMPORT);
-    assert!(out.contains("grey images, normalised by mean 0.449 and standard"), "{out}");
+    assert!(out.contains("grey images, normalised by mean 0.459 and standard"), "{out}");
     sandbox.ok("data export --dataset shapes --count 1 --out p");
     sandbox.ok("predict --init m.safetensors p/00000-disc.png");
     let out = sandbox.ok(&format!("{IMPORT} --mean 0.5 --std 0.25"));
@@ -100,6 +100,10 @@ fn models_of_grey_images() {
         &format!("{IMPORT} --mean 0.5,0.5,0.5 --std 0.2,0.2,0.2"),
         &["takes images of 1 channels, but --mean has 3 values and --std 3"],
     );
+    let message = sandbox.error(&format!("{IMPORT} --mean 127.5 --std 63.75"));
+    let (_, advice) = message.trim_end().rsplit_once("are --mean ").unwrap();
+    assert_eq!(advice, "0.5000 --std 0.2500");
+    sandbox.ok(&format!("{IMPORT} --mean {advice}"));
     tensors.insert("conv1.weight".into(), one(4));
     save(&path, &tensors);
     sandbox.refuses(IMPORT, &["its first convolution takes images of 4 channels, not 1 or 3"]);
@@ -143,8 +147,9 @@ fn files_that_are_something_else_are_named() {
             sandbox.refuses(line, &["w.safetensors: ", part]);
         }
     }
-    std::fs::create_dir_all(sandbox.path("run")).unwrap();
-    sandbox.put("run/model.safetensors", "");
+    sandbox.ok("train --dataset shapes --train-limit 8 --widths 4 --epochs 1 --out run");
+    let part = "run/state.safetensors: this is the state of a run, for --resume; give its model.sa";
+    sandbox.refuses("inspect run/state.safetensors", &[part]);
     let line = "train --init run --dataset shapes --out other";
     sandbox.refuses(line, &["run is a folder, not a file of weights; give run/model.safetensors"]);
 }
