@@ -151,7 +151,10 @@ fn entries(path: &Path, depth: usize) -> impl Iterator<Item = Result<Result<DirE
         };
         let at = error.path().unwrap_or(&root).to_owned();
         match error.depth() {
-            0 => Err(Error::io("read", &at)(error.into())),
+            0 => {
+                let links = || std::io::Error::other("a link leads back to a folder above it");
+                Err(Error::io("read", &at)(error.into_io_error().unwrap_or_else(links)))
+            }
             _ => Ok(Err(at)),
         }
     })
