@@ -105,7 +105,7 @@ pub fn load<T: DeserializeOwned>(path: &Path) -> Result<(Arrays, T)> {
     Ok((arrays, info))
 }
 
-/// What to say of a run's other file where its model is wanted.
+/// Error message for the state file of a run in place of its model.
 const STATE: &str = "this is the state of a run, for --resume; give its model.safetensors";
 
 /// The error for weights that need to be imported first.

@@ -359,10 +359,12 @@ pub struct Config {
 /// Longest side of what a network sees, as model files have it.
 pub const LARGEST_INPUT: usize = 4096;
 
-/// Images per step, if nothing else is said.
+/// Default batch size.
 const BATCH: usize = 64;
-/// The same for at most so many images.
-const SMALL: (usize, usize) = (1000, 32);
+/// Training images up to which the default batch size is [`SMALL_BATCH`] or less.
+const SMALL_SET: usize = 1000;
+/// Largest default batch size for a small training set.
+const SMALL_BATCH: usize = 32;
 
 /// Bytes of decoded photos that are kept in memory.
 const PHOTO_CACHE: usize = 2 << 30;
@@ -583,6 +585,7 @@ impl Config {
     /// The network for so many classes, and images with sides of so many pixels.
     pub fn network(&self, classes: usize, side: usize) -> Network {
         let mut blocks = self.blocks(self.stem.unwrap_or(Stem::suiting(side)), self.partition);
+        // `resolve`, which makes every configuration, has called `frozen` and returned its error.
         let frozen = self.frozen().expect("`resolve` refuses other blocks");
         if frozen > 0 {
             blocks = block::freeze(blocks, frozen);
@@ -602,11 +605,14 @@ impl Config {
         Some(Goodness { kernel, separable, pool, scale: self.aux_scale })
     }
 
-    /// The same with a batch for so many images to train on, if none was given.
+    /// This configuration with a batch size: the given one, else the default for `images` training
+    /// images, which is never larger than they are.
     pub fn batched(&self, images: usize) -> Self {
-        let (few, smaller) = SMALL;
-        let usual = if images > few { BATCH } else { smaller.min(1 << images.max(1).ilog2()) };
-        Self { batch: self.batch.or(Some(usual)), ..self.clone() }
+        let default = match images > SMALL_SET {
+            true => BATCH,
+            false => SMALL_BATCH.min(1 << images.max(1).ilog2()),
+        };
+        Self { batch: self.batch.or(Some(default)), ..self.clone() }
     }
 
     /// The same with what depends on the images: options that files then keep, so that other

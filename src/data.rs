@@ -84,6 +84,14 @@ pub struct Found {
     pub whole: bool,
 }
 
+impl Found {
+    /// For the data set `name`, read from these files.
+    fn in_files(name: &str, paths: &[PathBuf]) -> Self {
+        let source = format!("{name} is read from {}", folder_of(paths).display());
+        Self { source, ..Self::default() }
+    }
+}
+
 /// The files of a data set of photos, one for each image.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Files {
@@ -169,8 +177,11 @@ pub fn load(request: &Request) -> Result<Dataset> {
         return Err(Error::Usage(message));
     }
     if let (Some(folder), None) = (given, &entry.source) {
-        let photos =
-            if walk::has_pictures(folder) { ", or add --dataset folder for photos" } else { "" };
+        let photos = if walk::has_picture(folder, walk::OF_CLASSES) {
+            ", or add --dataset folder for photos"
+        } else {
+            ""
+        };
         return Err(Error::Usage(format!(
             "--data {}: {name} is drawn by the program and read from no folder; leave --data out{photos}",
             folder.display()
@@ -206,10 +217,6 @@ pub fn load(request: &Request) -> Result<Dataset> {
             )));
         }
     }
-    if entry.source.is_some() {
-        let folder = locate(name, given)?;
-        data.found.source = format!("{name} is read from {}", folder.display());
-    }
     Ok(data)
 }
 
@@ -238,7 +245,12 @@ pub fn locate(name: &str, given: Option<&Path>) -> Result<PathBuf> {
         "svhn" => svhn::find(&places)?,
         _ => imagenette::find(name, &places)?,
     };
-    Ok(paths.first().and_then(|path| path.parent()).unwrap_or(Path::new("")).to_owned())
+    Ok(folder_of(&paths).to_owned())
+}
+
+/// The folder of the files of a data set.
+fn folder_of(paths: &[PathBuf]) -> &Path {
+    paths.first().and_then(|path| path.parent()).unwrap_or(Path::new(""))
 }
 
 /// Loads a data set of photos.

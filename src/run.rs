@@ -18,8 +18,8 @@ mod records;
 pub use crate::metrics::{EpochRecord, Timing};
 pub use begin::inherit;
 pub use folder::{
-    finished, has_records, model_path, must_exist, read_config, read_model, read_records,
-    read_state, report_path, trained_on,
+    find_model, finished, has_records, model_path, must_exist, read_config, read_model,
+    read_records, read_state, report_path, trained_on,
 };
 pub(crate) use records::{FORMAT, portable};
 pub use records::{ModelInfo, StateInfo};

@@ -14,7 +14,7 @@ const CONVERT: &str = "this is a pickle of PyTorch's, not a safetensors file; co
      tensor.contiguous().clone() for name, tensor in (inner + [weights])[0].items() if \
      torch.is_tensor(tensor)}, \"OUT.safetensors\"); and then with `sff import OUT.safetensors`";
 
-/// First bytes of files, and what to say of these.
+/// Magic numbers of other formats, and the error message for each.
 const KINDS: [(&[u8], &str); 12] = [
     (
         b"version https://git-lfs",

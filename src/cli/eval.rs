@@ -77,9 +77,7 @@ impl Eval {
         let names: Vec<_> = network.blocks.into_iter().map(|b| b.name).collect();
         super::print(&super::progress::table(&scores, &names))
     }
-}
 
-impl Eval {
     /// The images to measure on: those of training or, if photos of another folder are given, all
     /// of them.
     fn images(&self, config: &Config, classes: &[String]) -> Result<Dataset> {
@@ -91,7 +89,7 @@ impl Eval {
             (given, _) => given.is_some(),
         };
         let folder = self.data.clone().or(trained.folder.clone());
-        let request = Request { folder, test_only: true, ..trained.clone() };
+        let request = Request { folder, test_only: true, ..trained };
         if !(photos && other) {
             return data::load(&request);
         }
@@ -102,6 +100,8 @@ impl Eval {
         })?;
         // The folder of training may only have moved. Of that, most images say nothing.
         if let (true, Some(identity)) = (whole.found.whole, run::trained_on(&self.run)?)
+            // Fewer photos than it had cannot be the same ones, and need not be decoded again.
+            && whole.test.len() >= identity.images()
             && let Ok(again) = data::load(&Request { test_only: false, ..request })
             && identity.difference(&Identity::of(&again)?).is_none()
         {

@@ -33,8 +33,7 @@ struct Which {
 
 impl Inspect {
     pub fn run(self) -> Result<()> {
-        self.model.run.as_deref().map_or(Ok(()), run::must_exist)?;
-        let of_run = self.model.run.as_deref().map(run::model_path);
+        let of_run = self.model.run.as_deref().map(run::find_model).transpose()?;
         let path = of_run.or(self.model.file).unwrap_or_default();
         let inspection = inspect::inspect(&path)?;
         if self.json {

@@ -145,11 +145,10 @@ struct ModelArg {
 
 impl ModelArg {
     fn path(&self) -> Result<PathBuf> {
-        if let Some(run) = &self.run {
-            run::must_exist(run)?;
-            return Ok(run::model_path(run));
+        match &self.run {
+            Some(run) => run::find_model(run),
+            None => Ok(self.init.clone().unwrap_or_default()),
         }
-        Ok(self.init.clone().unwrap_or_default())
     }
 }
 

@@ -64,7 +64,7 @@ impl Progress {
             )
             .replace("by Sff", "by sff")
             .replace("by Bp", "by bp"),
-            batch: config.training().batch,
+            batch: 0,
             epochs: config.epochs,
             blocks: Vec::new(),
             bar,

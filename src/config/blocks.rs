@@ -10,6 +10,7 @@ impl Config {
     pub(super) fn blocks(&self, stem: Stem, partition: Partition) -> Vec<Block> {
         let blocks = self.uncut(stem, partition);
         match self.cuts {
+            // `resolve`, which makes every configuration, has called `starts` and returned its error.
             Some(_) => block::join(blocks, &self.starts().expect("`resolve` refuses other cuts")),
             None => blocks,
         }
@@ -17,6 +18,7 @@ impl Config {
 
     fn uncut(&self, stem: Stem, partition: Partition) -> Vec<Block> {
         let blocks = models::named(&self.arch, &self.widths, stem, partition);
+        // `resolve` has compared the name with all that there are.
         blocks.expect("`resolve` refuses other names")
     }
 

@@ -107,13 +107,18 @@ pub fn parse(bytes: &[u8], set: &Set) -> Result<Images, String> {
             return Err(format!("at byte {at}: label {label}, expected 0 to {last}"));
         }
         labels.push(u32::from(label));
-        let (red, rest) = planes.split_at(PLANE);
-        let (green, blue) = rest.split_at(PLANE);
-        for ((&r, &g), &b) in red.iter().zip(green).zip(blue) {
-            pixels.extend([r, g, b]);
-        }
+        interleave(planes, &mut pixels);
     }
     Ok(Images::in_memory([SIDE, SIDE, 3], pixels, labels))
+}
+
+/// Appends an image of three planes (CHW) as pixels (HWC).
+fn interleave(planes: &[u8], pixels: &mut Vec<u8>) {
+    let (red, rest) = planes.split_at(PLANE);
+    let (green, blue) = rest.split_at(PLANE);
+    for ((&r, &g), &b) in red.iter().zip(green).zip(blue) {
+        pixels.extend([r, g, b]);
+    }
 }
 
 /// Parses a pickle of the version for Python into images of 32 x 32 x 3, HWC.
@@ -125,29 +130,28 @@ pub fn parse_python(bytes: &[u8], set: &Set) -> Result<Images, String> {
     let batch = pickle::parse(bytes).map_err(other)?;
     let [_, _, key] = set.keys;
     let lacks = |what: &str| format!("this pickle has no {what}: it is no batch of {}", set.folder);
-    let pixels = match batch.get("data") {
+    let data = match batch.get("data") {
         Some(Value::Array { shape, bytes }) if shape.last() == Some(&(3 * PLANE as i64)) => bytes,
         _ => return Err(lacks("array `data` with rows of 3072 bytes")),
     };
     let Some(Value::List(labels)) = batch.get(key) else {
         return Err(lacks(&format!("list `{key}`")));
     };
-    let (images, count) = (pixels.len() / (3 * PLANE), labels.len());
-    if images != count {
+    let (images, count) = (data.len() / (3 * PLANE), labels.len());
+    if images != count || count == 0 {
         return Err(format!("{images} images, but {count} labels in `{key}`"));
     }
-    // The same records as in the binary version, with one label each.
-    let mut records = Vec::with_capacity(pixels.len() + count);
-    for (label, planes) in labels.iter().zip(pixels.chunks_exact(3 * PLANE)) {
-        let Value::Int(label) = label else {
+    let mut pixels = Vec::with_capacity(data.len());
+    data.chunks_exact(3 * PLANE).for_each(|planes| interleave(planes, &mut pixels));
+    let label = |value: &Value| {
+        let Value::Int(label) = value else {
             return Err(lacks(&format!("numbers of classes in `{key}`")));
         };
-        let known = u8::try_from(*label).ok().filter(|label| usize::from(*label) < set.classes);
-        let expected = set.classes - 1;
-        records.push(known.ok_or_else(|| format!("label {label}, expected 0 to {expected}"))?);
-        records.extend(planes);
-    }
-    parse(&records, &Set { labels: (1, 0), ..*set })
+        let known = u32::try_from(*label).ok().filter(|label| (*label as usize) < set.classes);
+        known.ok_or_else(|| format!("label {label}, expected 0 to {}", set.classes - 1))
+    };
+    let labels = labels.iter().map(label).collect::<Result<_, _>>()?;
+    Ok(Images::in_memory([SIDE, SIDE, 3], pixels, labels))
 }
 
 /// Parses a file of names: one class a line, and nothing else but empty lines.
@@ -185,9 +189,8 @@ pub(super) fn load(name: &str, set: &Set, places: &Places) -> Result<Dataset> {
     }
     let train = Images::in_memory([SIDE, SIDE, 3], pixels, labels);
     let classes = class_names(&test.with_file_name(set.names), set)?;
-    let (name, test) = (name.into(), read(test, set)?);
-    let (skipped, found) = (Vec::new(), Found::default());
-    Ok(Dataset { name, classes, train, test, skipped, found })
+    let (test, found) = (read(test, set)?, Found::in_files(name, &paths));
+    Ok(Dataset { name: name.into(), classes, train, test, skipped: Vec::new(), found })
 }
 
 fn read(path: &Path, set: &Set) -> Result<Images> {

@@ -41,10 +41,12 @@ pub(super) fn load(
             layout::find(root, request.val_fraction, request.seed, some)?
         }
     };
-    let names: Vec<String> = layout.train.iter().map(|class| rename(&class.name)).collect();
     let chosen = match &request.measured {
         Some(known) => Classes::new(known, None)?,
-        None => Classes::new(&names, request.classes.as_deref())?,
+        None => {
+            let names: Vec<_> = layout.train.iter().map(|class| rename(&class.name)).collect();
+            Classes::new(&names, request.classes.as_deref())?
+        }
     };
     let train = limited(&chosen.pick(&layout.train), request.train_limit.unwrap_or(usize::MAX));
     let train = if request.test_only { Vec::new() } else { train };

@@ -50,6 +50,11 @@ impl Identity {
         })
     }
 
+    /// Images to train on and to test with, together.
+    pub fn images(&self) -> usize {
+        self.train.images + self.test.images
+    }
+
     /// What is not the same in `other`, the first thing; `None` if all is.
     pub fn difference(&self, other: &Self) -> Option<String> {
         [(&self.train, &other.train, "train on"), (&self.test, &other.test, "test with")]

@@ -155,8 +155,8 @@ pub(super) fn load(name: &str, set: &Set, places: &Places) -> Result<Dataset> {
         return Err(Error::corrupt(&paths[2], problem));
     }
     let classes = set.classes.map(String::from).into();
-    let (name, skipped, found) = (name.into(), Vec::new(), Found::default());
-    Ok(Dataset { name, classes, train, test, skipped, found })
+    let found = Found::in_files(name, &paths);
+    Ok(Dataset { name: name.into(), classes, train, test, skipped: Vec::new(), found })
 }
 
 /// Reads the images in one file with their labels in another.

@@ -42,17 +42,13 @@ pub struct Layout {
 /// # Errors
 /// [`Error::Usage`] says what was found, and what to do; [`Error::Io`].
 pub fn find(root: &Path, fraction: Option<f32>, seed: u64, some: bool) -> Result<Layout> {
-    let parts = Parts::of(root)?;
-    let mut notes = parts.notes.clone();
-    let Some(train_folder) = parts.train else {
-        let train = classes(root, &mut notes)?;
-        enough(root, &train)?;
-        let (train, test) = set_apart(train, fraction, seed, &mut notes)?;
-        return Ok(Layout { train, test, train_folder: root.to_owned(), test_folder: None, notes });
-    };
+    let Parts { train, test, mut notes } = Parts::of(root)?;
+    // Without a folder to train on, the one to test with is as good as any other.
+    let test_folder = test.filter(|_| train.is_some());
+    let train_folder = train.unwrap_or_else(|| root.to_owned());
     let train = classes(&train_folder, &mut notes)?;
     enough(&train_folder, &train)?;
-    let Some(test_folder) = parts.test else {
+    let Some(test_folder) = test_folder else {
         let (train, test) = set_apart(train, fraction, seed, &mut notes)?;
         return Ok(Layout { train, test, train_folder, test_folder: None, notes });
     };
@@ -74,6 +70,7 @@ pub fn find(root: &Path, fraction: Option<f32>, seed: u64, some: bool) -> Result
             "{shown} is of a class that there is no training for{hint}: {} has no pictures for it; \
              rename the folder, move it away, or name the classes to use, such as --classes {},{}",
             train_folder.join(&class.name).display(),
+            // `enough` refuses a single class, and `classes` none.
             names[0],
             names[1]
         )))
@@ -93,10 +90,8 @@ pub fn measured(
     some: bool,
     rename: impl Fn(&str) -> String,
 ) -> Result<Layout> {
-    let parts = Parts::of(root)?;
-    let mut notes = parts.notes;
-    let all = parts.test.is_none();
-    let folder = parts.test.or(parts.train).unwrap_or_else(|| root.to_owned());
+    let Parts { train, test: test_folder, mut notes } = Parts::of(root)?;
+    let folder = test_folder.clone().or(train).unwrap_or_else(|| root.to_owned());
     let mut found = classes(&folder, &mut notes)?;
     found.iter_mut().for_each(|class| class.name = rename(&class.name));
     let test = matched(found, known, &folder, |class, hint| match some {
@@ -108,7 +103,6 @@ pub fn measured(
         ))),
     })?;
     let train = known.iter().map(|name| Class::empty(&folder, name)).collect();
-    let test_folder = (!all).then(|| folder.clone());
     Ok(Layout { train, test, train_folder: folder, test_folder, notes })
 }
 
@@ -232,7 +226,7 @@ fn named(folders: &[PathBuf], names: &[&str]) -> Result<Option<PathBuf>> {
 fn classes(root: &Path, notes: &mut Vec<String>) -> Result<Vec<Class>> {
     let mut classes: Vec<Class> = Vec::new();
     let shown = root.display();
-    let (loose, mut others) = walk::files(root)?;
+    let (loose, mut others) = walk::files(root, 1)?;
     let below = walk::folders(root)?;
     for path in &below {
         let folder = Folder::read(path)?;

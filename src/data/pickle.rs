@@ -106,7 +106,7 @@ impl<'a> Machine<'a> {
         Some(taken)
     }
 
-    /// A number of so many bytes, little-endian.
+    /// An unsigned little-endian integer of `count` bytes.
     fn number(&mut self, count: usize) -> Option<usize> {
         let bytes = self.take(count)?.iter().rev();
         bytes.into_iter().try_fold(0usize, |n, byte| Some(n.checked_mul(256)? + usize::from(*byte)))

@@ -208,7 +208,7 @@ fn most() -> String {
     )
 }
 
-/// Waits until no other large picture is in memory, if so many bytes are of a large one.
+/// A lock that only one picture larger than [`LARGE`] holds at a time; smaller ones need none.
 fn permit(bytes: u64) -> Option<MutexGuard<'static, ()>> {
     (bytes > LARGE).then(|| ONE_LARGE.lock().unwrap_or_else(PoisonError::into_inner))
 }
@@ -220,16 +220,15 @@ impl Raw {
         if turned(self.orientation).0 { (height, width) } else { (width, height) }
     }
 
-    /// The part in the middle of the upright picture, so many columns wide and rows high, on black
-    /// where it is transparent. What can wait until only the part is left does: large pictures are
+    /// The middle `width` x `height` pixels of the upright picture, on black where it is transparent. What can wait until only the part is left does: large pictures are
     /// copied once at most.
     fn middle(self, width: u32, height: u32) -> DynamicImage {
         let Self { picture, orientation, .. } = &self;
+        let orientation = *orientation;
         let (all, rows) = self.size();
         let part = [(all - width) / 2, (rows - height) / 2, width, height];
-        let [x, y, w, h] = unturned(*orientation, [picture.width(), picture.height()], part);
+        let [x, y, w, h] = unturned(orientation, [picture.width(), picture.height()], part);
         let mut part = picture.crop_imm(x, y, w, h);
-        let orientation = *orientation;
         drop(self);
         part.apply_orientation(orientation);
         flat(part)

@@ -76,7 +76,6 @@ impl Places {
             let found = paths.iter().find(|path| path.is_file());
             found.or(paths.first().filter(|path| path.exists())).cloned()
         };
-        let advice = self.advice(name, advice);
         for folder in &folders {
             let paths: Vec<_> = files.iter().map(|file| existing(folder, file)).collect();
             let missing = files.iter().zip(&paths).find(|(_, path)| path.is_none());
@@ -85,8 +84,9 @@ impl Places {
                 Some(_) if paths.iter().all(Option::is_none) => {}
                 Some((file, _)) => {
                     return Err(Error::MissingData(format!(
-                        "{name}: {} has no {file} though it has others of the set; {advice}",
-                        folder.display()
+                        "{name}: {} has no {file} though it has others of the set; {}",
+                        folder.display(),
+                        self.advice(name, advice)
                     )));
                 }
             }
@@ -97,6 +97,7 @@ impl Places {
             Some(path) => format!("{} is there, but not unpacked; ", path.display()),
             None => String::new(),
         };
+        let advice = self.advice(name, advice);
         Err(Error::MissingData(format!("{name}: no {files} in {searched}; {packed}{advice}")))
     }
 
@@ -104,7 +105,7 @@ impl Places {
     fn advice(&self, name: &str, advice: &str) -> String {
         let Some(given) = &self.given else { return advice.to_owned() };
         let shown = given.display();
-        let photos = match walk::has_pictures(given) {
+        let photos = match walk::has_picture(given, walk::OF_CLASSES) {
             true => "for the pictures in it add --dataset folder, ",
             false => "",
         };

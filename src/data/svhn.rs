@@ -23,8 +23,8 @@ pub(super) fn load(name: &str, places: &Places) -> Result<Dataset> {
     let paths = find(places)?;
     let classes = (0..10).map(|digit| digit.to_string()).collect();
     let (train, test) = (read(&paths[0])?, read(&paths[1])?);
-    let (name, skipped, found) = (name.into(), Vec::new(), Found::default());
-    Ok(Dataset { name, classes, train, test, skipped, found })
+    let found = Found::in_files(name, &paths);
+    Ok(Dataset { name: name.into(), classes, train, test, skipped: Vec::new(), found })
 }
 
 /// Reads one file.

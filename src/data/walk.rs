@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::ffi::OsStr;
 use std::fs::File;
 use std::io::Read;
+use std::ops::RangeInclusive;
 use std::path::{Path, PathBuf};
 
 use image::ImageFormat;
@@ -45,7 +46,7 @@ impl Folder {
             let message = format!("{shown}: the name of a class must be UTF-8, rename the folder");
             return Err(Error::Usage(message));
         };
-        let (pictures, others) = pictures_and_others(path, usize::MAX)?;
+        let (pictures, others) = files(path, usize::MAX)?;
         Ok(Self { path: path.to_owned(), name, pictures, others })
     }
 
@@ -101,16 +102,12 @@ pub fn folders(path: &Path) -> Result<Vec<PathBuf>> {
     Ok(folders.into_iter().map(DirEntry::into_path).collect())
 }
 
-/// The files directly in a folder that are pictures, and those that are not.
+/// The files in a folder that are pictures, and those that are not, down to `depth`: 1 is the folder
+/// itself.
 ///
 /// # Errors
 /// [`Error::Io`].
-pub fn files(path: &Path) -> Result<(Vec<PathBuf>, Others)> {
-    pictures_and_others(path, 1)
-}
-
-/// The pictures in a folder, and what is none, down to a depth.
-fn pictures_and_others(path: &Path, depth: usize) -> Result<(Vec<PathBuf>, Others)> {
+pub fn files(path: &Path, depth: usize) -> Result<(Vec<PathBuf>, Others)> {
     let (mut pictures, mut others) = (Vec::new(), Others::default());
     for entry in entries(path, depth) {
         match entry? {
@@ -123,16 +120,20 @@ fn pictures_and_others(path: &Path, depth: usize) -> Result<(Vec<PathBuf>, Other
     Ok((pictures, others))
 }
 
-/// Whether there are folders with pictures in a folder, as in one for `--dataset folder`.
-pub fn has_pictures(path: &Path) -> bool {
-    let deep = |entry: &DirEntry| entry.depth() > 1 && !entry.file_type().is_dir();
-    entries(path, 3).flatten().flatten().any(|entry| deep(&entry) && is_picture(entry.path()))
-}
+/// Depths at which a folder for `--dataset folder` has its pictures, as far as a hint looks.
+pub const OF_CLASSES: RangeInclusive<usize> = 2..=3;
 
 /// Whether a folder has a picture, however deep.
 pub fn any_picture(path: &Path) -> bool {
-    let mut files = entries(path, usize::MAX).flatten().flatten();
-    files.any(|entry| !entry.file_type().is_dir() && is_picture(entry.path()))
+    has_picture(path, 1..=usize::MAX)
+}
+
+/// Whether a folder has a picture at one of these depths: 1 is the folder itself.
+pub fn has_picture(path: &Path, depths: RangeInclusive<usize>) -> bool {
+    let mut found = entries(path, *depths.end()).flatten().flatten();
+    let is_file = |entry: &DirEntry| !entry.file_type().is_dir();
+    found
+        .any(|entry| depths.contains(&entry.depth()) && is_file(&entry) && is_picture(entry.path()))
 }
 
 /// What is in a folder, down to `depth`, sorted by name; nothing hidden, and no litter. Links are

@@ -63,6 +63,7 @@ type Permutation<'a> = (&'static str, &'static str, &'a [(&'static str, u32)]);
 
 /// A number of a tensor's values, or of fewer.
 fn u(value: usize) -> u32 {
+    // `indexable` has refused tensors with more values.
     u32::try_from(value).expect("tensors are indexable")
 }
 

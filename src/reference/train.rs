@@ -47,6 +47,7 @@ pub struct Step {
 
 impl Step {
     pub fn new(words: &[f64]) -> Self {
+        // The tensor of a step has this shape in every program.
         let [rate, first, second, valid]: [f64; STEP_WORDS] =
             words.try_into().expect("a step tensor");
         Self { rate, corrections: [first, second], valid: valid as usize }
@@ -89,5 +90,6 @@ pub fn metrics(scores: &[&[f64]], losses: &[&[f64]], valid_labels: &[f64]) -> Ve
 
 fn first_largest(values: impl Iterator<Item = f64>) -> usize {
     let best = values.enumerate().reduce(|best, next| if next.1 > best.1 { next } else { best });
+    // Networks have two classes or more.
     best.expect("at least one class").0
 }

@@ -31,6 +31,7 @@ fn for_each_tap(x: Shape, window: Window, mut f: impl FnMut(Tap)) {
 }
 
 fn output(x: Shape, window: Window) -> Shape {
+    // The program gives its output the shape that `Window::output` gave it, or is not built.
     window.output(x).expect("a window no larger than the padded map")
 }
 
@@ -148,6 +149,7 @@ pub fn max_pool(x: &[f64], shape: Shape, window: Window) -> (Vec<f64>, Vec<f64>)
             }
         }
     });
+    // The max pools of the networks pad by half of their window at most: each has a tap on the map.
     let (values, places): (Vec<f64>, Vec<usize>) =
         best.into_iter().map(|b| b.expect("a window that touches the map")).unzip();
     let word = |lanes: &[usize]| lanes.iter().rev().fold(0, |word, place| word << 8 | place);

@@ -47,6 +47,15 @@ pub fn model_path(folder: &Path) -> PathBuf {
     Folder(folder).model()
 }
 
+/// The model file of a run that there must be.
+///
+/// # Errors
+/// As [`must_exist`].
+pub fn find_model(folder: &Path) -> Result<PathBuf> {
+    must_exist(folder)?;
+    Ok(model_path(folder))
+}
+
 /// The configuration of a run.
 ///
 /// # Errors
@@ -140,9 +149,8 @@ pub fn read_timings(path: &Path) -> Vec<Timing> {
 /// # Errors
 /// [`Error::Io`] or [`Error::Corrupt`].
 pub fn read_model(path: &Path) -> Result<(Arrays, ModelInfo)> {
-    let (arrays, mut info): (Arrays, ModelInfo) = checkpoint::load(path)?;
+    let (arrays, info): (Arrays, ModelInfo) = checkpoint::load(path)?;
     info.sane(path)?;
-    info.classes.iter_mut().for_each(|name| *name = names::composed(name));
     Ok((arrays, info))
 }
 
@@ -151,8 +159,7 @@ pub fn read_model(path: &Path) -> Result<(Arrays, ModelInfo)> {
 /// # Errors
 /// [`Error::Io`] or [`Error::Corrupt`].
 pub fn read_state(path: &Path) -> Result<(Arrays, StateInfo)> {
-    let (arrays, mut info): (Arrays, StateInfo) = checkpoint::load(path)?;
+    let (arrays, info): (Arrays, StateInfo) = checkpoint::load(path)?;
     info.model.sane(path)?;
-    info.model.classes.iter_mut().for_each(|name| *name = names::composed(name));
     Ok((arrays, info))
 }

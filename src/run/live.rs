@@ -67,7 +67,7 @@ impl Run<'_> {
                 }
             };
             let seconds = start.elapsed().as_secs_f64();
-            let images = (self.trainer.steps_per_epoch() - first) * self.config.training().batch;
+            let images = (self.trainer.steps_per_epoch() - first) * self.trainer.batch();
             let steps = self.trainer.total_steps();
             self.records.push(EpochRecord { epoch, steps, train, test: None });
             self.end_epoch(seconds, images, self.trainer.data_wait() - waited, observer)?;

@@ -2,14 +2,14 @@
 
 use std::path::Path;
 
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Deserializer, Serialize};
 
 use crate::config::{Config, LARGEST_INPUT, Recipe};
 use crate::data::{Identity, Normalization};
 use crate::kernel::Choices;
 use crate::metrics::EpochRecord;
 use crate::train::Progress;
-use crate::{Error, Result};
+use crate::{Error, Result, names};
 
 /// Version of our metadata; files of another one are refused.
 pub(crate) const FORMAT: u32 = 1;
@@ -23,10 +23,16 @@ pub struct ModelInfo {
     pub config: Recipe,
     /// Height, width and channels of what it sees.
     pub image: [usize; 3],
-    /// Names of the classes.
+    /// Names of the classes, in composed Unicode whatever the file has.
+    #[serde(deserialize_with = "composed")]
     pub classes: Vec<String>,
     /// How pixels are normalised.
     pub normalization: Normalization,
+}
+
+fn composed<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<String>, D::Error> {
+    let names = Vec::<String>::deserialize(deserializer)?;
+    Ok(names.iter().map(|name| names::composed(name)).collect())
 }
 
 impl ModelInfo {
