@@ -585,7 +585,7 @@ impl Config {
     /// The network for so many classes, and images with sides of so many pixels.
     pub fn network(&self, classes: usize, side: usize) -> Network {
         let mut blocks = self.blocks(self.stem.unwrap_or(Stem::suiting(side)), self.partition);
-        // `resolve`, which makes every configuration, has called `frozen` and returned its error.
+        // `resolve` has called `frozen` and returned its error; nothing here changes its fields later.
         let frozen = self.frozen().expect("`resolve` refuses other blocks");
         if frozen > 0 {
             blocks = block::freeze(blocks, frozen);

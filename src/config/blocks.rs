@@ -10,7 +10,7 @@ impl Config {
     pub(super) fn blocks(&self, stem: Stem, partition: Partition) -> Vec<Block> {
         let blocks = self.uncut(stem, partition);
         match self.cuts {
-            // `resolve`, which makes every configuration, has called `starts` and returned its error.
+            // `resolve` has called `starts` and returned its error.
             Some(_) => block::join(blocks, &self.starts().expect("`resolve` refuses other cuts")),
             None => blocks,
         }
