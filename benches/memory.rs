@@ -4,14 +4,15 @@
 
 use std::time::{Duration, Instant};
 
-use sff::block::{Head, Network, Partition};
+use sff::base::shape::Shape;
+use sff::compiler::budget::Demand;
+use sff::compiler::plan::{Limits, Plan, Report};
 use sff::data::{self, Dataset};
-use sff::gpu::Gpu;
-use sff::models::{self, Stem};
-use sff::plan::{Limits, Plan, Report};
-use sff::program::Recompute;
-use sff::shape::Shape;
-use sff::train::{Options, Trainer};
+use sff::gpu::device::Gpu;
+use sff::net::layers::{Head, Network};
+use sff::net::models::{self, Stem};
+use sff::net::options::{Partition, Recompute, TrainOptions};
+use sff::train::trainer::Trainer;
 use sff::{Error, Result};
 
 /// A network and a batch.
@@ -65,12 +66,12 @@ fn network(work: Work, way: Way) -> Result<Network> {
     Ok(Network { blocks: blocks?, head: way.head, classes: work.classes })
 }
 
-fn options(work: Work, way: Way) -> Options {
-    Options {
+fn options(work: Work, way: Way) -> TrainOptions {
+    TrainOptions {
         batch: work.batch,
         recompute: Some(way.recompute),
         window: way.window,
-        ..Options::default()
+        ..TrainOptions::default()
     }
 }
 
@@ -78,7 +79,7 @@ fn options(work: Work, way: Way) -> Options {
 fn planned(work: Work, way: Way) -> Result<f64> {
     let network = network(work, way)?;
     let image = Shape::new(1, work.side, work.side, 3);
-    let demand = options(work, way).demand(&network, image, Limits::NONE);
+    let demand = Demand::new(&network, image, &options(work, way), Limits::NONE);
     let built = demand.build(work.batch, 1, false)?;
     let plan = Plan::new(&built.program, Limits::NONE)?;
     let report = Report::new(&built.program, &plan, &built.blocks);

@@ -5,18 +5,19 @@
 use std::time::Instant;
 
 use serde::Deserialize;
-use sff::block::{Head, Network, Partition};
+use sff::base::random::{Rng, Stream};
+use sff::base::shape::{Layout, Shape, Window};
+use sff::compiler::ops::Op;
+use sff::compiler::program::Program;
+use sff::compiler::split;
+use sff::compiler::tensor::{Kind, TensorId};
 use sff::data::{self, Request};
-use sff::gpu::Gpu;
-use sff::models;
-use sff::ops::Op;
-use sff::program::Program;
-use sff::rng::{Rng, Stream};
-use sff::session::{Options, Session};
-use sff::shape::{Layout, Shape, Window};
-use sff::split;
-use sff::tensor::{Kind, TensorId};
-use sff::train::{self, Trainer};
+use sff::gpu::device::Gpu;
+use sff::gpu::session::{Session, SessionOptions};
+use sff::net::layers::{Head, Network};
+use sff::net::models;
+use sff::net::options::{Partition, TrainOptions};
+use sff::train::trainer::Trainer;
 
 #[derive(Deserialize)]
 struct Cases {
@@ -97,7 +98,7 @@ fn convolution(gpu: &Gpu, case: &Convolution, batch: usize, runs: usize) -> sff:
         p.push(Op::Conv2dWgrad { x: a, dy, dw, scratch, window });
     }
     let mut rng = Rng::new(0, Stream::Init, 0, 0);
-    let mut session = Session::new(gpu, p, Options::default())?;
+    let mut session = Session::new(gpu, p, SessionOptions::default())?;
     for id in [a, dy, w] {
         let count = session.program().tensor(id).shape.elements();
         let values: Vec<f32> = (0..count).map(|_| rng.normal() as f32).collect();
@@ -130,7 +131,7 @@ fn cnn(
     let train_limit = Some(batch * (steps + 1));
     let request = Request { name: "shapes".into(), train_limit, ..Request::default() };
     let dataset = data::load(&request)?;
-    let options = train::Options { epochs: 1, batch, ..train::Options::default() };
+    let options = TrainOptions { epochs: 1, batch, ..TrainOptions::default() };
     let mut trainer = Trainer::new(gpu, network, &dataset, options)?;
     // The first step includes drawing the images, planning and compiling.
     let mut start = start;

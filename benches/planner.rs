@@ -5,9 +5,10 @@ use std::time::{Duration, Instant};
 
 use serde_json::json;
 use sff::Result;
-use sff::config::{Batch, Config, Method, Recipe};
-use sff::plan::{Limits, Plan};
-use sff::shape::Shape;
+use sff::app::config::{Batch, Config, Method, Recipe};
+use sff::base::shape::Shape;
+use sff::compiler::budget::Demand;
+use sff::compiler::plan::{Limits, Plan};
 
 const RUNS: usize = 5;
 
@@ -25,7 +26,7 @@ fn run(as_json: bool) -> Result<()> {
             })?;
             let network = config.network(1000, 224);
             let image = Shape::new(1, 224, 224, 3);
-            let demand = config.training().demand(&network, image, Limits::NONE);
+            let demand = Demand::new(&network, image, &config.training(), Limits::NONE);
             let (mut build, mut plan) = (Duration::MAX, Duration::MAX);
             let (mut ops, mut peak) = (0, 0);
             for _ in 0..RUNS {

@@ -2,7 +2,7 @@
 //!
 //! Each op is first checked against the reference on a few small images, then timed on random maps
 //! larger than most caches; the best of several runs counts. Rates are of what the op has to do
-//! (see `sff::profile`), next to the peak that was measured just before. With `--json` the figures
+//! (see `sff::app::profile`), next to the peak that was measured just before. With `--json` the figures
 //! as JSON, which `--against` compares with. `SFF_TEST_DEVICE` chooses the device,
 //! `SFF_VARIANT=NAME` the tiles (`src/kernel/variants.rs` has the names).
 
@@ -14,14 +14,16 @@ use std::time::{Duration, Instant};
 
 use common::Case;
 use serde_json::{Value, json};
-use sff::gpu::Gpu;
-use sff::ops::{Activation, AdamW, BatchNorm, Op};
-use sff::peak::Peak;
-use sff::profile::{Traffic, share};
-use sff::session::{Options, Session};
-use sff::shape::{Layout, Shape, Window};
-use sff::split;
-use sff::tensor::Kind;
+use sff::app::profile::{Traffic, share};
+use sff::base::shape::{Layout, Shape, Window};
+use sff::compiler::ops::Op;
+use sff::compiler::split;
+use sff::compiler::tensor::Kind;
+use sff::gpu::device::Gpu;
+use sff::gpu::peak::Peak;
+use sff::gpu::session::{Session, SessionOptions};
+use sff::net::layers::{Activation, BatchNorm};
+use sff::net::options::AdamW;
 
 /// How long an op is timed, and how often at least.
 const EFFORT: Duration = Duration::from_millis(300);
@@ -70,7 +72,7 @@ fn entries() -> Vec<Entry> {
     entries
 }
 
-fn temporary(case: &mut Case, shape: Shape) -> sff::tensor::TensorId {
+fn temporary(case: &mut Case, shape: Shape) -> sff::compiler::tensor::TensorId {
     case.temporary("scratch", shape, Layout::Nhwc, Kind::Workspace)
 }
 
@@ -215,7 +217,7 @@ fn run(gpu: &Gpu, peak: Peak, entry: &Entry) -> sff::Result<Vec<(String, Value)>
         let found = variants.named(&name);
         found.unwrap_or_else(|| panic!("SFF_VARIANT is one of {known:?} on this device")).tiles
     });
-    let options = Options { tiles, ..Options::default() };
+    let options = SessionOptions { tiles, ..SessionOptions::default() };
     let mut session = Session::new(gpu, case.program.clone(), options)?;
     case.inputs.iter().for_each(|(id, values)| session.write(*id, values));
     case.words.iter().for_each(|(id, words)| {

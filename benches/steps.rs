@@ -10,17 +10,19 @@ use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
 use clap::Parser;
-use sff::block::{Head, Network, Partition};
-use sff::files::write_whole;
-use sff::gpu::Gpu;
-use sff::interrupt::Interrupt;
-use sff::models::{self, Stem};
-use sff::peak::Peak;
-use sff::profile::{self, Profile};
-use sff::program::Precision;
-use sff::shape::Shape;
-use sff::tune::{Cache, Tune, tune};
-use sff::{Error, Result, train};
+use sff::app::pages;
+use sff::app::profile::{self, Profile};
+use sff::base::files::write_whole;
+use sff::base::interrupt::Interrupt;
+use sff::base::shape::Shape;
+use sff::compiler::budget::Demand;
+use sff::gpu::device::Gpu;
+use sff::gpu::peak::Peak;
+use sff::gpu::tune::{Cache, Tune, tune};
+use sff::net::layers::{Head, Network};
+use sff::net::models::{self, Stem};
+use sff::net::options::{Partition, Precision, TrainOptions};
+use sff::{Error, Result};
 use table::Row;
 
 const SIDE: usize = 32;
@@ -110,10 +112,10 @@ impl Cli {
         let unknown = || Error::Usage(format!("no network is called {arch}"));
         let network = Network { blocks: blocks.ok_or_else(unknown)?, head, classes };
         let image = Shape::new(1, SIDE, SIDE, 3);
-        let training = train::Options { batch, precision, ..train::Options::default() };
-        let demand = training.demand(&network, image, gpu.limits());
+        let training = TrainOptions { batch, precision, ..TrainOptions::default() };
+        let demand = Demand::new(&network, image, &training, gpu.limits());
         let built = demand.build(batch, 1, false)?;
-        let bytes = sff::memory::plan(&built.program, gpu.limits())?.bytes as u64;
+        let bytes = sff::compiler::budget::plan(&built.program, gpu.limits())?.bytes as u64;
         let program = || Ok(built.program.clone());
         let (cache, interrupt) = (Cache::of_user(), Interrupt::default());
         let (gpu, tuning) = tune(gpu, self.tune, &cache, &interrupt, program)?;
@@ -132,7 +134,7 @@ impl Cli {
             let precision = format!("{precision:?}").to_lowercase();
             let title = format!("{arch}, {SIDE}×{SIDE}, batch {batch}, {method}, {precision}");
             let path = folder.join(format!("profile-{arch}-{method}-{precision}.html"));
-            let page = profile::page(&profile, &title);
+            let page = pages::profile::page(&profile, &title);
             write_whole(&path, |file| file.write_all(page.as_bytes()))?;
         }
         Ok(Measured { profile, bytes, start_s })

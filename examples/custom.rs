@@ -3,12 +3,12 @@
 //!
 //! The images are drawn by the program, so no files are needed.
 
-use sff::block::{Block, Head, Layer, Network};
+use sff::base::shape::Window;
 use sff::data::{self, Request};
-use sff::gpu::Gpu;
-use sff::ops::{Activation, BatchNorm};
-use sff::shape::Window;
-use sff::train::{Options, Trainer};
+use sff::gpu::device::Gpu;
+use sff::net::layers::{Activation, BatchNorm, Block, Head, Layer, Network};
+use sff::net::options::TrainOptions;
+use sff::train::trainer::Trainer;
 
 fn conv(name: &str, out: usize, stride: usize) -> Layer {
     Layer::Conv2d { name: name.into(), out, window: Window::same(3, stride), bias: false }
@@ -43,7 +43,7 @@ fn main() -> sff::Result<()> {
         seed: 0,
         ..Request::default()
     })?;
-    let options = Options { epochs: 4, batch: 32, ..Options::default() };
+    let options = TrainOptions { epochs: 4, batch: 32, ..TrainOptions::default() };
     let mut trainer = Trainer::new(&gpu, &network, &dataset, options)?;
     println!("{}", trainer.session().plan().table(&trainer.built().program));
 

@@ -13,7 +13,7 @@ trap 'rm -rf "$folder"' EXIT
 pack=$folder/sff-gpu
 mkdir -p "$pack/bin"
 build_gpu_programs target/gpu
-for name in sff "${gpu_tests[@]}" "${gpu_benches[@]}"; do
+for name in sff integration "${gpu_benches[@]}"; do
     strip -o "$pack/bin/$name" "target/gpu/$name"
 done
 commit=$(git rev-parse --short HEAD 2>/dev/null || echo unknown)

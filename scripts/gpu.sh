@@ -119,18 +119,23 @@ limited() {
 }
 
 correctness() {
-    local test status=0 passed failed start all=$stage_end
-    local -A filter=()
+    local test file status=0 passed failed start all=$stage_end tests=("${gpu_tests[@]}")
     # One telling test each.
-    [ -z "$quick" ] || filter=([kernels]=averages [golden]=reference [gradients]=wall [twins]=narrow_cnn)
-    for test in "${gpu_tests[@]}"; do
+    [ -z "$quick" ] || tests=(
+        gpu::golden::golden_vectors_match_in_the_reference
+        gpu::gradients::no_gradient_crosses_the_wall_between_blocks
+        train::networks::every_op_of_a_narrow_cnn_matches_on_the_device
+        gpu::kernels::averages_over_parts_of_maps
+    )
+    for test in "${tests[@]}"; do
         start=$SECONDS
         # Half of what is left each, but for the last.
         stage_end=$((SECONDS + (all - SECONDS) / 2))
-        [ "$test" != "${gpu_tests[-1]}" ] || stage_end=$all
-        limited "$out/test-$test.err" "$bin/$test" ${filter[$test]:-} >"$out/test-$test.txt" || status=1
-        passed=$(grep -c '^test .* ok$' "$out/test-$test.txt") || true
-        failed=$(sed -n 's/^test \(.*\) \.\.\. FAILED$/\1/p' "$out/test-$test.txt" | paste -sd' ')
+        [ "$test" != "${tests[-1]}" ] || stage_end=$all
+        file=$out/test-${test//::/-}
+        limited "$file.err" "$bin/integration" "$test" >"$file.txt" || status=1
+        passed=$(grep -c '^test .* ok$' "$file.txt") || true
+        failed=$(sed -n 's/^test \(.*\) \.\.\. FAILED$/\1/p' "$file.txt" | paste -sd' ')
         say "- $test: $passed passed, failed: ${failed:-none}, $((SECONDS - start)) s"
     done
     return "$status"

@@ -28,8 +28,8 @@ require_rust() {
     command -v cc >/dev/null || install_packages gcc libc6-dev
 }
 
-# What scripts/gpu.sh runs: the program, tests and benchmarks.
-gpu_tests=(golden gradients twins kernels)
+# What scripts/gpu.sh runs besides the program: modules of tests, and benchmarks.
+gpu_tests=(gpu::golden gpu::gradients train::networks gpu::kernels)
 gpu_benches=(rates steps)
 
 # build_gpu_programs FOLDER: builds them and puts links there, under names without cargo's hashes.
@@ -38,12 +38,12 @@ build_gpu_programs() {
     require_rust
     mkdir -p "$1"
     # Tests bring the program with them.
-    if ! { cargo --color never test --release --no-run "${gpu_tests[@]/#/--test=}" &&
+    if ! { cargo --color never test --release --no-run --test=integration &&
         cargo --color never bench --no-run "${gpu_benches[@]/#/--bench=}"; } >"$log" 2>&1; then
         cat "$log" >&2
         exit 2
     fi
-    for name in "${gpu_tests[@]}" "${gpu_benches[@]}"; do
+    for name in integration "${gpu_benches[@]}"; do
         path=$(sed -n "s/^ *Executable .*(\(.*\/$name-[0-9a-f]*\))$/\1/p" "$log")
         path=$(realpath "${path:?cargo did not say where $name is}")
         ln -sf "$path" "$1/$name"

@@ -7,7 +7,7 @@
 #   scripts/test.sh --device NAME         only the tests, on the device of that name; `swiftshader`
 #                                         is installed if it is not there
 #   scripts/test.sh --portable            only the tests, within what every WebGPU device has
-#   scripts/test.sh … TEST… [-- FILTER…]  only these files of tests, such as kernels
+#   scripts/test.sh … TEST…               only tests whose names contain one of these, such as gpu::kernels
 source "$(dirname "$0")/setup.sh"
 
 tests=()
@@ -24,16 +24,12 @@ while [ $# -gt 0 ]; do
         export SFF_TEST_PORTABLE=1
         only_tests=yes
         ;;
-    --)
-        shift
-        break
-        ;;
     -*)
         echo "there is no option $1: see the first lines of scripts/test.sh" >&2
         exit 2
         ;;
     *)
-        tests+=(--test "$1")
+        tests+=("$1")
         only_tests=yes
         ;;
     esac
@@ -42,7 +38,7 @@ done
 
 require_rust
 # As tests need it, not by `cargo build`: what only tests need makes some crates others.
-cargo test --release --no-run --quiet "${tests[@]}"
+cargo test --release --no-run --quiet
 require_device
 wish_browser
 
@@ -65,7 +61,7 @@ run_tests() {
 sum() { sed -n "s/^test result: .*[ ;]\([0-9]*\) $1.*/\1/p" "$log" | awk '{n += $1} END {print n + 0}'; }
 
 if [ -n "$only_tests" ]; then
-    run_tests "${tests[@]}" -- "$@"
+    run_tests --test integration -- "${tests[@]}"
     exit "$status"
 fi
 
@@ -77,7 +73,7 @@ run_tests
 step bash scripts/gpu.sh quick --quick || status=$?
 if offers_swiftshader; then
     # What every step is made of, on a second driver.
-    step bash scripts/test.sh --device swiftshader golden gradients kernels || status=$?
+    step bash scripts/test.sh --device swiftshader gpu::golden gpu::gradients gpu::kernels || status=$?
 else
     echo "skipped: tests on a second driver, SwiftShader, which no package has here"
 fi

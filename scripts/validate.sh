@@ -18,24 +18,25 @@ khronos_validation.report_flags = error,warn,perf,info
 khronos_validation.log_filename = $log
 END
 
-# under_layer TEST FILTER…: runs one file of tests, and leaves what the layer said in $log.
+# Compiled first: only the tests are to be under the layer.
+cargo test --release --quiet --no-run --test integration
+
+# under_layer FILTER…: runs some tests, and leaves what the layer said in $log.
 under_layer() {
-    # Compiled first: only the tests are to be under the layer.
-    cargo test --release --quiet --no-run --test "$1"
     VK_INSTANCE_LAYERS=$layer VK_LAYER_SETTINGS_PATH=$folder XDG_CACHE_HOME=$folder \
-        cargo test --release --quiet --test "$@"
+        cargo test --release --quiet --test integration -- "$@"
     if ! grep -q "Current Enables: .*SYNCHRONIZATION_VALIDATION" "$log"; then
         echo "synchronisation validation was not on" >&2
         exit 1
     fi
 }
 
-under_layer validation -- --ignored
+under_layer --ignored gpu::validation
 if ! grep -q SYNC-HAZARD-WRITE-AFTER-WRITE "$log"; then
     echo "the layer did not notice a data race" >&2
     exit 1
 fi
-under_layer twins -- a_step_of_every_network
+under_layer train::networks::a_step_of_every_network
 # The layer tells of itself, too: that it is there, and that it has no cache yet.
 if grep -E '\((ERROR|WARN|PERF)' "$log"; then
     echo "the validation layer has something to say" >&2

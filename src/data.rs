@@ -28,8 +28,9 @@ mod walk;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use crate::rng::{Rng, Stream};
-use crate::{Error, Result, names};
+use crate::base::random::{Rng, Stream};
+use crate::base::suggest;
+use crate::{Error, Result};
 pub use identity::Identity;
 pub use images::{Images, Normalization, Photos, Pixels, Reader};
 use place::Places;
@@ -269,7 +270,7 @@ fn photos(request: &Request, given: Option<&Path>) -> Result<Dataset> {
 
 /// The error for a name that is not in [`NAMES`], with the likeliest one that was meant.
 pub(crate) fn unknown(name: &str) -> Error {
-    Error::Usage(names::unknown("data set", name, NAMES))
+    Error::Usage(suggest::unknown("data set", name, NAMES))
 }
 
 #[cfg(test)]

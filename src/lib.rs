@@ -20,42 +20,58 @@
 //! Nothing of a block is needed once it is updated, so its memory serves the next one. To
 //! predict, the goodness of all blocks (or of the later ones) is averaged.
 //!
+//! # Floors
+//!
+//! Folders are floors. Each imports from the ones below it only, and no two modules of a floor
+//! import each other in a circle; a test reads all `use` lines and sees to it.
+//!
+//! | floor | what it knows |
+//! |---|---|
+//! | [`cli`] | the command line: options to calls, results to text |
+//! | [`app`] | runs and their folders, experiments, inference, profiles, pages |
+//! | [`train`] | epochs over batches: trainer, feeder, checkpoints, metrics |
+//! | [`gpu`], [`data`] | programs on a device, by wgpu; images from files. Neither knows the other |
+//! | [`compiler`] | networks to ops, plans in memory, dispatches of WGSL kernels. No device |
+//! | [`net`] | networks and options, as data |
+//! | [`base`] | errors, files, sizes, shapes, random numbers |
+//!
 //! # From a network to a step
 //!
 //! ```text
-//! images ──► data ──► augment, feed ─────┐
+//! images ──► data ──► train::feeder ─────┐
 //!                                        ▼
-//! block, models ──► program ──► plan ──► session ──► a few submits a step ──► metrics
-//! what learns       ops in      where    buffers,
-//! together          order       tensors  pipelines,
-//!                               live     bind groups
+//! net ──► compiler::program ──► compiler::plan ──► gpu::session ──► a few submits a step
+//! layers  ops in order          where tensors      buffers,
+//! in      over named tensors    live in one        pipelines,
+//! blocks                        arena              bind groups
 //! ```
 //!
-//! - [`block`] describes networks as data, [`models`] has those that are built in.
-//! - [`program::build`] turns one into a [`program::Program`]: [`ops`] over named [`tensor`]s.
-//!   The ops of a block (forward, loss, backward, update) are adjacent.
-//! - [`augment`] draws how each training image is cropped, coloured and mixed; the first op of a
-//!   step, [`ops::Op::Input`], does it.
-//! - [`plan::Plan`] gives every tensor a place in one arena, so that tensors which are never
-//!   alive at the same time share bytes.
-//! - [`kernel::lower`] turns each op into dispatches of the kernels in `shaders/`, and
-//!   [`session::Session`] makes all of it real on a [`gpu::Gpu`].
-//! - [`tune`] finds by the clock, among the ways to compute an op, the fastest on a device that
+//! - [`net::layers`] describes networks as data, [`net::models`] has those that are built in.
+//! - [`compiler::program::build`] turns one into a [`compiler::program::Program`]: [`compiler::ops`]
+//!   over named [`compiler::tensor`]s. The ops of a block (forward, loss, backward, update) are
+//!   adjacent.
+//! - [`net::augment`] draws how each training image is cropped, coloured and mixed; the first op of
+//!   a step does it.
+//! - [`compiler::plan::Plan`] gives every tensor a place in one arena, so that tensors which are
+//!   never alive at the same time share bytes; [`compiler::budget::Demand`] finds how many images
+//!   at a time fit a device and a budget.
+//! - [`compiler::kernel`] turns each op into dispatches of the kernels in `shaders/`, and
+//!   [`gpu::session::Session`] makes all of it real on a [`gpu::device::Gpu`].
+//! - [`gpu::tune`] finds by the clock, among the ways to compute an op, the fastest on a device that
 //!   computes what the usual one does.
-//! - [`mod@reference`] gives the same ops their meaning in f64 on the CPU; tests compare the two.
-//! - [`flops`] counts the arithmetic of a program.
-//! - [`memory::Demand`] finds how many images at a time fit a device and a budget.
-//! - [`profile::Profile`] times every dispatch of a step, next to what [`peak::Peak`] measured.
-//! - [`train::Trainer`] runs epochs; [`run`] adds a folder with checkpoints, and [`report`] a page
-//!   with what [`detail`] an evaluation shows; [`infer`] uses what came out, [`mod@inspect`] shows
-//!   it, and [`weights`] trades it with torchvision.
-//!
-//! Everything up to [`plan`] and [`kernel`] is pure data and needs no device.
+//! - [`mod@compiler::reference`] gives the same ops their meaning in f64 on the CPU; tests compare
+//!   the two.
+//! - [`train::trainer::Trainer`] runs epochs; [`app::run`] adds a folder with checkpoints, and
+//!   [`app::pages`] a page with what an evaluation shows; [`app::inference`] uses what came out,
+//!   [`mod@app::inspect`] shows it, and [`app::torchvision`] trades it with torchvision.
+//! - [`app::profile::Profile`] times every dispatch of a step, next to what
+//!   [`gpu::peak::Peak`] measured.
 //!
 //! # Example
 //!
 //! ```no_run
-//! use sff::{config::{Config, Recipe}, data, gpu::Gpu, train::Trainer};
+//! use sff::app::config::{Config, Recipe};
+//! use sff::{data, gpu::device::Gpu, train::trainer::Trainer};
 //!
 //! # fn main() -> sff::Result<()> {
 //! let config = Config::resolve(Recipe { dataset: Some("shapes".into()), ..Recipe::default() })?;
@@ -76,55 +92,23 @@
 //! # Layout of tensors
 //!
 //! Maps are NHWC float32 with channels padded to a multiple of four by zeros, so that kernels
-//! load whole `vec4`s along channels ([`shape::Layout`]). Weights are stored row, column, input,
-//! output; files hold them as torchvision does ([`checkpoint`]).
+//! load whole `vec4`s along channels ([`base::shape::Layout`]). Weights are stored row, column, input,
+//! output; files hold them as torchvision does ([`train::checkpoint`]).
 //!
 //! # Determinism
 //!
-//! No kernel uses atomics on floats; sums are cut by shape alone ([`split`]) and joined in order;
-//! random numbers are a function of seed, epoch and image ([`rng`]). The same seed on the same
+//! No kernel uses atomics on floats; sums are cut by shape alone ([`compiler::split`]) and joined in order;
+//! random numbers are a function of seed, epoch and image ([`base::random`]). The same seed on the same
 //! device gives the same bits, also across an interruption.
 #![warn(missing_docs)]
 
-pub mod augment;
-pub mod block;
-pub mod checkpoint;
-pub mod compare;
-pub mod config;
+pub mod app;
+pub mod base;
+pub mod cli;
+pub mod compiler;
 pub mod data;
-pub mod debug;
-pub mod detail;
-pub mod drill;
-pub mod error;
-pub mod feed;
-pub mod files;
-pub mod flops;
 pub mod gpu;
-pub mod infer;
-pub mod inspect;
-pub mod interrupt;
-pub mod kernel;
-pub mod memory;
-pub mod metrics;
-pub mod models;
-pub mod names;
-pub mod ops;
-pub mod peak;
-pub mod plan;
-pub mod profile;
-pub mod program;
-pub mod reference;
-pub mod report;
-pub mod rng;
-pub mod run;
-pub mod session;
-pub mod shaders;
-pub mod shape;
-pub mod split;
-mod svg;
-pub mod tensor;
+pub mod net;
 pub mod train;
-pub mod tune;
-pub mod weights;
 
-pub use error::{Error, Result};
+pub use base::error::{Error, Result};

@@ -1,7 +1,5 @@
 //! The `sff` command.
 
-mod cli;
-
 use std::io::Write;
 use std::process::ExitCode;
 
@@ -21,7 +19,7 @@ fn main() -> ExitCode {
             panicked(info);
         }
     }));
-    match cli::run() {
+    match sff::cli::run() {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             let (message, code) = (error.to_string(), error.exit_code());

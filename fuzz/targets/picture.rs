@@ -1,7 +1,7 @@
 #![no_main]
 
-#[path = "../../tests/strangers/doors.rs"]
+#[path = "../../tests/untrusted/entry_points.rs"]
 #[allow(dead_code)]
-mod doors;
+mod entry_points;
 
-libfuzzer_sys::fuzz_target!(|bytes: &[u8]| doors::picture(bytes));
+libfuzzer_sys::fuzz_target!(|bytes: &[u8]| entry_points::picture(bytes));

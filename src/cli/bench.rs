@@ -2,12 +2,12 @@
 
 use std::time::Duration;
 
+use crate::Result;
+use crate::compiler::kernel::Choices;
+use crate::gpu::peak::{Peak, Sheet};
+use crate::gpu::tune::{self, Cache, Effort, Timed, Tuning};
 use clap::{Args, Subcommand};
 use serde::Serialize;
-use sff::Result;
-use sff::kernel::Choices;
-use sff::peak::{Peak, Sheet};
-use sff::tune::{self, Cache, Effort, Timed, Tuning};
 
 use super::network::NetworkArgs;
 
@@ -72,7 +72,7 @@ impl Bench {
 
 fn duration(seconds: f64) -> Result<Duration> {
     Duration::try_from_secs_f64(seconds).map_err(|_| {
-        sff::Error::Usage(format!("--seconds must be a positive number, not {seconds}"))
+        crate::Error::Usage(format!("--seconds must be a positive number, not {seconds}"))
     })
 }
 

@@ -3,16 +3,16 @@
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
+use crate::app::experiment::{self, Cell, Experiment, Outcome};
+use crate::app::run::{Observer, RunOptions};
+use crate::app::signals;
+use crate::base::files::write_whole;
+use crate::gpu::tune::{Cache, Tuning};
+use crate::train::metrics::{EpochRecord, Timing, Votes};
+use crate::train::trainer::{StepReport, Trainer};
+use crate::{Error, Result};
 use clap::Args;
 use serde::Serialize;
-use sff::compare::{self, Cell, Experiment, Outcome};
-use sff::files::write_whole;
-use sff::interrupt::Interrupt;
-use sff::metrics::Votes;
-use sff::run::{EpochRecord, Observer, RunOptions, Timing};
-use sff::train::{StepReport, Trainer};
-use sff::tune::{Cache, Tuning};
-use sff::{Error, Result};
 
 #[derive(Args)]
 #[command(before_help = "Example: sff compare --recipe recipes/fashion-scarce.toml")]
@@ -113,14 +113,14 @@ impl Compare {
         }
         let gpu = self.device.open()?;
         let options = RunOptions {
-            interrupt: Interrupt::on_signals()?,
+            interrupt: signals::interrupt()?,
             tune: self.tune.tune,
             cache: Cache::of_user(),
             ..RunOptions::new(out.clone(), true)
         };
         let (mut outcomes, mut quiet) = (Vec::<Outcome>::new(), Quiet::default());
         for (index, cell) in cells.iter().enumerate() {
-            let outcome = compare::execute(&gpu, &out, cell, &options, &mut quiet)?;
+            let outcome = experiment::execute(&gpu, &out, cell, &options, &mut quiet)?;
             outcomes.push(outcome);
             save(&out, &experiment, &cells, &outcomes)?;
             if self.quiet || self.json {
@@ -159,8 +159,8 @@ fn save(out: &Path, experiment: &Experiment, cells: &[Cell], outcomes: &[Outcome
     for (name, text) in [
         ("results.md", table),
         ("results.csv", experiment.csv(outcomes)),
-        ("results.svg", compare::svg(experiment, outcomes)),
-        ("results.html", compare::page(experiment, out, cells, outcomes)?),
+        ("results.svg", experiment::svg(experiment, outcomes)),
+        ("results.html", experiment::page(experiment, out, cells, outcomes)?),
     ] {
         write_whole(&out.join(name), |file| file.write_all(text.as_bytes()))?;
     }

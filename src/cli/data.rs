@@ -4,15 +4,15 @@ use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use crate::data::catalog::{ENTRIES, Entry};
+use crate::data::fetch::{self, Options, Origin};
+use crate::data::verify::verify;
+use crate::data::{self, Request, picture};
+use crate::{Error, Result};
 use clap::{Args, Subcommand};
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use serde::Serialize;
 use serde_json::json;
-use sff::data::catalog::{ENTRIES, Entry};
-use sff::data::fetch::{self, Options, Origin};
-use sff::data::verify::verify;
-use sff::data::{self, Request, picture};
-use sff::{Error, Result};
 
 use super::sheet::Sheet;
 

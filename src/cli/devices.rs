@@ -1,9 +1,9 @@
 //! `sff devices`.
 
+use crate::Result;
+use crate::gpu::adapter::{self, Adapter};
 use clap::Args;
 use serde::Serialize;
-use sff::Result;
-use sff::gpu::{self, Adapter};
 
 #[derive(Args)]
 #[command(before_help = "Example: sff devices --device nvidia")]
@@ -24,8 +24,8 @@ struct Listed {
 
 impl Devices {
     pub fn run(self) -> Result<()> {
-        let adapters = gpu::list();
-        let chosen = gpu::choose(&adapters, self.device.device.as_deref())?;
+        let adapters = adapter::list();
+        let chosen = adapter::choose(&adapters, self.device.device.as_deref())?;
         if self.json {
             let listed: Vec<_> = adapters
                 .into_iter()

@@ -2,14 +2,17 @@
 
 use std::path::{Path, PathBuf};
 
+use crate::app::config::Config;
+use crate::app::folder;
+use crate::app::inference::Inference;
+use crate::data;
+use crate::data::{Dataset, Identity, Request, catalog};
+use crate::gpu::device::Gpu;
+use crate::train::metrics::{Scores, Votes};
+use crate::train::trainer;
+use crate::{Error, Result};
 use clap::Args;
 use serde::Serialize;
-use sff::config::Config;
-use sff::data::{Dataset, Identity, Request, catalog};
-use sff::gpu::Gpu;
-use sff::infer::Inference;
-use sff::metrics::{Scores, Votes};
-use sff::{Error, Result, data, run};
 
 #[derive(Args)]
 #[command(before_help = "Example: sff eval --run runs/first --json")]
@@ -50,9 +53,9 @@ impl From<Scores> for Report {
 
 impl Eval {
     pub fn run(self) -> Result<()> {
-        let config = run::read_config(&self.run)?;
-        let model = run::model_path(&self.run);
-        let (arrays, mut info) = run::read_model(&model)?;
+        let config = folder::read_config(&self.run)?;
+        let model = folder::model_path(&self.run);
+        let (arrays, mut info) = folder::read_model(&model)?;
         info.check(&config, &model)?;
         self.precision.choose(&mut info);
         if self.batch == Some(0) {
@@ -99,7 +102,7 @@ impl Eval {
             ..request.clone()
         })?;
         // The folder of training may only have moved. Of that, most images say nothing.
-        if let (true, Some(identity)) = (whole.found.whole, run::trained_on(&self.run)?)
+        if let (true, Some(identity)) = (whole.found.whole, folder::trained_on(&self.run)?)
             // Fewer photos than it had cannot be the same ones, and need not be decoded again.
             && whole.test.len() >= identity.images()
             && let Ok(again) = data::load(&Request { test_only: false, ..request })
@@ -118,7 +121,7 @@ fn trained_batch(config: &Config, dataset: &Dataset, gpu: &Gpu) -> usize {
     }
     let image = config.image(dataset);
     let network = config.network(dataset.classes.len(), image.h);
-    let demand = config.training().demand(&network, image, gpu.limits()).of(dataset);
+    let demand = trainer::demand(&network, &config.training(), gpu.limits(), dataset);
     let eval = demand.program(config.training().batch).ok().and_then(|built| built.eval);
     // Where training would not fit, one image at a time may.
     eval.map_or(1, |routine| routine.batch)

@@ -3,9 +3,9 @@
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
-use sff::data::{Images, picture};
-use sff::infer::Explanation;
-use sff::{Error, Result};
+use crate::app::inference::Explanation;
+use crate::data::{Images, picture};
+use crate::{Error, Result};
 
 /// Pixels of a side of a drawn picture, at least.
 const SIDE: usize = 128;

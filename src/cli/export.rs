@@ -2,8 +2,9 @@
 
 use std::path::PathBuf;
 
+use crate::Result;
+use crate::app::torchvision;
 use clap::Args;
-use sff::{Result, weights};
 
 #[derive(Args)]
 #[command(before_help = "Example: sff export --run runs/first --out weights.safetensors")]
@@ -17,7 +18,7 @@ pub struct Export {
 
 impl Export {
     pub fn run(self) -> Result<()> {
-        let differences = weights::export(&self.model.path()?, &self.out)?;
+        let differences = torchvision::export(&self.model.path()?, &self.out)?;
         super::print(&format!("saved to {}", self.out.display()))?;
         let Some(differences) = differences else { return Ok(()) };
         for (what, names) in [

@@ -2,13 +2,14 @@
 
 use std::path::PathBuf;
 
+use crate::app::config::{Method, Recipe};
+use crate::app::torchvision::{self, About};
+use crate::data::Normalization;
+use crate::net::models::Stem;
+use crate::net::options::Partition;
+use crate::train::checkpoint;
+use crate::{Error, Result};
 use clap::Args;
-use sff::block::Partition;
-use sff::config::{Method, Recipe};
-use sff::data::Normalization;
-use sff::models::Stem;
-use sff::weights::{self, About};
-use sff::{Error, Result, checkpoint};
 
 #[derive(Args)]
 #[command(
@@ -60,7 +61,7 @@ pub struct Import {
 
 impl Import {
     pub fn run(self) -> Result<()> {
-        let state = weights::read(&self.weights)?;
+        let state = torchvision::read(&self.weights)?;
         let normalization = match (self.mean, self.std) {
             (Some(mean), Some(std)) => Some(Normalization { mean, std }),
             _ => None,
@@ -79,7 +80,7 @@ impl Import {
         let (side, classes) = (self.image_size, self.names.read()?);
         let given = normalization.is_some();
         let about = About { recipe, side, classes, normalization };
-        let info = weights::describe(&state.arrays, &about, &self.weights)?;
+        let info = torchvision::describe(&state.arrays, &about, &self.weights)?;
         if self.out == self.weights {
             let shown = self.out.display();
             return Err(Error::Usage(format!("--out {shown} is the file that is read")));

@@ -2,10 +2,10 @@
 
 use std::path::PathBuf;
 
+use crate::Result;
+use crate::app::folder;
+use crate::app::inspect::{self, Inspection, TensorInfo};
 use clap::Args;
-use sff::Result;
-use sff::inspect::{self, Inspection, TensorInfo};
-use sff::run;
 
 #[derive(Args)]
 #[command(before_help = "Examples:
@@ -33,7 +33,7 @@ struct Which {
 
 impl Inspect {
     pub fn run(self) -> Result<()> {
-        let of_run = self.model.run.as_deref().map(run::find_model).transpose()?;
+        let of_run = self.model.run.as_deref().map(folder::find_model).transpose()?;
         let path = of_run.or(self.model.file).unwrap_or_default();
         let inspection = inspect::inspect(&path)?;
         if self.json {

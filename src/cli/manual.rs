@@ -2,12 +2,12 @@
 
 use std::path::{Path, PathBuf};
 
+use crate::base::files::write_whole;
+use crate::{Error, Result};
 use clap::builder::StyledStr;
 use clap::{Args, Command};
 use clap_complete::Shell;
 use clap_mangen::Man;
-use sff::files::write_whole;
-use sff::{Error, Result};
 
 /// What a command is for, an example, and then its options.
 const TEMPLATE: &str = "\

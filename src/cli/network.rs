@@ -1,14 +1,16 @@
 //! Which network to look at, and how it would be trained: for commands that need no data.
 
+use crate::app::config::{Batch, Config, Method, Recipe};
+use crate::base::bytes::Size;
+use crate::base::shape::Shape;
+use crate::compiler::budget::Demand;
+use crate::compiler::plan::Limits;
+use crate::compiler::program::Built;
+use crate::net::layers::Scale;
+use crate::net::models::Stem;
+use crate::net::options::{Partition, Precision, Recompute};
+use crate::{Error, Result};
 use clap::Args;
-use sff::block::{Partition, Scale};
-use sff::config::{Batch, Config, Method, Recipe, Size};
-use sff::memory::Demand;
-use sff::models::Stem;
-use sff::plan::Limits;
-use sff::program::{Built, Precision, Recompute};
-use sff::shape::Shape;
-use sff::{Error, Result};
 
 /// A network, its images, and how it is trained.
 #[derive(Args)]
@@ -123,7 +125,7 @@ impl NetworkArgs {
     ) -> Result<Built> {
         let network = config.network(self.classes, self.image);
         let image = Shape::new(1, self.image, self.image, self.channels);
-        let mut demand = config.training().demand(&network, image, limits);
+        let mut demand = Demand::new(&network, image, &config.training(), limits);
         demand.test = demand.test.filter(|_| self.memory.is_some());
         choose(&demand)
     }

@@ -2,15 +2,19 @@
 
 use std::path::PathBuf;
 
+use crate::Result;
+use crate::app::config::{Config, Method};
+use crate::app::pages;
+use crate::base::files::write_whole;
+use crate::compiler::budget;
+use crate::compiler::flops::Flops;
+use crate::compiler::plan::{Limits, Plan as Layout, Report};
+use crate::compiler::program::Built;
+use crate::gpu::adapter;
+use crate::net::layers::Head;
+use crate::net::options::{Partition, Precision, Recompute};
 use clap::Args;
 use serde::Serialize;
-use sff::block::{Head, Partition};
-use sff::config::{Config, Method};
-use sff::files::write_whole;
-use sff::flops::Flops;
-use sff::plan::{self, Limits, Plan as Layout, Report};
-use sff::program::{Built, Precision, Recompute};
-use sff::{Result, gpu, memory};
 
 use super::network::NetworkArgs;
 
@@ -51,8 +55,8 @@ impl Whose {
             Self::None => Ok(Limits::NONE),
             Self::Webgpu => Ok(Limits::WEBGPU),
             Self::Device => {
-                let adapters = gpu::list();
-                Ok(adapters[gpu::choose(&adapters, None)?].limits())
+                let adapters = adapter::list();
+                Ok(adapters[adapter::choose(&adapters, None)?].limits())
             }
         }
     }
@@ -93,7 +97,7 @@ impl Plan {
         let built = given.build(&config, limits, |demand| demand.program(batch))?;
         let micro_batch = built.train.as_ref().map_or(batch, |routine| routine.batch);
         let count = batch / micro_batch;
-        let layout = memory::plan(&built.program, limits)?;
+        let layout = budget::plan(&built.program, limits)?;
         let report = Report::new(&built.program, &layout, &built.blocks);
         let Config { arch, method, partition, .. } = &config;
         let flops = Self::flops(&built);
@@ -109,7 +113,7 @@ impl Plan {
                 batch,
                 mib(layout.bytes)
             );
-            let svg = plan::svg(&built.program, &layout, &title);
+            let svg = pages::plan::svg(&built.program, &layout, &title);
             write_whole(path, |file| file.write_all(svg.as_bytes()))?;
         }
         if self.json {

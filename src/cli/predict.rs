@@ -2,17 +2,18 @@
 
 use std::path::{Path, PathBuf};
 
+use crate::app::config::Config;
+use crate::app::folder;
+use crate::app::inference::{Explainer, Explanation, Inference, Prediction};
+use crate::app::records::ModelInfo;
+use crate::data::{Images, catalog, picture};
+use crate::gpu::device::Gpu;
+use crate::net::models::Stem;
+use crate::train::checkpoint::Arrays;
+use crate::train::metrics::Vote;
+use crate::{Error, Result};
 use clap::Args;
 use serde::Serialize;
-use sff::checkpoint::Arrays;
-use sff::config::Config;
-use sff::data::{Images, catalog, picture};
-use sff::gpu::Gpu;
-use sff::infer::{Explainer, Explanation, Inference, Prediction};
-use sff::metrics::Vote;
-use sff::models::Stem;
-use sff::run::ModelInfo;
-use sff::{Error, Result, run};
 
 use super::explain;
 
@@ -87,7 +88,7 @@ struct Answer {
 impl Predict {
     pub fn run(self) -> Result<()> {
         let model = self.model.path()?;
-        let (arrays, info) = run::read_model(&model)?;
+        let (arrays, info) = folder::read_model(&model)?;
         let info = self.adapt(info, &model)?;
         let [height, width, channels] = info.image;
         let photos = catalog::entry(info.config.dataset.as_deref().unwrap_or_default())

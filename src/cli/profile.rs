@@ -3,14 +3,15 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
+use crate::Result;
+use crate::app::config::{Config, Method};
+use crate::app::pages;
+use crate::app::profile::{self, Options};
+use crate::base::files::write_whole;
+use crate::gpu::peak::Peak;
+use crate::gpu::session::Clock;
 use clap::Args;
 use serde::Serialize;
-use sff::Result;
-use sff::config::{Config, Method};
-use sff::files::write_whole;
-use sff::peak::Peak;
-use sff::profile::{self, Options};
-use sff::session::Clock;
 
 use super::network::NetworkArgs;
 
@@ -75,7 +76,7 @@ impl Profile {
                 "{arch}, {0}×{0}, batch {1}, {method:?} by {partition:?}",
                 network.image, network.batch
             );
-            let page = profile::page(&profile, &title);
+            let page = pages::profile::page(&profile, &title);
             write_whole(path, |file| file.write_all(page.as_bytes()))?;
         }
         if let Some(path) = &self.trace {

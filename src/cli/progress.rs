@@ -4,16 +4,17 @@ use std::io::Write;
 use std::path::Path;
 use std::time::{Duration, Instant};
 
+use crate::Error;
+use crate::app::config::{Config, Start};
+use crate::app::run::Observer;
+use crate::base::bytes::Size;
+use crate::data::catalog;
+use crate::gpu::device::Gpu;
+use crate::gpu::tune::Tuning;
+use crate::train::checkpoint::Taken;
+use crate::train::metrics::{EpochRecord, Scores, Timing};
+use crate::train::trainer::{StepReport, Trainer};
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
-use sff::Error;
-use sff::checkpoint::Taken;
-use sff::config::{Config, Size, Start};
-use sff::data::catalog;
-use sff::gpu::Gpu;
-use sff::metrics::Scores;
-use sff::run::{EpochRecord, Observer, Timing};
-use sff::train::{StepReport, Trainer};
-use sff::tune::Tuning;
 
 use super::percent;
 

@@ -2,17 +2,19 @@
 
 use std::path::PathBuf;
 
+use crate::app::config::{Config, Recipe};
+use crate::base::random::{Rng, Stream};
+use crate::base::shape::Shape;
+use crate::data::{self, Normalization, picture};
+use crate::gpu::session::{Session, SessionOptions};
+use crate::net::augment::Sample;
+use crate::net::layers::{Head, Network};
+use crate::net::models;
+use crate::net::options::Partition;
+use crate::train::feeder::{self, Feeder, StepValues};
+use crate::train::trainer;
+use crate::{Error, Result};
 use clap::Args;
-use sff::augment::Sample;
-use sff::block::{Head, Network, Partition};
-use sff::config::{Config, Recipe};
-use sff::data::{self, Normalization, picture};
-use sff::feed::{self, Feeder, StepValues};
-use sff::models;
-use sff::rng::{Rng, Stream};
-use sff::session::{Options, Session};
-use sff::shape::Shape;
-use sff::{Error, Result};
 
 #[derive(Args)]
 #[command(
@@ -44,7 +46,7 @@ impl Sheet {
         let dataset = data::load(&config.request())?;
         super::tell_found(&dataset);
         let training = config.training();
-        let image = training.image(&dataset);
+        let image = trainer::image(&training, &dataset);
         training.augment.check_for([image.h, image.w])?;
         let count = dataset.train.len().min(self.count as usize);
         // Only the first op of a step is of interest; the network behind it is the smallest.
@@ -53,12 +55,12 @@ impl Sheet {
         let network = Network { blocks, head, classes: dataset.classes.len() };
         let gpu = self.device.open()?;
         let normalization = dataset.normalization()?;
-        let mut demand = training.demand(&network, image, gpu.limits()).of(&dataset);
-        demand.setup.normalize = feed::normalize(&normalization, image.c)?;
+        let mut demand = trainer::demand(&network, &training, gpu.limits(), &dataset);
+        demand.setup.normalize = feeder::normalize(&normalization, image.c)?;
         let built = demand.build(count, 1, false)?;
         let missing = || Error::Model("the program has no routine to train".into());
         let routine = built.train.ok_or_else(missing)?;
-        let mut session = Session::new(&gpu, built.program, Options::default())?;
+        let mut session = Session::new(&gpu, built.program, SessionOptions::default())?;
         let feeder = Feeder::new(&session, &routine, &dataset.train)?;
         let mut sheet = Tiles::new(image, count, self.columns as usize + 1);
         for column in 0..=self.columns {

@@ -2,14 +2,15 @@
 
 use std::path::{Path, PathBuf};
 
+use crate::app::config::{Config, Method, Recipe};
+use crate::app::folder;
+use crate::app::run::{self, OnOom, RunOptions};
+use crate::app::signals;
+use crate::base::faults::Fault;
+use crate::gpu::tune::Cache;
+use crate::{Error, Result};
 use clap::Args;
 use serde::Serialize;
-use sff::config::{Config, Method, Recipe};
-use sff::drill::Drill;
-use sff::interrupt::Interrupt;
-use sff::run::{self, OnOom, RunOptions};
-use sff::tune::Cache;
-use sff::{Error, Result};
 
 use super::eval::Report;
 use super::progress::Progress;
@@ -45,7 +46,7 @@ pub struct Train {
     debug_numerics: bool,
     /// Have a fault happen before a step: lost, memory or stall, such as lost@5
     #[arg(long, hide = true, value_name = "FAULT@STEP")]
-    drill: Option<Drill>,
+    inject_fault: Option<Fault>,
     /// Show no progress: only warnings, and the result
     #[arg(long)]
     quiet: bool,
@@ -84,20 +85,20 @@ impl Train {
             None => default_folder(&Config::resolve(run::inherit(recipe.clone())?)?),
         };
         if alone {
-            run::must_exist(&folder)?;
+            folder::must_exist(&folder)?;
         }
         let gpu = self.device.open()?;
         let mut options = RunOptions {
             save_steps: self.save_steps,
             on_oom: self.on_oom,
             debug: self.debug_numerics,
-            drill: self.drill,
+            fault: self.inject_fault,
             tune: self.tune.tune,
             cache: Cache::of_user(),
             ..RunOptions::new(folder, self.resume)
         };
         let config = run::configure(recipe, &options, &gpu)?;
-        options.interrupt = Interrupt::on_signals()?;
+        options.interrupt = signals::interrupt()?;
         let mut progress = Progress::new(&gpu, &config, &options.folder, self.quiet);
         let result = run::train(&gpu, &config, &options, &mut progress);
         progress.end();

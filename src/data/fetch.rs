@@ -13,7 +13,7 @@ use std::time::Duration;
 
 use super::catalog::{Download, Source};
 use super::verify;
-use crate::files::{md5, publish, write_whole};
+use crate::base::files::{md5, publish, write_whole};
 use crate::{Error, Result};
 
 /// Where files are fetched from.

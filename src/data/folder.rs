@@ -17,8 +17,6 @@ use crate::{Error, Result};
 
 /// Sides of the images that a network may take.
 const SIDES: std::ops::RangeInclusive<usize> = 8..=1024;
-/// The share of each class that is set apart if nothing else is said.
-pub(super) const VAL_FRACTION: f32 = 0.2;
 
 /// Loads the photos in `root` as `request` says, for images of `side` x `side` unless it says
 /// otherwise. `rename` gives the classes names for those of their folders.

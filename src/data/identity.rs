@@ -8,7 +8,7 @@ use md5::{Digest, Md5};
 use serde::{Deserialize, Serialize};
 
 use super::{Dataset, Images};
-use crate::files::hex;
+use crate::base::files::hex;
 use crate::{Error, Result};
 
 /// Bytes at the end of a photo's file that are looked at, besides its size: reading all of many

@@ -3,8 +3,12 @@
 use std::path::{Path, PathBuf};
 
 use super::walk::{self, Folder};
-use crate::rng::{Rng, Stream};
-use crate::{Error, Result, names};
+use crate::base::random::{Rng, Stream};
+use crate::base::suggest;
+use crate::{Error, Result};
+
+/// The share of each class that is set apart if nothing else is said.
+pub(super) const VAL_FRACTION: f32 = 0.2;
 
 /// Names of the folder of images to train on, in any case of letters.
 const TRAIN: [&str; 2] = ["train", "training"];
@@ -319,7 +323,7 @@ fn matched(
     mut strange: impl FnMut(&Class, String) -> Result<()>,
 ) -> Result<Vec<Class>> {
     for class in found.iter().filter(|class| !names.contains(&class.name)) {
-        strange(class, names::hint(&class.name, names.iter().map(String::as_str)))?;
+        strange(class, suggest::hint(&class.name, names.iter().map(String::as_str)))?;
     }
     let mut take = |name: &String| {
         let at = found.iter().position(|class| class.name == *name)?;
@@ -355,7 +359,7 @@ fn set_apart(
     seed: u64,
     notes: &mut Vec<String>,
 ) -> Result<(Vec<Class>, Vec<Class>)> {
-    let fraction = fraction.unwrap_or(super::folder::VAL_FRACTION);
+    let fraction = fraction.unwrap_or(VAL_FRACTION);
     if !(fraction > 0.0 && fraction < 1.0) {
         return Err(Error::Usage(format!(
             "--val-fraction must be between 0 and 1, not {fraction}"

@@ -15,7 +15,7 @@ use image::{
     ImageReader, Limits, RgbImage,
 };
 
-use crate::files::write_whole;
+use crate::base::files::write_whole;
 use crate::{Error, Result};
 
 /// The longest side of a picture to read, in pixels.

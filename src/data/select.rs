@@ -1,6 +1,7 @@
 //! Some of a data set's classes.
 
-use crate::{Error, Result, names};
+use crate::base::suggest;
+use crate::{Error, Result};
 
 /// Which classes are used, and in which order.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -77,7 +78,7 @@ fn find(all: &[String], item: &str) -> Result<Vec<usize>> {
         None => number(item).map(|n| (n, n)),
     };
     let Some((first, end)) = range else {
-        let hint = names::hint(item, all.iter().map(String::as_str));
+        let hint = suggest::hint(item, all.iter().map(String::as_str));
         return Err(Error::Usage(format!("--classes: there is no class `{item}`{hint}")));
     };
     let last = all.len().saturating_sub(1);
@@ -125,7 +126,7 @@ fn find(all: &[String], item: &str) -> Result<Vec<usize>> {
 
 /// The class of this name, in other cases of letters if there is only one.
 fn called(all: &[String], item: &str) -> Result<Option<usize>> {
-    let item = names::composed(item);
+    let item = suggest::composed(item);
     if let Some(at) = all.iter().position(|name| *name == item) {
         return Ok(Some(at));
     }

@@ -7,7 +7,7 @@
 //! differs between platforms (no `sin`, no `ln`): everywhere the bytes are the same.
 
 use super::{Dataset, Found, Images};
-use crate::rng::{Rng, Stream};
+use crate::base::random::{Rng, Stream};
 
 /// The names of the classes.
 pub const CLASSES: [&str; 10] = [

@@ -4,7 +4,7 @@ use std::path::{Component, Path, PathBuf};
 
 use super::catalog::{self, Source};
 use super::{Request, load, locate, source, unknown};
-use crate::files::{md5, read_text};
+use crate::base::files::{md5, read_text};
 use crate::{Error, Result};
 
 /// The file that notes the MD5 of each file of a fetched data set.

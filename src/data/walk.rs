@@ -10,7 +10,7 @@ use std::path::{Path, PathBuf};
 use image::ImageFormat;
 use walkdir::{DirEntry, WalkDir};
 
-use crate::names::composed;
+use crate::base::suggest::composed;
 use crate::{Error, Result};
 
 /// What desktops leave in folders; nobody wants to hear of it.

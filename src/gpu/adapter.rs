@@ -2,11 +2,12 @@
 
 use std::fmt;
 
-use crate::kernel::Class;
-use crate::plan::Limits;
-use crate::program::Program;
-use crate::shape::Layout;
-use crate::{Error, Result, names};
+use crate::base::shape::Layout;
+use crate::base::suggest;
+use crate::compiler::kernel::Class;
+use crate::compiler::plan::Limits;
+use crate::compiler::program::Program;
+use crate::{Error, Result};
 
 /// An adapter as `sff devices` shows it.
 #[derive(Clone, Debug, serde::Serialize)]
@@ -194,7 +195,7 @@ pub fn choose(adapters: &[Adapter], selector: Option<&str>) -> Result<usize> {
             let listed: Vec<_> =
                 adapters.iter().map(|a| format!("{} ({})", a.index, a.name)).collect();
             let words = adapters.iter().flat_map(|a| a.name.split_whitespace());
-            let hint = names::hint(selector, words);
+            let hint = suggest::hint(selector, words);
             let listed = listed.join(", ");
             Error::Adapter(format!("no device matches `{selector}`{hint}; there are: {listed}"))
         })

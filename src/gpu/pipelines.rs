@@ -4,21 +4,10 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::thread;
 
-use super::Gpu;
-use crate::kernel::Kernel;
-use crate::shaders::{self, Reflection};
+use super::device::{Gpu, Pipeline};
+use crate::compiler::kernel::Kernel;
+use crate::compiler::wgsl::{self, Reflection};
 use crate::{Error, Result};
-
-/// A kernel that is ready for a device.
-#[derive(Clone)]
-pub(crate) struct Pipeline {
-    pub pipeline: wgpu::ComputePipeline,
-    pub layout: wgpu::BindGroupLayout,
-    pub reflection: Reflection,
-}
-
-/// All that were made so far; whether they are checked is part of the key.
-pub(super) type Made = BTreeMap<(Kernel, bool), Pipeline>;
 
 impl Gpu {
     /// The pipelines of some kernels; those that are new are compiled by as many threads as there
@@ -84,10 +73,10 @@ pub(crate) fn shader_module(
 fn compile(gpu: &Gpu, kernel: &Kernel, checked: bool) -> Result<Pipeline> {
     let Kernel { file, entry, definitions } = kernel;
     let label = format!("{file}.{entry}");
-    let mut wgsl = shaders::compose(file, definitions)?;
+    let mut wgsl = wgsl::compose(file, definitions)?;
     let reflection = Reflection::new(&label, &wgsl, entry)?;
     if checked {
-        wgsl = shaders::poison(&label, &wgsl, entry)?;
+        wgsl = wgsl::poison(&label, &wgsl, entry)?;
     }
     let entries: Vec<_> = reflection
         .bindings

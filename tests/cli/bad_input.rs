@@ -4,9 +4,9 @@ use std::fs;
 use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
-use sff::checkpoint::{self, Array, Arrays};
+use sff::train::checkpoint::{self, Array, Arrays};
 
-use crate::support::{Ran, Sandbox, assert_same, digits, idx};
+use crate::cli::support::{Ran, Sandbox, assert_same, digits, idx};
 
 /// A run of a second or less.
 const TINY: &str = "train --dataset shapes --train-limit 40 --widths 4,4 --epochs 1";

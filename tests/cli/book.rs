@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use crate::support::{Ran, Sandbox, files};
+use crate::cli::support::{Ran, Sandbox, files};
 
 /// Training in the book is of images enough to learn from; here fewer will do.
 const FEWER: &str = "--train-limit 64 --test-limit 64";

@@ -3,7 +3,7 @@
 use std::fs;
 use std::path::Path;
 
-use crate::support::Sandbox;
+use crate::cli::support::Sandbox;
 
 const EXPERIMENT: &str = r#"
 title = "Few shapes"

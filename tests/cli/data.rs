@@ -8,8 +8,8 @@ use flate2::{Compression, read::MultiGzDecoder, write::GzEncoder};
 use image::{Rgb, RgbImage};
 use serde_json::Value;
 
-use crate::interrupted::killed;
-use crate::support::{Sandbox, assert_same, digits};
+use crate::cli::interrupted::killed;
+use crate::cli::support::{Sandbox, assert_same, digits};
 
 /// Photos of two classes that differ in brightness.
 pub fn photos(sandbox: &Sandbox, folder: &str, count: usize) {

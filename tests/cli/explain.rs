@@ -3,14 +3,15 @@
 use std::fs;
 use std::path::Path;
 
-use sff::checkpoint::Arrays;
+use sff::app::folder;
+use sff::app::inference::Explainer;
+use sff::app::records::ModelInfo;
 use sff::data::{Images, picture};
-use sff::gpu::Gpu;
-use sff::infer::Explainer;
-use sff::metrics::Vote;
-use sff::run::{self, ModelInfo};
+use sff::gpu::device::Gpu;
+use sff::train::checkpoint::Arrays;
+use sff::train::metrics::Vote;
 
-use crate::support::{SMALL, Sandbox};
+use crate::cli::support::{SMALL, Sandbox};
 
 /// Trains a network with such heads, and checks that the mean of its squared class maps is its
 /// goodness.
@@ -18,8 +19,8 @@ fn maps_make_goodness(heads: &str) {
     let sandbox = Sandbox::new();
     let line = "train --dataset shapes --train-limit 32 --test-limit 10 --batch 8 --epochs 1";
     sandbox.ok(&format!("{line} --lr 0.02 --partition layer {heads} --out run"));
-    let model = run::model_path(&sandbox.path("run"));
-    let (arrays, info): (Arrays, ModelInfo) = run::read_model(&model).unwrap();
+    let model = folder::model_path(&sandbox.path("run"));
+    let (arrays, info): (Arrays, ModelInfo) = folder::read_model(&model).unwrap();
     let pixels: Vec<u8> = (0..3 * 28 * 28u32).map(|i| (i * i % 253) as u8).collect();
     let images = Images::in_memory([28, 28, 1], pixels, vec![0; 3]);
     let gpu = Gpu::open(std::env::var("SFF_TEST_DEVICE").ok().as_deref()).unwrap();

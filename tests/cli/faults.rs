@@ -6,11 +6,11 @@ use std::process::Stdio;
 use std::time::{Duration, SystemTime};
 
 use serde_json::Value;
-use sff::checkpoint;
-use sff::rng::{Rng, Stream};
+use sff::base::random::{Rng, Stream};
+use sff::train::checkpoint;
 
-use crate::interrupted::{killed, waited};
-use crate::support::{SMALL, Sandbox, assert_same};
+use crate::cli::interrupted::{killed, waited};
+use crate::cli::support::{SMALL, Sandbox, assert_same};
 
 /// Runs a command that must fail with this code and a line that has all of `parts`.
 fn fails(sandbox: &Sandbox, line: &str, code: i32, parts: &[&str]) -> String {
@@ -39,7 +39,7 @@ fn a_device_that_is_lost_or_does_not_answer_costs_the_steps_since_the_last_check
         ("stall", ["the device did not finish its work within 0 s", "its driver hangs"]),
         ("memory", ["the device has no memory left for staging buffers", "smaller --batch"]),
     ] {
-        let line = format!("{SMALL} --save-steps 5 --drill {fault}@8 --out {fault}");
+        let line = format!("{SMALL} --save-steps 5 --inject-fault {fault}@8 --out {fault}");
         let message = fails(&sandbox, &line, 3, &parts);
         let kept = format!("{fault} keeps the checkpoint of epoch 1, step 5; ");
         assert!(message.contains(&kept) && message.contains("--resume"), "{message}");
@@ -48,11 +48,11 @@ fn a_device_that_is_lost_or_does_not_answer_costs_the_steps_since_the_last_check
         assert_same(&whole, &sandbox.results(fault));
     }
     // Before there is a checkpoint, and before there is anything.
-    let line = format!("{SMALL} --drill lost@1 --out early");
+    let line = format!("{SMALL} --inject-fault lost@1 --out early");
     fails(&sandbox, &line, 3, &["the device was lost", "no checkpoint was reached; ", "--resume"]);
     sandbox.ok("train --resume --out early");
     assert_same(&whole, &sandbox.results("early"));
-    let line = format!("{SMALL} --drill memory@0 --out never");
+    let line = format!("{SMALL} --inject-fault memory@0 --out never");
     fails(&sandbox, &line, 3, &["no memory left", "no checkpoint was reached; close other"]);
     assert!(!sandbox.path("never").exists());
 }
@@ -65,7 +65,7 @@ fn a_run_shrinks_to_the_memory_that_there_is() {
         let path = sandbox.path(folder).join("state.safetensors");
         checkpoint::load::<Value>(&path).unwrap().1["shrunk"].as_u64().unwrap()
     };
-    let ran = sandbox.run(&format!("{line} --drill memory@8 --out late"));
+    let ran = sandbox.run(&format!("{line} --inject-fault memory@8 --out late"));
     for part in ["the device has no memory left for staging buffers", "resumed after step 5 of 24"]
     {
         assert!(ran.err.contains(part), "{}", ran.err);
@@ -77,7 +77,7 @@ fn a_run_shrinks_to_the_memory_that_there_is() {
     sandbox.ok("eval --run late");
 
     // From the beginning; interrupted, it stays as small.
-    let line = format!("{line} --drill memory@0");
+    let line = format!("{line} --inject-fault memory@0");
     sandbox.ok(&format!("{line} --out whole"));
     let obstacle = sandbox.path("part/model.safetensors.partial");
     fs::create_dir_all(&obstacle).unwrap();
@@ -162,7 +162,7 @@ fn assert_as_if_never_interrupted(sandbox: &Sandbox, folder: &str) {
     let (epoch, step) = progress(sandbox, folder);
     let next = 4 * epoch + step + 1;
     let whole = format!("{folder}-whole");
-    sandbox.run(&format!("{LONG} --drill lost@{next} --out {whole}")).last_error_of(3);
+    sandbox.run(&format!("{LONG} --inject-fault lost@{next} --out {whole}")).last_error_of(3);
     let state = |folder: &str| {
         let path = sandbox.path(folder).join("state.safetensors");
         let (arrays, mut info) = checkpoint::load::<Value>(&path).unwrap();
@@ -218,12 +218,12 @@ fn fifty_kills_at_random_moments_leave_a_complete_checkpoint() {
 #[cfg(unix)]
 #[test]
 fn a_disk_that_is_full_when_a_run_saves_leaves_the_last_checkpoint() {
-    if crate::support::swiftshader("itself needs files larger than this test allows") {
+    if crate::cli::support::swiftshader("itself needs files larger than this test allows") {
         return;
     }
     let sandbox = Sandbox::new();
     sandbox.ok(&format!("{SMALL} --out whole"));
-    let line = format!("{SMALL} --save-steps 5 --drill lost@8 --out run");
+    let line = format!("{SMALL} --save-steps 5 --inject-fault lost@8 --out run");
     sandbox.run(&line).last_error_of(3);
     let before = sandbox.files("run");
     // Files cannot grow beyond 1 KiB, and trying to is an error instead of the end.
@@ -231,7 +231,7 @@ fn a_disk_that_is_full_when_a_run_saves_leaves_the_last_checkpoint() {
     let mut shell = std::process::Command::new("sh");
     shell.args(["-c", "trap '' XFSZ; ulimit -f 2; exec \"$0\" \"$@\""]);
     shell.arg(train.get_program()).args(train.get_args()).current_dir(sandbox.path(""));
-    let message = crate::support::Ran::of(&mut shell).last_error_of(2);
+    let message = crate::cli::support::Ran::of(&mut shell).last_error_of(2);
     for part in [
         "cannot write run/state.safetensors: File too large",
         "run keeps the checkpoint of epoch 1, step 5; once that is mended, go on with --resume",
@@ -251,7 +251,7 @@ fn a_folder_that_cannot_be_written_is_an_error() {
     use std::os::unix::fs::{MetadataExt, PermissionsExt};
     use std::os::unix::process::CommandExt;
     let sandbox = Sandbox::new();
-    let line = format!("{SMALL} --save-steps 5 --drill lost@8 --out run");
+    let line = format!("{SMALL} --save-steps 5 --inject-fault lost@8 --out run");
     sandbox.run(&line).last_error_of(3);
     let before = sandbox.files("run");
     let permit = |name: &str, mode| {
@@ -271,7 +271,7 @@ fn a_folder_that_cannot_be_written_is_an_error() {
         }
         match command.output() {
             Ok(_) => {
-                let message = crate::support::Ran::of(&mut command).last_error_of(2);
+                let message = crate::cli::support::Ran::of(&mut command).last_error_of(2);
                 assert!(message.contains(part), "{message}");
             }
             Err(e) => println!("skipped: the program cannot be run by another user ({e})"),
@@ -290,7 +290,7 @@ fn the_dates_of_files_mean_nothing() {
     for (folder, date) in
         [("past", SystemTime::UNIX_EPOCH + day), ("future", SystemTime::now() + 10_000 * day)]
     {
-        let line = format!("{SMALL} --save-steps 5 --drill lost@18 --out {folder}");
+        let line = format!("{SMALL} --save-steps 5 --inject-fault lost@18 --out {folder}");
         sandbox.run(&line).last_error_of(3);
         for name in sandbox.files(folder).keys() {
             let file = fs::File::options().write(true).open(sandbox.path(folder).join(name));

@@ -1,10 +1,10 @@
 //! Weights as others name, wrap and pack them.
 
 use safetensors::tensor::Dtype;
-use sff::config::Method;
+use sff::app::config::Method;
 
-use crate::support::Sandbox;
-use crate::weights::{IMPORT, Raw, cnn, load, random, raw, save};
+use crate::cli::support::Sandbox;
+use crate::cli::weights::{IMPORT, Raw, cnn, load, random, raw, save};
 
 /// The same tensors under other names.
 fn renamed(tensors: &Raw, rename: impl Fn(&str) -> String) -> Raw {

@@ -5,10 +5,10 @@ use std::fs;
 
 use image::{DynamicImage, GenericImageView, RgbImage, Rgba, RgbaImage, imageops::FilterType};
 use serde_json::Value;
-use sff::checkpoint;
 use sff::data::{self, Dataset, Request};
+use sff::train::checkpoint;
 
-use crate::support::{RUN_FILES, Ran, SMALL, Sandbox, assert_same, digits};
+use crate::cli::support::{RUN_FILES, Ran, SMALL, Sandbox, assert_same, digits};
 
 fn keys(value: &Value) -> BTreeSet<&str> {
     value.as_object().unwrap().keys().map(String::as_str).collect()

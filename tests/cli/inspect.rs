@@ -3,9 +3,9 @@
 use std::fs;
 
 use serde_json::Value;
-use sff::checkpoint::{self, Arrays};
+use sff::train::checkpoint::{self, Arrays};
 
-use crate::support::{SMALL, Sandbox};
+use crate::cli::support::{SMALL, Sandbox};
 
 #[test]
 fn a_model_shows_its_tensors_and_what_its_run_reached() {

@@ -6,9 +6,9 @@ use std::thread::sleep;
 use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
-use sff::checkpoint::{self, Arrays};
+use sff::train::checkpoint::{self, Arrays};
 
-use crate::support::{RUN_FILES, SMALL, Sandbox, assert_same, digits};
+use crate::cli::support::{RUN_FILES, SMALL, Sandbox, assert_same, digits};
 
 /// A run with a checkpoint after every step.
 const SAVING: &str = "train --resume --save-steps 1";

@@ -2,7 +2,7 @@
 
 use serde_json::Value;
 
-use crate::support::{SMALL, Sandbox};
+use crate::cli::support::{SMALL, Sandbox};
 
 #[test]
 fn help_shows_an_example_before_the_options() {

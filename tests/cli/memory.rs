@@ -5,9 +5,9 @@ use std::thread::sleep;
 use std::time::Duration;
 
 use serde_json::Value;
-use sff::checkpoint;
+use sff::train::checkpoint;
 
-use crate::support::{Ran, Sandbox, assert_same};
+use crate::cli::support::{Ran, Sandbox, assert_same};
 
 const NETWORK: &str = "--widths 8,8,8 --batch 32";
 const RUN: &str = "train --dataset shapes --train-limit 640 --epochs 2";

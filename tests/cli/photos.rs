@@ -6,8 +6,8 @@ use std::path::Path;
 use image::{Rgb, RgbImage};
 use serde_json::Value;
 
-use crate::data::{PHOTOS, photos};
-use crate::support::{SMALL, Sandbox, digits, idx};
+use crate::cli::data::{PHOTOS, photos};
+use crate::cli::support::{SMALL, Sandbox, digits, idx};
 
 /// A picture of one colour.
 fn picture(sandbox: &Sandbox, name: &str, light: u8) {
@@ -176,7 +176,7 @@ fn a_run_does_not_go_on_with_other_images() {
     photos(&sandbox, "p/val", 4);
     let line = PHOTOS.replace("--data photos", "--data p");
     sandbox.ok(&format!("{line} --out whole"));
-    sandbox.run(&format!("{line} --drill lost@3 --out run")).last_error_of(3);
+    sandbox.run(&format!("{line} --inject-fault lost@3 --out run")).last_error_of(3);
     let resume = "train --resume --out run";
     let swap = |one: &str, other: &str| {
         let [one, other, third] = [one, other, "third"].map(|name| sandbox.path(name));
@@ -206,7 +206,7 @@ fn a_run_does_not_go_on_with_other_images() {
     // Data sets in files.
     digits(&sandbox, "datasets/mnist", 12, 32, 10);
     let line = "train --dataset mnist --widths 4 --batch 8 --epochs 2 --save-steps 2";
-    sandbox.run(&format!("{line} --drill lost@6 --out run2")).last_error_of(3);
+    sandbox.run(&format!("{line} --inject-fault lost@6 --out run2")).last_error_of(3);
     let labels = sandbox.path("datasets/mnist/t10k-labels-idx1-ubyte");
     let good = fs::read(&labels).unwrap();
     fs::write(&labels, idx(&[10], &[9, 8, 7, 6, 5, 4, 3, 2, 1, 0])).unwrap();

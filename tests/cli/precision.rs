@@ -2,7 +2,7 @@
 
 use serde_json::Value;
 
-use crate::support::{SMALL, Sandbox};
+use crate::cli::support::{SMALL, Sandbox};
 
 #[test]
 fn half_precision_from_training_to_evaluation() {

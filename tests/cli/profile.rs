@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 
 use serde_json::Value;
 
-use crate::support::Sandbox;
+use crate::cli::support::Sandbox;
 
 const SMALL: &str = "profile --widths 4,4,8,8 --image 8 --batch 4 --classes 3 --steps 2";
 

@@ -3,9 +3,9 @@
 use std::fs;
 
 use serde_json::Value;
-use sff::checkpoint::{self, Arrays};
+use sff::train::checkpoint::{self, Arrays};
 
-use crate::support::{Sandbox, assert_same, digits};
+use crate::cli::support::{Sandbox, assert_same, digits};
 
 /// Three blocks on drawn images.
 const BASE: &str =

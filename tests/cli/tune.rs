@@ -5,7 +5,7 @@ use std::path::PathBuf;
 
 use serde_json::Value;
 
-use crate::support::{Ran, Sandbox, swiftshader};
+use crate::cli::support::{Ran, Sandbox, swiftshader};
 
 const SMALL: &str =
     "train --dataset shapes --train-limit 64 --batch 8 --widths 4,4,8,8 --epochs 2 --quiet";
@@ -51,7 +51,7 @@ fn choices_are_remembered_and_give_the_same_bits_again() {
     assert_eq!(fs::read_to_string(file).unwrap(), text, "nothing was left to be timed");
 
     // A run goes on as it began, whatever is remembered by then.
-    let short = format!("{SMALL} --out fourth --drill lost@11 --save-steps 5");
+    let short = format!("{SMALL} --out fourth --inject-fault lost@11 --save-steps 5");
     assert_eq!(sandbox.run(&short).code, Some(3));
     fs::write(file, r#"{"device": "", "driver": "", "choices": {}}"#).unwrap();
     sandbox.run("train --out fourth --resume --quiet").ok();

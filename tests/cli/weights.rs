@@ -8,11 +8,15 @@ use image::{Rgb, RgbImage, imageops};
 use safetensors::SafeTensors;
 use safetensors::tensor::{Dtype, TensorView};
 use serde_json::{Value, json};
-use sff::checkpoint::{Array, Arrays};
-use sff::config::{Config, Method, Recipe};
-use sff::rng::hash;
+use sff::app::config::{Config, Method, Recipe};
+use sff::base::random::hash;
+use sff::train::checkpoint::{Array, Arrays};
 
-use crate::support::Sandbox;
+use crate::cli::support::Sandbox;
+use sff::base::shape::Shape;
+use sff::compiler::budget::Demand;
+use sff::compiler::plan::Limits;
+use sff::net::options::TrainOptions;
 
 /// A tensor of a file: its type, its shape, its bytes.
 pub type Raw = BTreeMap<String, (Dtype, Vec<usize>, Vec<u8>)>;
@@ -269,7 +273,7 @@ fn what_is_imported_comes_out_again() {
         let out = sandbox.ok(&format!("export --run {folder} --out w.safetensors"));
         assert_eq!(out, format!("saved to w.safetensors\n{lacks}"));
         let model = sandbox.path(&folder).join("model.safetensors");
-        let (_, info): (Arrays, Value) = sff::checkpoint::load(&model).unwrap();
+        let (_, info): (Arrays, Value) = sff::train::checkpoint::load(&model).unwrap();
         assert!(load(&model) == load(&sandbox.path("w.safetensors")));
         let list = |key: &str| info["normalization"][key].to_string().replace(['[', ']'], "");
         let names: Vec<&str> =
@@ -298,9 +302,8 @@ pub fn random(arch: &str, method: Method, classes: usize) -> Raw {
         ..Recipe::default()
     });
     let network = config.unwrap().network(classes, 32);
-    let setup = sff::train::Options::default();
     let demand =
-        setup.demand(&network, sff::shape::Shape::new(1, 32, 32, 3), sff::plan::Limits::NONE);
+        Demand::new(&network, Shape::new(1, 32, 32, 3), &TrainOptions::default(), Limits::NONE);
     let built = demand.build(1, 1, false).unwrap();
     let mut out = Raw::new();
     let mut add = |name: String, shape: Vec<usize>, low: f32, high: f32| {

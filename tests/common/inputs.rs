@@ -2,12 +2,12 @@
 
 use std::collections::BTreeMap;
 
-use sff::augment::{Augment, Sample, Sizes};
-use sff::ops::Op;
-use sff::program::{Built, Init, Routine};
-use sff::reference::Reference;
-use sff::rng::{Rng, Stream};
-use sff::tensor::TensorId;
+use sff::base::random::{Rng, Stream};
+use sff::compiler::ops::Op;
+use sff::compiler::program::{Built, Init, Routine};
+use sff::compiler::reference::Reference;
+use sff::compiler::tensor::TensorId;
+use sff::net::augment::{Augment, Sample, Sizes};
 
 /// Values of everything that the host writes: floats, and words.
 pub struct Inputs {

@@ -11,16 +11,18 @@ use std::ops::Deref;
 use std::sync::Mutex;
 use std::thread;
 
-use sff::debug::Numerics;
-pub use sff::debug::TOLERANCE;
-use sff::gpu::{Access, Adapter, Gpu};
-use sff::kernel::{Class, Kernel, Matrices, Target, Tiles, Variants, lower};
-use sff::ops::Op;
-use sff::program::{Precision, Program};
-use sff::rng::{Rng, Stream};
-use sff::session::{Options, Session};
-use sff::shape::{Layout, Shape};
-use sff::tensor::{Kind, TensorId};
+use sff::base::random::{Rng, Stream};
+use sff::base::shape::{Layout, Shape};
+use sff::compiler::kernel::{Class, Kernel, Matrices, Target, Tiles, Variants, lower};
+use sff::compiler::ops::Op;
+use sff::compiler::program::Program;
+use sff::compiler::tensor::{Kind, TensorId};
+use sff::gpu::adapter::Adapter;
+use sff::gpu::device::{Access, Gpu};
+use sff::gpu::numerics::Numerics;
+pub use sff::gpu::numerics::TOLERANCE;
+use sff::gpu::session::{Session, SessionOptions};
+use sff::net::options::Precision;
 
 /// The device under test, lent to one test at a time: the next one finds its kernels compiled.
 pub struct Lent(Gpu);
@@ -212,7 +214,8 @@ impl Case {
                 continue;
             }
             tested.push(dispatches);
-            let options = Options { tiles: Some(tiles), checked: true, ..Options::default() };
+            let options =
+                SessionOptions { tiles: Some(tiles), checked: true, ..SessionOptions::default() };
             let session = Session::new(gpu, self.program.clone(), options)
                 .unwrap_or_else(|e| panic!("{label}: {e}"));
             let mut pair = Pair::new(session);

@@ -9,8 +9,8 @@ use ureq::Agent;
 use ureq::http::{Response, StatusCode};
 
 use super::{Failure, Options, Progress, append, limit, too_much};
+use crate::base::files::md5;
 use crate::data::catalog::Download;
-use crate::files::md5;
 use crate::{Error, Result};
 
 /// How an attempt failed.

@@ -1,0 +1,13 @@
+//! What the command does: runs and their folders, and what is made of them.
+
+pub mod config;
+pub mod experiment;
+pub mod folder;
+pub mod inference;
+pub mod inspect;
+pub mod pages;
+pub mod profile;
+pub mod records;
+pub mod run;
+pub mod signals;
+pub mod torchvision;

@@ -1,0 +1,96 @@
+//! How losses, accuracies and speed go on from epoch to epoch.
+
+use std::fmt::Write;
+
+use super::chart::{Chart, Line, Unit};
+use super::run::{SoFar, percent};
+use crate::app::pages::svg::escape;
+use crate::train::metrics::{EpochRecord, Scores};
+
+/// The charts, and a table of all numbers behind them.
+pub fn section(blocks: &[String], so_far: &SoFar, rates: &[(f64, f64)]) -> String {
+    let train = |of: fn(&Scores) -> f64| -> Vec<(f64, f64)> {
+        so_far.records.iter().map(|record| (epoch(record), of(&record.train))).collect()
+    };
+    let test = |of: &dyn Fn(&Scores) -> f64| -> Vec<(f64, f64)> {
+        let tested = so_far.records.iter().filter_map(|r| Some((epoch(r), r.test.as_ref()?)));
+        tested.map(|(at, scores)| (at, of(scores))).collect()
+    };
+    let line = |name: &str, points| Line { name: name.to_owned(), points };
+    let each = |of: fn(&Scores) -> &[f64]| -> Vec<Line> {
+        let points = |block: usize| test(&|scores| of(scores)[block]);
+        blocks.iter().enumerate().map(|(i, name)| line(name, points(i))).collect()
+    };
+    let votes = if blocks.len() == 1 {
+        vec![line("test", test(&|s| s.accuracy.all)), line("training", train(|s| s.accuracy.all))]
+    } else {
+        vec![
+            line("all", test(&|s| s.accuracy.all)),
+            line("late", test(&|s| s.accuracy.late)),
+            line("last", test(&|s| s.accuracy.last)),
+            line("training, all", train(|s| s.accuracy.all)),
+        ]
+    };
+    let accuracy = if blocks.len() == 1 { "Accuracy" } else { "Accuracy of votes" };
+    let mut charts = vec![
+        (accuracy, Unit::Share, votes),
+        (
+            "Mean loss",
+            Unit::Plain,
+            vec![line("test", test(&|s| s.loss)), line("training", train(|s| s.loss))],
+        ),
+    ];
+    if blocks.len() > 1 {
+        charts.push(("Test accuracy of each block", Unit::Share, each(|s| &s.blocks)));
+        charts.push(("Test loss of each block", Unit::Plain, each(|s| &s.losses)));
+    }
+    charts.push(("Learning rate", Unit::FromZero, vec![line("", rates.to_vec())]));
+    let speed = so_far.timings.iter().map(|t| (f64::from(t.epoch), t.images_per_second));
+    let speed = vec![line("", speed.collect())];
+    charts.push(("Training images per second", Unit::FromZero, speed));
+    let charts: String = charts
+        .into_iter()
+        .map(|(title, unit, lines)| Chart { title, over: "epoch", unit, lines }.html())
+        .collect();
+    format!("<div class=\"grid\">\n{charts}</div>\n{}", table(blocks, so_far))
+}
+
+fn epoch(record: &EpochRecord) -> f64 {
+    f64::from(record.epoch)
+}
+
+fn table(blocks: &[String], so_far: &SoFar) -> String {
+    let votes: &[&str] = if blocks.len() == 1 { &[] } else { &["late", "last"] };
+    let mut heads = vec!["epoch".to_owned(), "training loss".into(), "training accuracy".into()];
+    heads.extend(["test loss".to_owned(), "test accuracy".into()]);
+    heads.extend(votes.iter().map(|vote| format!("vote {vote}")));
+    if blocks.len() > 1 {
+        heads.extend(blocks.iter().map(|name| escape(name)));
+        heads.extend(blocks.iter().map(|name| format!("loss of {}", escape(name))));
+    }
+    heads.extend(["images/s".to_owned(), "training".into(), "testing".into()]);
+    let heads: String = heads.iter().map(|name| format!("<th scope=\"col\">{name}</th>")).collect();
+    let mut out = format!(
+        "<details><summary>All numbers</summary>\n<div class=\"scroll\" tabindex=\"0\" role=\"region\" aria-label=\"All numbers\"><table>\n<tr>{heads}</tr>\n"
+    );
+    for EpochRecord { epoch, train, test, .. } in so_far.records {
+        let mut cells = vec![format!("{:.4}", train.loss), percent(train.accuracy.all)];
+        let shown = |of: &dyn Fn(&Scores) -> String| test.as_ref().map_or(String::new(), of);
+        cells.push(shown(&|s| format!("{:.4}", s.loss)));
+        cells.push(shown(&|s| percent(s.accuracy.all)));
+        if blocks.len() > 1 {
+            cells.push(shown(&|s| percent(s.accuracy.late)));
+            cells.push(shown(&|s| percent(s.accuracy.last)));
+            cells.extend((0..blocks.len()).map(|b| shown(&|s| percent(s.blocks[b]))));
+            cells.extend((0..blocks.len()).map(|b| shown(&|s| format!("{:.4}", s.losses[b]))));
+        }
+        let timing = so_far.timings.iter().find(|timing| timing.epoch == *epoch);
+        cells.push(timing.map_or(String::new(), |t| format!("{:.0}", t.images_per_second)));
+        cells.push(timing.map_or(String::new(), |t| format!("{:.1} s", t.train_seconds)));
+        cells.push(timing.map_or(String::new(), |t| format!("{:.1} s", t.test_seconds)));
+        let cells: String = cells.iter().map(|cell| format!("<td>{cell}</td>")).collect();
+        // Writing to a String cannot fail.
+        let _ = writeln!(out, "<tr><th scope=\"row\">{epoch}</th>{cells}</tr>");
+    }
+    out + "</table></div></details>\n"
+}

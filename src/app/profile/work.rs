@@ -1,0 +1,175 @@
+//! What a dispatch has to do: arithmetic, and bytes that it must at least move.
+
+use std::collections::BTreeMap;
+
+use crate::Result;
+use crate::compiler::flops::operations_of;
+use crate::compiler::kernel::{Dispatch, Kernel};
+use crate::compiler::ops::Op;
+use crate::compiler::tensor::Tensor;
+use crate::compiler::wgsl::{self, Binding, Reflection};
+
+/// Work of a dispatch.
+#[derive(Clone, Copy, Default, PartialEq, Debug)]
+pub struct Work {
+    /// Floating-point operations, see [`operations_of`].
+    pub flops: f64,
+    /// Bytes of its operands, twice where they are read and written.
+    pub bytes: f64,
+}
+
+/// Which operands kernels read and which they write, as naga finds in their shaders.
+#[derive(Default)]
+pub struct Traffic(BTreeMap<Kernel, Vec<Binding>>);
+
+impl Traffic {
+    /// Bytes of a dispatch's operands, twice where they are read and written. It moves at least
+    /// as many, but for what its operands share.
+    ///
+    /// # Errors
+    /// [`crate::Error::Shader`] if the kernel is none.
+    pub fn bytes(&mut self, dispatch: &Dispatch) -> Result<usize> {
+        if !self.0.contains_key(&dispatch.kernel) {
+            let Kernel { file, entry, definitions } = &dispatch.kernel;
+            let wgsl = wgsl::compose(file, definitions)?;
+            let bindings = Reflection::new(&label(&dispatch.kernel), &wgsl, entry)?.bindings;
+            self.0.insert(dispatch.kernel.clone(), bindings);
+        }
+        let times = |name: &str| {
+            let binding = self.0[&dispatch.kernel].iter().find(|b| b.name == name);
+            binding.map_or(0, |b| usize::from(b.reads) + usize::from(b.writes))
+        };
+        Ok(dispatch.operands.iter().map(|(name, o)| o.bytes * times(name)).sum())
+    }
+}
+
+/// The work of each of an op's dispatches. Its arithmetic is shared among those that multiply
+/// maps and weights by their products, or where none does among all by their bytes.
+///
+/// # Errors
+/// Those of [`Traffic::bytes`].
+pub fn share(
+    op: &Op,
+    tensors: &[Tensor],
+    dispatches: &[Dispatch],
+    traffic: &mut Traffic,
+) -> Result<Vec<Work>> {
+    let flops = operations_of(op, tensors) as f64;
+    let bytes = dispatches.iter().map(|d| Ok(traffic.bytes(d)? as f64));
+    let bytes: Vec<f64> = bytes.collect::<Result<_>>()?;
+    let products: Vec<f64> = dispatches.iter().map(products).collect();
+    let weights = if products.iter().sum::<f64>() > 0.0 { &products } else { &bytes };
+    let all = weights.iter().sum::<f64>().max(1.0);
+    let each = weights.iter().zip(&bytes);
+    Ok(each.map(|(weight, bytes)| Work { flops: flops * weight / all, bytes: *bytes }).collect())
+}
+
+/// Multiply-adds of a convolution or a matrix product, in groups of lanes; 0 for other kernels.
+fn products(dispatch: &Dispatch) -> f64 {
+    let param = |name: &str| {
+        let (_, offset, _) = dispatch.members.iter().find(|(n, ..)| *n == name)?;
+        let word = dispatch.params.get(*offset..offset + 4)?;
+        Some(f64::from(u32::from_le_bytes(word.try_into().ok()?)))
+    };
+    let product = |names: &[&str]| names.iter().map(|n| param(n)).product::<Option<f64>>();
+    // Joins partial results, with the parameters of the convolution before it.
+    if dispatch.kernel.entry == "sum" {
+        return 0.0;
+    }
+    let convolution = product(&["pixels", "kernel", "kernel", "in_c4", "out_c4"]);
+    convolution.or(product(&["images", "rows", "depth", "width"])).unwrap_or(0.0)
+}
+
+/// A kernel's name: file, entry point, definitions that are not 0.
+pub fn label(kernel: &Kernel) -> String {
+    let Kernel { file, entry, definitions } = kernel;
+    let on = definitions.iter().filter(|(_, value)| **value != 0);
+    on.fold(format!("{file}.{entry}"), |label, (name, value)| format!("{label} {name}={value}"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::base::shape::{Layout, Shape, Window};
+    use crate::compiler::kernel::{Target, Tiles, lower};
+    use crate::compiler::program::Program;
+    use crate::compiler::tensor::Kind;
+    use crate::net::layers::Activation;
+    use crate::net::options::AdamW;
+
+    fn works(op: &Op, program: &Program) -> Vec<Work> {
+        let dispatches = lower(op, program.tensors(), Target::unlimited(Tiles::GPU)).unwrap();
+        share(op, program.tensors(), &dispatches, &mut Traffic::default()).unwrap()
+    }
+
+    #[test]
+    fn bytes_are_counted_by_hand() {
+        let mut p = Program::default();
+        let mut maps = |n, h, w, c| p.add("", Shape::new(n, h, w, c), Layout::Nhwc, Kind::Io);
+        // 3 channels take 4 lanes, 7 take 8.
+        let (x, y, wide) = (maps(2, 5, 4, 3), maps(2, 5, 4, 3), maps(2, 5, 4, 7));
+        let (words, step) = (maps(1, 1, 1, 40), maps(1, 1, 1, 4));
+        let w = p.add("", Shape::weight(3, 3, 7), Layout::Hwio, Kind::Io);
+        let dw = p.add("", Shape::weight(3, 3, 7), Layout::Hwio, Kind::Io);
+        let scratch = p.add("", Shape::rows(2, 9 * 4 * 8), Layout::Nhwc, Kind::Workspace);
+        let adamw = AdamW { beta1: 0.9, beta2: 0.999, eps: 1e-8, weight_decay: 0.0 };
+        let window = Window::same(3, 1);
+        let (map, weight) = (40 * 4 * 4, 9 * 4 * 8 * 4);
+        for (op, bytes, flops) in [
+            (Op::Activate { x, y, act: Activation::Relu }, vec![2 * map], 120),
+            (Op::Add { a: x, b: x, y }, vec![3 * map], 120),
+            (Op::Conv2d { x, w, bias: None, y: wide, window }, vec![3 * map + weight], 80 * 27 * 7),
+            (Op::Conv2dDgrad { dy: wide, w, dx: x, window }, vec![3 * map + weight], 80 * 27 * 7),
+            (
+                Op::Conv2dWgrad { x, dy: wide, dw, scratch, window },
+                vec![3 * map + 2 * weight, 2 * weight + weight],
+                80 * 27 * 7,
+            ),
+            (
+                // All but the gradient is read and written.
+                Op::AdamW {
+                    params: words,
+                    grads: words,
+                    m: words,
+                    v: words,
+                    step,
+                    adamw,
+                    scale: 1.0,
+                },
+                vec![7 * 160 + 16],
+                15 * 40,
+            ),
+        ] {
+            let works = works(&op, &p);
+            let got: Vec<usize> = works.iter().map(|work| work.bytes as usize).collect();
+            assert_eq!(got, bytes, "{op:?}");
+            let sum: f64 = works.iter().map(|work| work.flops).sum();
+            assert!((sum - f64::from(flops)).abs() < 1e-6, "{op:?}: {sum}");
+        }
+    }
+
+    /// The product kernel of an op has its arithmetic, what joins partial sums has none.
+    #[test]
+    fn arithmetic_belongs_to_products() {
+        let mut p = Program::default();
+        let (image, classes) = (Shape::new(3, 8, 8, 16), 10);
+        let mut maps = |shape| p.add("", shape, Layout::Nhwc, Kind::Io);
+        let (x, dx, dscores) = (maps(image), maps(image), maps(Shape::rows(3, classes)));
+        // Two images at a time, then the third.
+        let class_maps = maps(image.with_n(2).with_c(classes));
+        let weight = Shape::weight(3, 16, classes);
+        let [w, dw] = [(); 2].map(|()| p.add("", weight, Layout::Hwio, Kind::Io));
+        let rows = crate::compiler::split::wgrad(p.tensor(class_maps).shape, weight).count(2);
+        let stored = Layout::Hwio.stored(weight).elements();
+        let scratch = p.add("", Shape::rows(rows, stored), Layout::Nhwc, Kind::Workspace);
+        let (maps, window, scale) = (class_maps, Window::same(3, 1), 1.0);
+        let op = Op::GoodnessGrad { x, w, dscores, dx, dw, maps, scratch, window, scale };
+        let one = f64::from(2 * 64 * 9 * 16 * 10);
+        let expected = [2.0 * one, 2.0 * one, 2.0 * one, one, one, one, 0.0];
+        let works = works(&op, &p);
+        assert_eq!(works.len(), expected.len());
+        for (work, flops) in works.iter().zip(expected) {
+            assert!((work.flops - flops).abs() < 1e-3, "{works:?}");
+        }
+    }
+}

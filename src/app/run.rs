@@ -1,0 +1,359 @@
+//! Run folders: what a training run leaves behind, and how it goes on after an interruption.
+//!
+//! | file | content |
+//! |---|---|
+//! | `config.toml` | the effective configuration; a recipe for the same run |
+//! | `metrics.jsonl` | a line per epoch: losses and accuracies; the same for the same seed |
+//! | `timing.jsonl` | a line per epoch: seconds, waits for data, images per second |
+//! | `report.html` | all of it for people, and what the last test showed, see [`crate::app::pages`] |
+//! | `model.safetensors` | weights, heads, running statistics; what it takes to use them |
+//! | `state.safetensors` | all that a resumed run needs; the only file that it reads back |
+
+mod begin;
+mod live;
+mod lock;
+
+pub use begin::inherit;
+
+use std::path::{Path, PathBuf};
+
+use crate::app::config::{Batch, Config, Recipe, Start};
+use crate::app::folder::{Folder, read_state};
+use crate::app::pages::run::Report;
+use crate::app::records::StateInfo;
+use crate::base::faults::Fault;
+use crate::base::files::write_whole;
+use crate::base::interrupt::Interrupt;
+use crate::data::{self, Dataset, Identity};
+use crate::gpu::device::Gpu;
+use crate::gpu::tune::{self, Cache, Tune, Tuning};
+use crate::net::layers::Network;
+use crate::net::options::TrainOptions;
+use crate::train::checkpoint::Taken;
+use crate::train::metrics::{EpochRecord, Timing};
+use crate::train::trainer;
+use crate::train::trainer::{StepReport, Trainer};
+use crate::{Error, Result};
+use begin::Begin;
+use live::Run;
+use lock::Lock;
+
+/// Hears how a run goes on.
+pub trait Observer {
+    /// Weights were taken over from another model.
+    fn began_from(&mut self, _start: &Start, _taken: &Taken) {}
+    /// The device had no memory left, as `error` says: from its last checkpoint on, or from the
+    /// beginning, the run is planned for so many bytes.
+    fn shrinks(&mut self, _error: &Error, _bytes: usize) {}
+    /// Ways to compute the network's ops are about to be timed, for as long as it takes.
+    fn tunes(&mut self) {}
+    /// They were timed.
+    fn tuned(&mut self, _tuning: &Tuning) {}
+    /// Something went wrong that training does not depend on.
+    fn warns(&mut self, _problem: &Error) {}
+    /// Everything is ready; nothing is trained yet.
+    fn started(&mut self, trainer: &Trainer, resumed: bool);
+    /// A step is done.
+    fn step(&mut self, epoch: u32, report: &StepReport);
+    /// An epoch is done and saved.
+    fn epoch(&mut self, record: &EpochRecord, timing: &Timing);
+}
+
+/// How to run.
+#[derive(Clone, Debug)]
+pub struct RunOptions {
+    /// The run folder.
+    pub folder: PathBuf,
+    /// Go on with what is there, if anything is.
+    pub resume: bool,
+    /// Steps between checkpoints within an epoch.
+    pub save_steps: usize,
+    /// What to do when the device has no memory left.
+    pub on_oom: OnOom,
+    /// Ends the run after a step, once it is asked.
+    pub interrupt: Interrupt,
+    /// Whether each op is held against the reference, see [`crate::gpu::numerics`].
+    pub debug: bool,
+    /// What is to go wrong.
+    pub fault: Option<Fault>,
+    /// How a run that begins chooses its kernels.
+    pub tune: Tune,
+    /// Where what was chosen is remembered.
+    pub cache: Cache,
+}
+
+/// What to do when the device has no memory left.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default, clap::ValueEnum)]
+pub enum OnOom {
+    /// Stop; the last checkpoint stays.
+    #[default]
+    Stop,
+    /// Go on from the last checkpoint with a plan for less memory: micro-batches, as with a budget.
+    /// Batch norm then sees fewer images at a time.
+    Shrink,
+}
+
+impl RunOptions {
+    /// For a new run, or what is left of one with `resume`; nothing is remembered of the device.
+    pub fn new(folder: PathBuf, resume: bool) -> Self {
+        Self {
+            folder,
+            resume,
+            save_steps: 1000,
+            on_oom: OnOom::default(),
+            interrupt: Interrupt::default(),
+            debug: false,
+            fault: None,
+            tune: Tune::default(),
+            cache: Cache::none(),
+        }
+    }
+}
+
+/// The configuration to run with: the folder's own if there is one to resume, else that of
+/// `recipe`, with a batch that fits `gpu` where it is left open.
+///
+/// # Errors
+/// Those of loading the images if the batch depends on them, and [`Error::Usage`] if the folder holds a run and `resume` is not given, if what it holds has no
+/// configuration, or if options contradict the run. The images may have moved meanwhile.
+pub fn configure(recipe: Recipe, options: &RunOptions, gpu: &Gpu) -> Result<Config> {
+    let folder = Folder(&options.folder);
+    let auto = recipe.batch == Some(Batch::Auto);
+    if !folder.is_used() {
+        let config = Config::resolve(inherit(recipe)?)?;
+        if let (Some(until), None) = (&config.freeze_until, &config.init) {
+            return Err(Error::Usage(format!(
+                "--freeze-until {until} would keep random weights: begin from a model with --init"
+            )));
+        }
+        let batch = if auto { Some(largest_batch(&config, gpu)?) } else { config.batch };
+        return Ok(Config { batch, ..config });
+    }
+    let shown = options.folder.display();
+    if !folder.config().exists() {
+        return Err(Error::Usage(format!(
+            "{shown} holds files of a run, but no config.toml: choose another --out"
+        )));
+    }
+    if !options.resume {
+        return Err(already_holds(&options.folder));
+    }
+    let config = Config::read(&folder.config())?;
+    // The batch was chosen when the run began.
+    let recipe = if auto { Recipe { batch: None, ..recipe } } else { recipe };
+    // The same file, which is not needed any more.
+    let init = match (recipe.init.clone(), &config.init) {
+        (Some(given), Some(begun)) if given.path == begun.path => Some(begun.clone()),
+        (given, _) => given,
+    };
+    let recipe = Recipe { init, ..recipe };
+    let data = recipe.data.clone().or_else(|| config.data.clone());
+    let (strict, photo_cache) =
+        (recipe.strict.or(config.strict), recipe.photo_cache.or(config.photo_cache));
+    match recipe.portable().conflicts(&config)[..] {
+        [] => Ok(Config { data, strict, photo_cache, ..config }),
+        ref names => Err(Error::Usage(format!(
+            "{shown} was begun with another --{}: leave the option out to resume it, or choose another --out",
+            names.join(", --").replace('_', "-")
+        ))),
+    }
+}
+
+fn already_holds(folder: &Path) -> Error {
+    let shown = folder.display();
+    Error::Usage(format!(
+        "{shown} already holds a run: add --resume to go on with it, or choose another --out"
+    ))
+}
+
+fn largest_batch(config: &Config, gpu: &Gpu) -> Result<usize> {
+    let dataset = data::load(&config.request())?;
+    let image = config.image(&dataset);
+    let network = config.network(dataset.classes.len(), image.h);
+    trainer::demand(&network, &config.training(), gpu.limits(), &dataset).largest_batch()
+}
+
+/// Trains, from the beginning or from the last checkpoint, and leaves a complete run folder.
+///
+/// # Errors
+/// Everything that loading, building, training and saving can meet, and [`Error::Usage`] if
+/// another process is at work in the folder; [`Error::Stopped`] once training has begun, saying
+/// what is kept and how to go on.
+pub fn train(
+    gpu: &Gpu,
+    config: &Config,
+    options: &RunOptions,
+    observer: &mut dyn Observer,
+) -> Result<Vec<EpochRecord>> {
+    let dataset = data::load(&config.request())?;
+    let config = config.settled(dataset.classes.len(), config.image(&dataset).h);
+    let config = config.batched(dataset.train.len());
+    let identity = Identity::of(&dataset)?;
+    let _lock = Lock::take(&options.folder)?;
+    let folder = Folder(&options.folder);
+    // Since the configuration was made, another process may have come and gone.
+    if folder.is_used() && !options.resume {
+        return Err(already_holds(folder.0));
+    }
+    let mut gpu = gpu.clone();
+    let (config, dataset, identity) = (&config, &dataset, &identity);
+    let mut job =
+        Job { folder, config, options, dataset, identity, shrunk: None, fault_injected: false };
+    loop {
+        let error = match job.attempt(&gpu, observer) {
+            Err(error) if matches!(error.root(), Error::OutOfMemory(_)) => error,
+            done => return done,
+        };
+        if options.on_oom == OnOom::Stop {
+            return Err(error);
+        }
+        if gpu.is_lost() {
+            gpu = gpu.reopen()?;
+        }
+        let Ok(bytes) = job.smaller(&gpu) else { return Err(error) };
+        observer.shrinks(error.root(), bytes);
+        (job.shrunk, job.fault_injected) = (Some(bytes), true);
+    }
+}
+
+/// What is to be done, perhaps more than once.
+struct Job<'a> {
+    folder: Folder<'a>,
+    config: &'a Config,
+    options: &'a RunOptions,
+    dataset: &'a Dataset,
+    identity: &'a Identity,
+    /// Bytes to plan for, after the device had no room for more.
+    shrunk: Option<usize>,
+    /// Whether what was to go wrong did.
+    fault_injected: bool,
+}
+
+impl<'a> Job<'a> {
+    fn training(&self) -> TrainOptions {
+        let training = self.config.training();
+        TrainOptions {
+            memory: self.shrunk.or(training.memory),
+            debug: self.options.debug,
+            fault: self.options.fault.filter(|_| !self.fault_injected),
+            ..training
+        }
+    }
+
+    /// A budget below what did not fit.
+    fn smaller(&self, gpu: &Gpu) -> Result<usize> {
+        let Self { config, dataset, .. } = *self;
+        let image = config.image(dataset);
+        let network = config.network(dataset.classes.len(), image.h);
+        let training = self.training();
+        trainer::demand(&network, &training, gpu.limits(), dataset).smaller(training.batch)
+    }
+
+    /// The GPU as a run that begins is to use it.
+    fn tuned(&self, gpu: &Gpu, network: &Network, observer: &mut dyn Observer) -> Result<Gpu> {
+        let Self { options, dataset, .. } = *self;
+        let program = || {
+            let training = self.training();
+            let demand = trainer::demand(network, &training, gpu.limits(), dataset);
+            let program = demand.program(training.batch)?.program;
+            tune::check(gpu, &program)?;
+            if options.tune == Tune::Full {
+                observer.tunes();
+            }
+            Ok(program)
+        };
+        let (gpu, tuning) =
+            tune::tune(gpu, options.tune, &options.cache, &options.interrupt, program)?;
+        if let Some(tuning) = tuning {
+            observer.tuned(&tuning);
+        }
+        Ok(gpu)
+    }
+
+    /// Trains from the last checkpoint, if there is one.
+    fn attempt(&mut self, gpu: &Gpu, observer: &mut dyn Observer) -> Result<Vec<EpochRecord>> {
+        let Self { folder, config, options, dataset, identity, .. } = *self;
+        // What cannot be saved is said now, not after training.
+        let text = config.to_toml()?;
+        self.training().check(dataset.train.len(), config.image(dataset))?;
+        let network = config.network(dataset.classes.len(), config.image(dataset).h);
+        let path = folder.state();
+        let state = path.exists().then(|| read_state(&path)).transpose()?;
+        if let Some((_, StateInfo { data: Some(begun), .. })) = &state {
+            same_images(folder.0, begun, identity, dataset)?;
+        }
+        let begin = match &config.init {
+            Some(start) if state.is_none() => Some(Begin::read(start, config, &network, dataset)?),
+            _ => None,
+        };
+        let images = dataset.normalization()?;
+        // Weights that were trained on pixels of one normalisation keep it.
+        let normalization = match (&begin, &state) {
+            (Some(begin), _) => begin.normalization.clone(),
+            (None, Some((_, info))) if config.init.is_some() => info.model.normalization.clone(),
+            _ => images.clone(),
+        };
+        let (saved, shrunk) = match &state {
+            Some((_, info)) => (Some((info.progress.epoch, info.progress.step)), info.shrunk),
+            None => (None, None),
+        };
+        self.shrunk = self.shrunk.or(shrunk);
+        let training = self.training();
+        let tuned = match &state {
+            Some((_, info)) => Ok(gpu.with_choices(info.choices.clone())),
+            None => self.tuned(gpu, &network, observer),
+        };
+        let trainer = tuned.and_then(|gpu| {
+            Trainer::with_normalization(&gpu, &network, dataset, training, normalization)
+        });
+        let mut trainer = match trainer {
+            // It may be the device's fault, and later another day.
+            Err(error) if error.exit_code() == 3 => {
+                return Err(live::stopped(folder.0, saved, error));
+            }
+            trainer => trainer?,
+        };
+        if let Some(begin) = begin {
+            let taken = trainer.take_over(&begin.arrays, begin.heads, &begin.start.path)?;
+            observer.began_from(begin.start, &taken);
+        }
+        trainer.heed(options.interrupt.clone());
+        let mut run = Run {
+            folder,
+            config,
+            dataset,
+            identity,
+            images: config.init.is_some().then_some(images),
+            shrunk: self.shrunk,
+            report: Report::new(gpu, config, dataset, &trainer)?,
+            trainer,
+            records: Vec::new(),
+            detail: None,
+            saved: None,
+        };
+        let resumed = state.is_some();
+        if let Some((arrays, info)) = state {
+            run.resume(&arrays, info)?;
+        } else {
+            write_whole(&run.folder.config(), |file| file.write_all(text.as_bytes()))?;
+        }
+        observer.started(&run.trainer, resumed);
+        let result = run.go(options.save_steps.max(1), &options.interrupt, observer);
+        result.map_err(|source| live::stopped(folder.0, run.saved, source))?;
+        Ok(run.records)
+    }
+}
+
+/// Refuses to go on with other images than the run in `folder` began with.
+fn same_images(folder: &Path, begun: &Identity, now: &Identity, dataset: &Dataset) -> Result<()> {
+    let Some(difference) = begun.difference(now) else { return Ok(()) };
+    let source = match dataset.found.source.as_str() {
+        "" => String::new(),
+        source => format!(" ({source})"),
+    };
+    Err(Error::Usage(format!(
+        "{} was begun with other images: {difference}{source}; give the folder that has them as \
+         they were with --data, or begin another run with another --out",
+        folder.display()
+    )))
+}

@@ -1,0 +1,10 @@
+//! What every floor stands on: errors, files, sizes, shapes, random numbers.
+
+pub mod bytes;
+pub mod error;
+pub mod faults;
+pub mod files;
+pub mod interrupt;
+pub mod random;
+pub mod shape;
+pub mod suggest;

@@ -1,0 +1,49 @@
+//! A request that a run ends: it finishes a step, saves, and says so.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+use crate::{Error, Result};
+
+/// The interrupt of a terminal (Ctrl-C), by its POSIX number.
+pub const SIGINT: i32 = 2;
+/// The request to terminate, by its POSIX number.
+pub const SIGTERM: i32 = 15;
+
+/// Whether an interrupt was requested, and by which signal. Clones share the request.
+#[derive(Clone, Debug, Default)]
+pub struct Interrupt(Arc<AtomicUsize>);
+
+impl Interrupt {
+    /// Requests an interrupt, as `signal` would; returns whether it is the first request. Safe to
+    /// call in a signal handler.
+    pub fn request(&self, signal: i32) -> bool {
+        // In one step, because the other signal may be handled by another thread meanwhile.
+        self.0.swap(signal as usize, Ordering::SeqCst) == 0
+    }
+
+    /// Whether an interrupt was requested.
+    pub fn requested(&self) -> bool {
+        self.check().is_err()
+    }
+
+    /// For where work can end.
+    ///
+    /// # Errors
+    /// [`Error::Interrupted`] if an interrupt was requested.
+    pub fn check(&self) -> Result<()> {
+        match self.0.load(Ordering::SeqCst) {
+            0 => Ok(()),
+            signal => Err(Error::Interrupted(signal as i32)),
+        }
+    }
+}
+
+/// What a signal is called.
+pub(crate) fn name(signal: i32) -> String {
+    match signal {
+        SIGINT => "SIGINT".into(),
+        SIGTERM => "SIGTERM".into(),
+        other => format!("signal {other}"),
+    }
+}

@@ -1,0 +1,271 @@
+//! Convolutions.
+
+use super::slices::{Named, Slice};
+use super::{Lowering, u};
+use crate::base::shape::{LANES, Layout, Shape, Window};
+use crate::compiler::kernel::tiles::{Matrices, WIDE};
+use crate::compiler::kernel::{params, tensor};
+use crate::compiler::split::{self, Cut};
+use crate::compiler::tensor::TensorId;
+
+/// Parameters of a convolution that reads maps of shape `x` and writes maps of shape `y`.
+pub fn conv(x: Shape, y: Shape, window: Window) -> params::Conv2d {
+    params::Conv2d {
+        in_h: u(x.h),
+        in_w: u(x.w),
+        in_c4: u(x.c4()),
+        out_h: u(y.h),
+        out_w: u(y.w),
+        out_c4: u(y.c4()),
+        kernel: u(window.kernel),
+        stride: u(window.stride),
+        pad: u(window.pad),
+        pixels: u(y.pixels()),
+        images: u(y.n),
+        parts: 1,
+        group: u(y.pixels()),
+        first: 0,
+        factor: 1.0,
+    }
+}
+
+/// The definition that says how many channels of a group of four there are. One or two are worth
+/// kernels of their own: grey images.
+fn lanes(channels: usize) -> (&'static str, u32) {
+    ("LANES", u(if channels <= 2 { channels } else { LANES }))
+}
+
+/// Groups of four of the depth that a convolution keeps in workgroup memory at a time.
+const CONV_DEPTH: u32 = 2;
+/// Pixels that a weight gradient keeps there at a time.
+const WGRAD_DEPTH: u32 = 8;
+/// Pixels, and channels, of a tile of matrices.
+const MATRICES: u32 = 64;
+
+/// How the pixels of a tile lie on a map.
+#[derive(Clone, Copy)]
+enum Order {
+    /// All over it: neighbours belong to neighbouring tiles.
+    Spread,
+    /// So many side by side.
+    Rows(u32),
+    /// All over one phase of the gradient of a strided convolution.
+    Phases,
+}
+
+/// Register tiles of a kernel.
+pub struct Tile {
+    pub definitions: Vec<(&'static str, u32)>,
+    /// Output pixels of each.
+    pixels: u32,
+    /// How they lie on a map.
+    order: Order,
+    /// Invocations for a row of tiles side by side.
+    across: usize,
+    /// Invocations that share loads.
+    share: usize,
+}
+
+impl Tile {
+    /// Threads of a kernel with a tile for so many pieces of work.
+    pub fn threads_for(&self, pieces: usize) -> usize {
+        pieces.next_multiple_of(self.share) * self.across
+    }
+
+    /// Threads of a kernel with one tile of pixels for each.
+    pub fn threads(&self, params: &params::Conv2d) -> usize {
+        let (images, height, width) = (params.images, params.out_h, params.out_w);
+        let tiles = match self.order {
+            Order::Spread => return self.threads_of(params.pixels),
+            Order::Rows(span) => {
+                images * width.div_ceil(span) * height.div_ceil(self.pixels / span)
+            }
+            Order::Phases => {
+                let stride = params.stride;
+                let pixels = images * height.div_ceil(stride) * width.div_ceil(stride);
+                return (stride * stride) as usize * self.threads_of(pixels);
+            }
+        };
+        self.threads_for(tiles as usize)
+    }
+
+    /// Threads of a kernel with one tile for so many rows of a matrix.
+    pub fn threads_of(&self, rows: u32) -> usize {
+        self.threads_for(rows.div_ceil(self.pixels) as usize)
+    }
+}
+
+/// How a weight gradient is computed.
+pub struct Wgrad {
+    pub file: &'static str,
+    pub definitions: Vec<(&'static str, u32)>,
+    /// Invocations for each part of the sum.
+    pub threads: usize,
+}
+
+impl Lowering<'_> {
+    /// Tiles of a matrix product with `out_c4` groups of columns.
+    pub fn tile(&self, out_c4: u32, flag: Option<&'static str>) -> Tile {
+        let tiles = self.target.tiles;
+        let columns = tiles.columns.min(out_c4);
+        let mut definitions = vec![("PIXELS", tiles.pixels), ("COLUMNS", columns), lanes(LANES)];
+        definitions.extend(flag.map(|flag| (flag, 1)));
+        let across = out_c4.div_ceil(columns) as usize;
+        Tile { definitions, pixels: tiles.pixels, order: Order::Spread, across, share: 1 }
+    }
+
+    /// Tiles of a convolution of so many channels, whose invocations may share weights.
+    pub fn conv_tile(
+        &self,
+        channels: usize,
+        params: &params::Conv2d,
+        flag: Option<&'static str>,
+    ) -> Tile {
+        let mut tile = self.tile(params.out_c4, flag);
+        if flag != Some("DGRAD") {
+            // The later one holds.
+            tile.definitions.push(lanes(channels));
+        }
+        if self.shares_positions(params) {
+            // Whole rows, or parts of the same length of them.
+            let (width, most) = (params.out_w, tile.pixels);
+            let span = width.div_ceil(width.div_ceil(most));
+            tile.pixels = span * (most / span).min(params.out_h);
+            tile.order = Order::Rows(span);
+            tile.definitions[0].1 = tile.pixels;
+            tile.definitions.push(("SPAN", span));
+        } else if flag == Some("DGRAD") {
+            tile.order = Order::Phases;
+            tile.definitions.push(("PHASES", 1));
+        }
+        tile.definitions.extend(self.shared());
+        Tile { share: self.target.tiles.share as usize, ..tile }
+    }
+
+    /// Whether positions of a window are to share loads.
+    fn shares_positions(&self, params: &params::Conv2d) -> bool {
+        self.target.tiles.rows_of_pixels && params.stride == 1 && params.kernel > 1
+    }
+
+    /// The kernel of a convolution of maps `x`, and its tiles.
+    pub fn product(
+        &self,
+        x: TensorId,
+        params: &params::Conv2d,
+        flag: Option<&'static str>,
+    ) -> (&'static str, Tile) {
+        let tiles = self.target.tiles;
+        let order = Order::Spread;
+        let half = tensor(self.tensors, x).layout == Layout::Half;
+        if let Some(Matrices { side, subgroup, emulated }) = tiles.matrices.filter(|_| half) {
+            let mut definitions = vec![("SIDE", side), ("SUBGROUP", subgroup)];
+            definitions.push(("COOPERATIVE", u32::from(!emulated)));
+            definitions.extend(flag.map(|flag| (flag, 1)));
+            let across = (params.out_c4.div_ceil(MATRICES / 4) * 4 * subgroup) as usize;
+            let tile = Tile { definitions, pixels: MATRICES, order, across, share: 1 };
+            return ("conv2d_cooperative", tile);
+        }
+        if tiles.tall == 0 {
+            return ("conv2d", self.conv_tile(self.shape(x).c, params, flag));
+        }
+        // No wider than the output, but wide enough that every invocation loads a part of the weight tile.
+        let columns = tiles.columns.min(params.out_c4.div_ceil(WIDE));
+        let columns = columns.max(tiles.tall / (LANES as u32 * CONV_DEPTH));
+        let mut definitions = self.workgroup(CONV_DEPTH);
+        definitions.extend([("PIXELS", tiles.pixels), ("COLUMNS", columns)]);
+        definitions.extend(flag.map(|flag| (flag, 1)));
+        let across = (params.out_c4.div_ceil(WIDE * columns) * WIDE * tiles.tall) as usize;
+        let pixels = tiles.tall * tiles.pixels;
+        ("conv2d_workgroup", Tile { definitions, pixels, order, across, share: 1 })
+    }
+
+    /// Definitions of a kernel with tiles in workgroup memory, so much of the depth at a time.
+    fn workgroup(&self, depth: u32) -> Vec<(&'static str, u32)> {
+        vec![("TALL", self.target.tiles.tall), ("WIDE", WIDE), ("DEPTH", depth)]
+    }
+
+    /// The definition that makes invocations share loads, if they are to.
+    fn shared(&self) -> Option<(&'static str, u32)> {
+        Some(("SHARED", self.target.tiles.share)).filter(|(_, share)| *share > 1)
+    }
+
+    /// A convolution from `x` to `y`; with DGRAD the gradient of one.
+    pub fn conv2d(
+        &mut self,
+        (x, y): (TensorId, TensorId),
+        weights: Named,
+        window: Window,
+        flag: Option<&'static str>,
+    ) {
+        let (from, to) = (self.shape(x), self.shape(y));
+        let (file, tile) = self.product(x, &conv(from, to, window), flag);
+        let make = |s: Slice| {
+            let params = conv(from.with_n(s.count), to.with_n(s.count), window);
+            (params, tile.threads(&params))
+        };
+        let each = [("x", x), ("y", y)];
+        self.per_image((file, "main", &tile.definitions), from.n, &each, weights, make);
+    }
+
+    /// The kernel of a weight gradient of a convolution of so many channels.
+    pub fn wgrad_product(&self, channels: usize, params: &params::Conv2d) -> Wgrad {
+        let tiles = self.target.tiles;
+        let depth = params.kernel * params.kernel * params.in_c4;
+        if tiles.tall > 0 {
+            // As above.
+            let columns = tiles.wgrad_columns.min(params.out_c4.div_ceil(WIDE));
+            let columns = columns.max(tiles.tall / WGRAD_DEPTH);
+            let rows = tiles.rows.min(depth.div_ceil(tiles.tall));
+            let mut definitions = self.workgroup(WGRAD_DEPTH);
+            definitions.extend([("ROWS", rows), ("COLUMNS", columns)]);
+            let down = depth.div_ceil(tiles.tall * rows) * tiles.tall;
+            let across = params.out_c4.div_ceil(WIDE * columns) * WIDE;
+            let threads = down as usize * across as usize;
+            return Wgrad { file: "conv2d_wgrad_workgroup", definitions, threads };
+        }
+        let columns = tiles.wgrad_columns.min(params.out_c4);
+        let mut definitions = vec![("COLUMNS", columns), lanes(channels)];
+        let down = if self.shares_positions(params) {
+            let groups = (tiles.rows / params.kernel).clamp(1, params.in_c4);
+            let rows = params.kernel * groups;
+            definitions.extend([("ROWS", rows), ("TAPS", params.kernel), ("GROUPS", groups)]);
+            params.kernel * params.in_c4.div_ceil(groups)
+        } else {
+            // Those that share should all have rows.
+            let rows = tiles.rows.min(depth.div_ceil(tiles.share));
+            definitions.push(("ROWS", rows));
+            depth.div_ceil(rows)
+        };
+        definitions.extend(self.shared());
+        let down = down.next_multiple_of(tiles.share) as usize;
+        let threads = down * params.out_c4.div_ceil(columns) as usize;
+        Wgrad { file: "conv2d_wgrad", definitions, threads }
+    }
+
+    pub fn wgrad(
+        &mut self,
+        (x, dy, dw, scratch): (TensorId, TensorId, TensorId, TensorId),
+        window: Window,
+    ) {
+        let (from, to) = (self.shape(x), self.shape(dy));
+        let cut = split::wgrad(to, self.shape(dw));
+        let Wgrad { file, definitions, threads } =
+            self.wgrad_product(from.c, &conv(from, to, window));
+        let make = |s: Slice| {
+            let params = conv(from.with_n(s.count), to.with_n(s.count), window);
+            (cut_params(params, cut, s.first), threads * cut.count(s.count))
+        };
+        let permutation = (file, "main", &definitions[..]);
+        let each = [("x", x), ("dy", dy)];
+        self.per_group(permutation, (from.n, cut.images), &each, &[("partial", scratch)], make);
+        self.sum_rows(scratch, dw);
+    }
+}
+
+/// Parameters of a sum over the output's pixels, cut; the slice begins at image `first`.
+pub fn cut_params(mut params: params::Conv2d, cut: Cut, first: usize) -> params::Conv2d {
+    params.parts = u(cut.parts);
+    params.group = params.out_h * params.out_w * u(cut.images);
+    params.first = u(cut.count(first));
+    params
+}

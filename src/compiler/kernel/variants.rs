@@ -1,0 +1,325 @@
+//! Ways to compute the same op: named sets of tiles, and which of them an op is computed with.
+
+use std::collections::BTreeMap;
+
+use md5::{Digest, Md5};
+use serde::{Deserialize, Serialize};
+
+use super::{Dispatch, Matrices, Target, Tiles, lower};
+use crate::Result;
+use crate::base::files::hex;
+use crate::compiler::ops::Op;
+use crate::compiler::tensor::{Tensor, TensorId};
+
+/// A set of tiles and its name.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Variant {
+    /// As [`Choices`] store it.
+    pub name: &'static str,
+    /// What it is.
+    pub tiles: Tiles,
+}
+
+/// What decides which tiles suit a device that nobody has timed.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Class {
+    /// A GPU with memory of its own: many registers, fast workgroup memory.
+    Discrete,
+    /// A GPU in a processor, or one of Apple's: fewer registers.
+    Integrated,
+    /// Vulkan on a CPU.
+    Cpu,
+    /// A driver that takes minutes and gigabytes to compile large tiles.
+    SlowCompiler,
+}
+
+/// The ways in which a device can compute ops.
+#[derive(Clone, Debug)]
+pub struct Variants {
+    class: Class,
+    /// All of them.
+    pub all: Vec<Variant>,
+}
+
+const REGISTERS: Variant = Variant { name: "registers 8x8", tiles: Tiles::GPU };
+const NARROW: Variant = Variant { name: "registers 8x4", tiles: Tiles::NARROW };
+const TILES_64X64: Variant = Variant { name: "workgroup 64x64", tiles: Tiles::WORKGROUP_64X64 };
+const TILES_64X32: Variant = Variant { name: "workgroup 64x32", tiles: Tiles::WORKGROUP_64X32 };
+const TILES_32X32: Variant = Variant { name: "workgroup 32x32", tiles: Tiles::WORKGROUP_32X32 };
+
+impl Variants {
+    /// Those of a device. `subgroup` is the size of its subgroups, if all are alike; `side` that of
+    /// the matrices that it multiplies float16 with, to float32.
+    pub fn of(class: Class, subgroup: Option<u32>, side: Option<u32>) -> Self {
+        let named = |name, tiles| Variant { name, tiles };
+        let all = match class {
+            Class::SlowCompiler => vec![named("small", Tiles::SMALL)],
+            Class::Cpu => {
+                let tiles = subgroup.and_then(Tiles::sharing).unwrap_or(Tiles::CPU);
+                vec![named("rows 8x16", tiles.rows()), named("8x16", tiles)]
+            }
+            Class::Discrete | Class::Integrated => {
+                let wide = Tiles { pixels: 4, columns: 4, rows: 1, wgrad_columns: 4, ..Tiles::GPU };
+                let matrices = side.zip(subgroup.filter(|s| matches!(s, 8 | 16 | 32 | 64)));
+                let cooperative = matrices.map(|(side, subgroup)| {
+                    let matrices = Matrices { side, subgroup, emulated: false };
+                    named("cooperative", Tiles::cooperative(matrices))
+                });
+                let all = [
+                    REGISTERS,
+                    NARROW,
+                    named("registers 4x16", wide),
+                    named("rows 8x8", Tiles::GPU.rows()),
+                    TILES_64X64,
+                    named("workgroup 128x64", Tiles::WORKGROUP_128X64),
+                    TILES_64X32,
+                    TILES_32X32,
+                ];
+                all.into_iter().chain(cooperative).collect()
+            }
+        };
+        Self { class, all }
+    }
+
+    /// How an op is computed that nobody has timed: what compilers of GPUs' drivers make of the
+    /// kernels says that tiles in workgroup memory pay where there are channels to fill them, and
+    /// always for the gradients of weights.
+    pub fn usual(&self, op: &Op, tensors: &[Tensor]) -> Variant {
+        let (medium, large, narrow) = match self.class {
+            Class::Cpu | Class::SlowCompiler => return self.all[0],
+            Class::Discrete => (TILES_32X32, TILES_64X64, REGISTERS),
+            Class::Integrated => (TILES_64X32, TILES_64X32, NARROW),
+        };
+        let channels = |id: TensorId| tensors[id.0].shape.c;
+        let by_channels = |channels, narrow| match channels {
+            48.. => large,
+            24.. => medium,
+            _ => narrow,
+        };
+        match *op {
+            Op::Conv2d { y, .. } => by_channels(channels(y), narrow),
+            Op::Conv2dDgrad { dx, .. } => by_channels(channels(dx), narrow),
+            Op::Conv2dWgrad { dw, .. } => by_channels(channels(dw), medium),
+            // Both gradients of a convolution, of maps and of the weight.
+            Op::GoodnessGrad { dx, .. } => by_channels(channels(dx), medium),
+            Op::GramGoodness { .. } | Op::GramGoodnessGrad { .. } => large,
+            _ => narrow,
+        }
+    }
+
+    /// The variant of that name.
+    pub fn named(&self, name: &str) -> Option<Variant> {
+        self.all.iter().find(|v| v.name == name).copied()
+    }
+
+    /// Those that compute an op differently, the usual one first.
+    ///
+    /// # Errors
+    /// Those of [`lower`].
+    pub fn distinct(&self, op: &Op, tensors: &[Tensor]) -> Result<Vec<Variant>> {
+        let mut found: Vec<(Vec<_>, Variant)> = Vec::new();
+        for variant in [self.usual(op, tensors)].iter().chain(&self.all) {
+            let dispatches = lower(op, tensors, Target::unlimited(variant.tiles))?;
+            let kernels: Vec<_> = dispatches.into_iter().map(|d| (d.kernel, d.threads)).collect();
+            if found.iter().all(|(other, _)| *other != kernels) {
+                found.push((kernels, *variant));
+            }
+        }
+        Ok(found.into_iter().map(|(_, variant)| variant).collect())
+    }
+}
+
+/// Which variant computes which op, by what [`key`] says of it and the variant's name.
+#[derive(Clone, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct Choices(BTreeMap<String, String>);
+
+impl Choices {
+    /// The tiles for an op: those chosen if the device has them, else the usual ones.
+    ///
+    /// # Errors
+    /// Those of [`key`].
+    pub fn tiles(&self, op: &Op, tensors: &[Tensor], variants: &Variants) -> Result<Tiles> {
+        let chosen = if self.0.is_empty() { None } else { self.0.get(&key(op, tensors)?) };
+        let variant = chosen.and_then(|name| variants.named(name));
+        Ok(variant.unwrap_or_else(|| variants.usual(op, tensors)).tiles)
+    }
+
+    /// Whether something is chosen for what [`key`] describes.
+    pub fn has(&self, key: &str) -> bool {
+        self.0.contains_key(key)
+    }
+
+    /// Chooses the variant of that name.
+    pub fn set(&mut self, key: String, name: &str) {
+        self.0.insert(key, name.to_owned());
+    }
+
+    /// Chooses nothing for what [`key`] describes.
+    pub fn forget(&mut self, key: &str) {
+        self.0.remove(key);
+    }
+
+    /// How many ops something is chosen for.
+    pub fn len(&self) -> usize {
+        self.0.len()
+    }
+
+    /// Whether there are none.
+    pub fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+
+    /// Takes over what another set chooses and this one does not.
+    pub fn fill(&mut self, others: Self) {
+        for (key, name) in others.0 {
+            self.0.entry(key).or_insert(name);
+        }
+    }
+
+    /// The choices for some ops.
+    ///
+    /// # Errors
+    /// Those of [`key`].
+    pub fn of(&self, ops: &[Op], tensors: &[Tensor]) -> Result<Self> {
+        let mut some = BTreeMap::new();
+        for op in ops {
+            let key = key(op, tensors)?;
+            if let Some(name) = self.0.get(&key) {
+                some.insert(key, name.clone());
+            }
+        }
+        Ok(Self(some))
+    }
+}
+
+/// What the speed of an op depends on: its name, the shapes it works on, and a digest of the rest,
+/// such as strides and what maps are made of.
+///
+/// # Errors
+/// Those of [`lower`].
+pub fn key(op: &Op, tensors: &[Tensor]) -> Result<String> {
+    let mut digest = Md5::new();
+    for Dispatch { kernel, operands, params, .. } in
+        lower(op, tensors, Target::unlimited(Tiles::GPU))?
+    {
+        digest.update(format!("{kernel:?}"));
+        operands.iter().for_each(|(_, operand)| digest.update(operand.bytes.to_le_bytes()));
+        digest.update(params);
+    }
+    let access = op.access();
+    let shapes = access.reads.iter().chain(&access.writes);
+    let shapes: Vec<_> = shapes.map(|id| tensors[id.0].shape.to_string()).collect();
+    Ok(format!("{} {} {}", op.name(), shapes.join(" "), hex(&digest.finalize()[..4])))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::base::shape::{Layout, Shape, Window};
+    use crate::compiler::program::Program;
+    use crate::compiler::tensor::Kind;
+
+    /// A convolution of some images, 8 to so many channels, and its gradient for the weight.
+    fn convolution(images: usize, window: Window, out: usize) -> Program {
+        let mut program = Program::default();
+        let x = Shape::new(images, 8, 8, 8);
+        let y = window.output(x).unwrap().with_c(out);
+        let mut maps = |name, shape| program.add(name, shape, Layout::Nhwc, Kind::Activation);
+        let (x, y) = (maps("x", x), maps("y", y));
+        let weight = Shape::weight(window.kernel, 8, out);
+        let [w, dw, scratch] = ["w", "dw", "scratch"]
+            .map(|name| program.add(name, weight, Layout::Hwio, Kind::Parameter));
+        program.push(Op::Conv2d { x, w, bias: None, y, window });
+        program.push(Op::Conv2dWgrad { x, dy: y, dw, scratch, window });
+        program
+    }
+
+    fn key_of(program: &Program) -> String {
+        key(&program.ops()[0], program.tensors()).unwrap()
+    }
+
+    #[test]
+    fn a_key_tells_what_matters_for_speed() {
+        let same = key_of(&convolution(2, Window::same(3, 1), 16));
+        assert_eq!(same, key_of(&convolution(2, Window::same(3, 1), 16)));
+        assert!(same.starts_with("conv2d 2×8×8×8 3×3×8×16 2×8×8×16 "), "{same}");
+        let others = [(3, Window::same(3, 1)), (2, Window::same(3, 2)), (2, Window::same(5, 1))];
+        for (images, window) in others {
+            let other = key_of(&convolution(images, window, 16));
+            assert_ne!(same, other, "{images}, {window:?}");
+        }
+    }
+
+    #[test]
+    fn an_op_has_the_tiles_that_were_chosen_or_the_usual_ones() {
+        let program = convolution(2, Window::same(3, 1), 16);
+        let (op, tensors) = (&program.ops()[0], program.tensors());
+        let variants = Variants::of(Class::Discrete, None, None);
+        let tiles = |choices: &Choices| choices.tiles(op, tensors, &variants).unwrap();
+        let mut choices = Choices::default();
+        assert_eq!(tiles(&choices), Tiles::GPU);
+        choices.set(key(op, tensors).unwrap(), variants.all[3].name);
+        assert_eq!(tiles(&choices), variants.all[3].tiles);
+        let first = Choices::of(&choices, &program.ops()[..1], tensors).unwrap();
+        assert_eq!((first, choices.len()), (choices.clone(), 1));
+        choices.set(key(op, tensors).unwrap(), "unknown");
+        assert_eq!(tiles(&choices), Tiles::GPU);
+    }
+
+    #[test]
+    fn what_is_usual_depends_on_the_device_and_the_channels() {
+        let usual = |class, out| {
+            let program = convolution(2, Window::same(3, 1), out);
+            let variants = Variants::of(class, Some(32), Some(16));
+            let name = |op: &Op| variants.usual(op, program.tensors()).name;
+            [name(&program.ops()[0]), name(&program.ops()[1])]
+        };
+        let both = |name| [name, name];
+        assert_eq!(usual(Class::Discrete, 64), both("workgroup 64x64"));
+        assert_eq!(usual(Class::Discrete, 47), both("workgroup 32x32"));
+        assert_eq!(usual(Class::Discrete, 16), ["registers 8x8", "workgroup 32x32"]);
+        assert_eq!(usual(Class::Integrated, 64), both("workgroup 64x32"));
+        assert_eq!(usual(Class::Integrated, 16), ["registers 8x4", "workgroup 64x32"]);
+        assert_eq!(usual(Class::Cpu, 64), both("rows 8x16"));
+        assert_eq!(usual(Class::SlowCompiler, 64), both("small"));
+    }
+
+    #[test]
+    fn only_variants_that_differ_are_worth_timing() {
+        let names = |class, window, out| -> Vec<_> {
+            let program = convolution(2, window, out);
+            let variants = Variants::of(class, Some(8), None);
+            let found = variants.distinct(&program.ops()[0], program.tensors()).unwrap();
+            found.iter().map(|variant| variant.name).collect()
+        };
+        assert_eq!(names(Class::Cpu, Window::same(3, 1), 16), ["rows 8x16", "8x16"]);
+        // Nothing can be shared along a row.
+        assert_eq!(names(Class::Cpu, Window::same(3, 2), 16), ["rows 8x16"]);
+        assert_eq!(names(Class::Cpu, Window::same(1, 1), 16), ["rows 8x16"]);
+        // The usual one comes first; one of 64 channels becomes one of 32 where there are no more.
+        let names = names(Class::Discrete, Window::same(1, 1), 64);
+        assert_eq!(names[0], "workgroup 64x64");
+        assert_eq!(names.len(), 7, "{names:?}");
+    }
+
+    /// What kernels cannot index is refused, by name.
+    #[test]
+    fn tensors_of_too_many_values_are_errors() {
+        let mut program = Program::default();
+        let weight = Shape::weight(31, 65_536, 65_536);
+        let mut maps =
+            |name| program.add(name, Shape::new(1, 4, 4, 65_536), Layout::Nhwc, Kind::Activation);
+        let (x, y) = (maps("x"), maps("y"));
+        let w = program.add("w", weight, Layout::Hwio, Kind::Parameter);
+        let op = Op::Conv2d { x, w, bias: None, y, window: Window::same(31, 1) };
+        for error in [
+            key(&op, program.tensors()).unwrap_err(),
+            lower(&op, program.tensors(), Target::unlimited(Tiles::GPU)).unwrap_err(),
+        ] {
+            let message = error.to_string();
+            assert!(message.starts_with("w (31×31×65536×65536) needs "), "{message}");
+            assert!(message.ends_with("; use fewer channels"), "{message}");
+        }
+    }
+}

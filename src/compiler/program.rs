@@ -1,0 +1,223 @@
+//! Programs: ordered ops over named tensors, as plain data.
+
+mod backward;
+mod build;
+mod emit;
+mod head;
+mod recompute;
+mod tape;
+
+pub use build::{Built, Feed, Routine, Setup, build};
+pub use emit::{Init, Parameter};
+pub use head::class_maps;
+
+use std::fmt;
+
+use crate::base::shape::{ALIGNMENT, Layout, Shape};
+use crate::compiler::ops::Op;
+use crate::compiler::tensor::{Kind, Tensor, TensorId};
+use crate::{Error, Result};
+
+/// What to compute, in order. Says nothing of where.
+#[derive(Clone, Default, Debug)]
+pub struct Program {
+    tensors: Vec<Tensor>,
+    ops: Vec<Op>,
+}
+
+impl Program {
+    /// All tensors; a [`TensorId`] is an index into them.
+    pub fn tensors(&self) -> &[Tensor] {
+        &self.tensors
+    }
+
+    /// All ops, in order.
+    pub fn ops(&self) -> &[Op] {
+        &self.ops
+    }
+
+    /// The tensor behind an id.
+    pub fn tensor(&self, id: TensorId) -> &Tensor {
+        &self.tensors[id.0]
+    }
+
+    /// All ids.
+    pub fn ids(&self) -> impl Iterator<Item = TensorId> + use<> {
+        (0..self.tensors.len()).map(TensorId)
+    }
+
+    /// Finds a tensor by name.
+    pub fn find(&self, name: &str) -> Option<TensorId> {
+        self.ids().find(|id| self.tensor(*id).name == name)
+    }
+
+    /// Adds a tensor.
+    pub fn add(&mut self, name: &str, shape: Shape, layout: Layout, kind: Kind) -> TensorId {
+        let name = name.to_owned();
+        self.tensors.push(Tensor {
+            name,
+            shape,
+            layout,
+            kind,
+            block: None,
+            keep: false,
+            parent: None,
+        });
+        TensorId(self.tensors.len() - 1)
+    }
+
+    /// Adds an empty slab: one piece of memory that several tensors share, so that one op can
+    /// treat them all.
+    pub fn add_slab(&mut self, name: &str, kind: Kind) -> TensorId {
+        self.add(name, Shape::vector(0), Layout::Words, kind)
+    }
+
+    /// Adds a tensor at the end of a slab, aligned.
+    pub fn add_member(
+        &mut self,
+        slab: TensorId,
+        name: &str,
+        shape: Shape,
+        layout: Layout,
+    ) -> TensorId {
+        let offset = self.tensors[slab.0].bytes().next_multiple_of(ALIGNMENT);
+        let id = self.add(name, shape, layout, self.tensors[slab.0].kind);
+        let words = (offset + layout.bytes(shape)) / 4;
+        self.tensors[slab.0].shape = Shape::vector(words);
+        self.tensors[id.0].parent = Some((slab, offset));
+        self.tensors[id.0].block = self.tensors[slab.0].block;
+        self.tensors[id.0].keep = self.tensors[slab.0].keep;
+        id
+    }
+
+    /// Says which block a tensor belongs to.
+    pub fn set_block(&mut self, id: TensorId, block: usize) {
+        self.tensors[id.0].block = Some(block);
+    }
+
+    /// Makes a tensor keep its value between runs.
+    pub fn keep(&mut self, id: TensorId) {
+        self.tensors[id.0].keep = true;
+    }
+
+    /// Appends an op.
+    pub fn push(&mut self, op: Op) {
+        self.ops.push(op);
+    }
+
+    /// A program of op `index` alone, `times` times. Its operands persist; other tensors take no memory.
+    pub fn alone(&self, index: usize, times: usize) -> Self {
+        let op = &self.ops[index];
+        let access = op.access();
+        let mut tensors = self.tensors.clone();
+        for tensor in &mut tensors {
+            (tensor.kind, tensor.keep, tensor.parent) = (Kind::Workspace, false, None);
+        }
+        for id in [access.reads, access.writes, access.scratch].into_iter().flatten() {
+            tensors[id.0].keep = true;
+        }
+        Self { tensors, ops: vec![op.clone(); times] }
+    }
+
+    /// The op that was appended last.
+    pub fn last_mut(&mut self) -> Option<&mut Op> {
+        self.ops.last_mut()
+    }
+
+    /// The tensor that owns the memory of `id`, and the byte in it where `id` starts.
+    pub fn root(&self, id: TensorId) -> (TensorId, usize) {
+        self.tensor(id).parent.unwrap_or((id, 0))
+    }
+
+    /// Members of a slab in order; the tensor itself if it is none.
+    pub fn members(&self, id: TensorId) -> Vec<TensorId> {
+        let members: Vec<_> = self
+            .ids()
+            .filter(|m| self.tensor(*m).parent.is_some_and(|(slab, _)| slab == id))
+            .collect();
+        if members.is_empty() { vec![id] } else { members }
+    }
+
+    /// Checks that every value is written before it is read.
+    ///
+    /// # Errors
+    /// [`Error::Model`] names the op and the tensor.
+    pub fn validate(&self) -> Result<()> {
+        let mut written: Vec<bool> = self.tensors.iter().map(Tensor::persists).collect();
+        for (index, op) in self.ops.iter().enumerate() {
+            let access = op.access();
+            for id in access.reads {
+                for member in self.members(id) {
+                    if !written[member.0] {
+                        return Err(Error::Model(format!(
+                            "op {index} ({}) reads {} before anything wrote it",
+                            op.name(),
+                            self.tensor(member).name
+                        )));
+                    }
+                }
+            }
+            for id in access.writes {
+                self.members(id).into_iter().for_each(|m| written[m.0] = true);
+                written[id.0] = true;
+            }
+        }
+        Ok(())
+    }
+}
+
+impl fmt::Display for Program {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let names = |ids: &[TensorId]| -> String {
+            let each = ids.iter().map(|id| {
+                let t = self.tensor(*id);
+                format!("{} {}", t.name, t.shape)
+            });
+            each.collect::<Vec<_>>().join(", ")
+        };
+        for (index, op) in self.ops.iter().enumerate() {
+            let access = op.access();
+            writeln!(
+                f,
+                "{index:4}  {:20} {} <- {}",
+                op.name(),
+                names(&access.writes),
+                names(&access.reads)
+            )?;
+        }
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::net::layers::Activation;
+
+    #[test]
+    fn a_read_before_a_write_is_refused() {
+        let mut program = Program::default();
+        let shape = Shape::new(1, 2, 2, 3);
+        let x = program.add("x", shape, Layout::Nhwc, Kind::Io);
+        let y = program.add("y", shape, Layout::Nhwc, Kind::Activation);
+        let z = program.add("z", shape, Layout::Nhwc, Kind::Activation);
+        program.push(Op::Activate { x, y, act: Activation::Relu });
+        program.validate().unwrap();
+        program.push(Op::Add { a: y, b: z, y: x });
+        let message = program.validate().unwrap_err().to_string();
+        assert!(message.contains("op 1 (add) reads z"), "{message}");
+        assert!(program.to_string().contains("activate             y 1×2×2×3 <- x 1×2×2×3"));
+    }
+
+    #[test]
+    fn members_share_their_slab() {
+        let mut program = Program::default();
+        let slab = program.add_slab("slab", Kind::ParamGradient);
+        let a = program.add_member(slab, "a", Shape::vector(5), Layout::Nhwc);
+        let b = program.add_member(slab, "b", Shape::weight(1, 1, 1), Layout::Hwio);
+        assert_eq!(program.root(a), (slab, 0));
+        assert_eq!(program.root(b), (slab, ALIGNMENT));
+        assert_eq!(program.tensor(slab).bytes(), ALIGNMENT + 64);
+        assert_eq!(program.members(slab), [a, b]);
+    }
+}

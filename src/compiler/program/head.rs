@@ -1,0 +1,186 @@
+//! Goodness heads to ops: forward, and backward through what forward kept.
+
+use std::ops::Range;
+
+use super::Program;
+use super::emit::{Emitter, Init};
+use super::tape::Saved;
+use crate::base::shape::{Layout, Shape, Window};
+use crate::compiler::ops::Op;
+use crate::compiler::split;
+use crate::compiler::tensor::{Kind, TensorId};
+use crate::net::layers::{Goodness, Scale};
+
+/// What a goodness head keeps from forward for backward.
+pub struct Kept {
+    /// What leads from the block's output to `x`.
+    tape: Vec<Saved>,
+    /// The maps that are convolved to the classes, by the parameter `w`.
+    x: TensorId,
+    w: String,
+    window: Window,
+    scale: Factor,
+}
+
+/// The factor on the goodness.
+enum Factor {
+    Fixed(f32),
+    /// Its logarithm's name, and the scores that it made.
+    Learnable {
+        name: String,
+        scores: TensorId,
+    },
+}
+
+impl Factor {
+    /// The part of it that the goodness op does.
+    fn fixed(&self) -> f32 {
+        match self {
+            Self::Fixed(scale) => *scale,
+            Self::Learnable { .. } => 1.0,
+        }
+    }
+}
+
+impl Emitter {
+    /// Goodness of every class, from a block's normalised output; writes `scores`. Parameters are
+    /// called `{name}.…`.
+    pub fn goodness(&mut self, name: &str, head: Goodness, n: TensorId, scores: TensorId) -> Kept {
+        let (mut x, mut tape) = (n, Vec::new());
+        let from = self.shape(n);
+        if let Some(side) = head.pool.filter(|side| *side < from.h.max(from.w)) {
+            let to = Shape::new(from.n, from.h.min(side), from.w.min(side), from.c);
+            let (y, saved) = (self.avg_pool(x, to), Saved::AvgPool { x });
+            x = y;
+            tape.push(saved);
+        }
+        let mut kernel = head.kernel;
+        if head.separable {
+            let (y, name) = (self.like(x, "depthwise", self.shape(x)), format!("{name}.depthwise"));
+            tape.push(self.depthwise(&name, x, y, Window::same(kernel, 1)));
+            if let Some(weight) = self.parameters.get_mut(&format!("{name}.weight")) {
+                // Maps stay as large as they are: the goodness begins as that of a full head.
+                weight.init = Init::Normal(1.0 / kernel as f32);
+            }
+            (x, kernel) = (y, 1);
+        }
+        let (shape, classes) = (self.shape(x), self.shape(scores).c);
+        let w = format!("{name}.weight");
+        let deviation = (2.0 / (kernel * kernel * shape.c) as f32).sqrt();
+        let weight = Shape::weight(kernel, shape.c, classes);
+        let weight = self.parameter(&w, weight, Layout::Hwio, Init::Normal(deviation));
+        let window = Window::same(kernel, 1);
+        let scale = match head.scale {
+            Scale::Fixed(scale) => {
+                self.plain_goodness((x, weight, scores), window, scale);
+                Factor::Fixed(scale)
+            }
+            Scale::Learnable => {
+                let goodness = self.like(scores, "goodness", self.shape(scores));
+                self.plain_goodness((x, weight, goodness), window, 1.0);
+                let name = format!("{name}.log_scale");
+                let start = Init::Constant(0.0);
+                let log_scale = self.parameter(&name, Shape::vector(1), Layout::Nhwc, start);
+                self.program.push(Op::ScaleScores { x: goodness, log_scale, y: scores });
+                Factor::Learnable { name, scores }
+            }
+        };
+        Kept { tape, x, w, window, scale }
+    }
+
+    /// A goodness op, in the form that pays.
+    fn plain_goodness(
+        &mut self,
+        (x, w, scores): (TensorId, TensorId, TensorId),
+        window: Window,
+        scale: f32,
+    ) {
+        let (shape, classes) = (self.shape(x), self.shape(scores).c);
+        let op = if by_gram(shape, window, classes) {
+            let gram = self.gram(x);
+            let matrices = self.shape(gram);
+            let parts = split::goodness_parts(matrices, 1);
+            let scratch = self.scratch(Shape::new(matrices.n, parts, 1, classes));
+            Op::GramGoodness { x, w, scores, gram, scratch, scale }
+        } else {
+            let parts = split::goodness_parts(shape, window.kernel);
+            let scratch = self.scratch(Shape::new(shape.n, parts, 1, classes));
+            Op::Goodness { x, w, scores, scratch, window, scale }
+        };
+        self.program.push(op);
+    }
+
+    /// Gradients of the head's parameters; returns that of the block's normalised output.
+    pub fn goodness_backward(&mut self, kept: &Kept, mut dscores: TensorId) -> TensorId {
+        let Kept { tape, x, w, window, scale } = kept;
+        let (x, window) = (*x, *window);
+        if let Factor::Learnable { name, scores } = scale {
+            let shape = self.shape(dscores);
+            let dx = self.like(dscores, "dgoodness", shape);
+            let scratch = self.scratch(Shape::rows(shape.n, 1));
+            self.program.push(Op::ScaleScoresGrad {
+                y: *scores,
+                dy: dscores,
+                log_scale: self.parameters[name].value,
+                dx,
+                dlog_scale: self.grad(name),
+                scratch,
+            });
+            dscores = dx;
+        }
+        let (shape, scale) = (self.shape(x), scale.fixed());
+        let (dx, dw, w) = (self.like(x, "dn", shape), self.grad(w), self.parameters[w].value);
+        let weight = self.shape(w);
+        let values = Layout::Hwio.stored(weight).elements();
+        let op = if by_gram(shape, window, weight.c) {
+            let gram = self.gram(x);
+            let parts = split::gram_parts(self.shape(gram).n, weight);
+            let scratch = self.scratch(Shape::rows(parts, values));
+            Op::GramGoodnessGrad { x, w, dscores, dx, dw, gram, scratch, scale }
+        } else {
+            let layout = self.layout(x);
+            let slice = split::goodness_slice(layout, shape, weight.c);
+            let maps_shape = shape.with_n(slice).with_c(weight.c);
+            let maps = self.temporary("class_maps", maps_shape, layout, Kind::Workspace);
+            let parts = split::wgrad(maps_shape, weight).count(slice);
+            let scratch = self.scratch(Shape::rows(parts, values));
+            Op::GoodnessGrad { x, w, dscores, dx, dw, maps, scratch, window, scale }
+        };
+        self.program.push(op);
+        self.backward(tape, dx, true).unwrap_or(dx)
+    }
+
+    /// Room for the Gram matrices of some images of maps `x`.
+    fn gram(&mut self, x: TensorId) -> TensorId {
+        let (layout, shape) = (self.layout(x), self.shape(x));
+        let shape = split::gram(shape.with_n(split::gram_slice(layout, shape)));
+        self.temporary("gram", shape, Layout::Nhwc, Kind::Workspace)
+    }
+}
+
+/// Appends convolutions that make the class maps which the goodness ops among `ops` do without: a
+/// tensor for each block, which keeps its value. Returns them, and the ops that write them.
+pub fn class_maps(program: &mut Program, ops: Range<usize>) -> (Vec<TensorId>, Range<usize>) {
+    let heads = program.ops()[ops].iter().filter_map(|op| match *op {
+        Op::Goodness { x, w, window, .. } => Some((x, w, window)),
+        Op::GramGoodness { x, w, .. } => Some((x, w, Window::same(1, 1))),
+        _ => None,
+    });
+    let heads: Vec<_> = heads.collect();
+    let first = program.ops().len();
+    let mut maps = Vec::new();
+    for (block, (x, w, window)) in heads.into_iter().enumerate() {
+        let shape = program.tensor(x).shape.with_c(program.tensor(w).shape.c);
+        let name = format!("class_maps.{block}");
+        let y = program.add(&name, shape, Layout::Nhwc, Kind::Activation);
+        program.set_block(y, block);
+        program.keep(y);
+        program.push(Op::Conv2d { x, w, bias: None, y, window });
+        maps.push(y);
+    }
+    (maps, first..program.ops().len())
+}
+
+fn by_gram(x: Shape, window: Window, classes: usize) -> bool {
+    window.kernel == 1 && split::gram_pays(x, classes)
+}

@@ -1,0 +1,88 @@
+//! What a program knows of a tensor before it has a place in memory.
+
+use crate::base::shape::{Layout, Shape};
+
+/// Names a tensor of one [`crate::compiler::program::Program`].
+#[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Debug)]
+pub struct TensorId(pub(crate) usize);
+
+/// What a tensor is for; decides how long it lives and under which heading it is counted.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Kind {
+    /// Images, labels and per-step values that the host writes, and metrics that it reads.
+    Io,
+    /// Weights, and the running statistics of batch norm.
+    Parameter,
+    /// AdamW's moments.
+    Optimizer,
+    /// Gradients of parameters; alive only while their block is updated.
+    ParamGradient,
+    /// Forward values and their gradients.
+    Activation,
+    /// Scratch of one op: partial sums, tiles of class maps.
+    Workspace,
+}
+
+impl Kind {
+    /// Whether tensors of this kind keep their value between runs.
+    pub fn persists(self) -> bool {
+        matches!(self, Self::Io | Self::Parameter | Self::Optimizer)
+    }
+
+    /// All kinds, in the order in which they are reported.
+    pub const ALL: [Self; 6] = [
+        Self::Parameter,
+        Self::Optimizer,
+        Self::ParamGradient,
+        Self::Activation,
+        Self::Workspace,
+        Self::Io,
+    ];
+}
+
+/// A named tensor: shape, layout, purpose.
+#[derive(Clone, Debug)]
+pub struct Tensor {
+    /// Unique in its program; parameters carry the name that they have on disk.
+    pub name: String,
+    /// Logical shape.
+    pub shape: Shape,
+    /// How values are stored.
+    pub layout: Layout,
+    /// What it is for.
+    pub kind: Kind,
+    /// The block it belongs to, if any.
+    pub block: Option<usize>,
+    /// Whether it keeps its value between runs although its kind does not.
+    pub keep: bool,
+    /// The tensor whose memory it shares, and the first byte in it.
+    pub parent: Option<(TensorId, usize)>,
+}
+
+impl Tensor {
+    /// Whether the tensor keeps its value between runs.
+    pub fn persists(&self) -> bool {
+        self.keep || self.kind.persists()
+    }
+
+    /// Bytes of its values and their padding lanes, without what fills up words to a whole vec4.
+    pub fn content_bytes(&self) -> usize {
+        match self.layout {
+            Layout::Words => self.shape.elements() * 4,
+            _ => self.bytes(),
+        }
+    }
+
+    /// What to tell a user whose device has no room for the tensor.
+    pub fn smaller(&self) -> &'static str {
+        match self.kind {
+            Kind::Activation | Kind::Workspace | Kind::Io => "use a smaller --batch",
+            _ => "use fewer channels",
+        }
+    }
+
+    /// Bytes it occupies, padding included.
+    pub fn bytes(&self) -> usize {
+        self.layout.bytes(self.shape)
+    }
+}

@@ -1,0 +1,111 @@
+//! SessionOptions what a session needs on the device.
+
+use crate::compiler::kernel::{Dispatch, Operand};
+use crate::compiler::plan::Plan;
+use crate::compiler::program::Program;
+use crate::gpu::device::{Gpu, Pipeline};
+use crate::{Error, Result};
+
+/// Workgroups that a dispatch may have in one dimension, on any device.
+const MAX_GROUPS: usize = 65_535;
+
+/// A dispatch with all that it takes to encode it.
+pub struct Ready {
+    pipeline: wgpu::ComputePipeline,
+    bind_group: wgpu::BindGroup,
+    groups: (u32, u32),
+}
+
+impl Ready {
+    pub fn encode(&self, pass: &mut wgpu::ComputePass) {
+        pass.set_pipeline(&self.pipeline);
+        pass.set_bind_group(0, &self.bind_group, &[]);
+        pass.dispatch_workgroups(self.groups.0, self.groups.1, 1);
+    }
+}
+
+/// Lets a kernel see the guard after a tensor, if it sees the tensor's end.
+pub fn open(operand: &mut Operand, program: &Program, guard: usize) {
+    let tensor = program.tensor(operand.tensor);
+    if tensor.parent.is_none() && operand.offset + operand.bytes == tensor.bytes() {
+        operand.bytes += guard;
+    }
+}
+
+/// A buffer.
+///
+/// # Errors
+/// [`Error::OutOfMemory`] if the device has no room for it.
+pub(crate) fn allocate(
+    gpu: &Gpu,
+    label: &str,
+    bytes: usize,
+    usage: wgpu::BufferUsages,
+) -> Result<wgpu::Buffer> {
+    gpu.made(1);
+    let scope = gpu.device.push_error_scope(wgpu::ErrorFilter::OutOfMemory);
+    let buffer = gpu.device.create_buffer(&wgpu::BufferDescriptor {
+        label: Some(label),
+        size: bytes as u64,
+        usage,
+        mapped_at_creation: false,
+    });
+    match pollster::block_on(scope.pop()) {
+        None => Ok(buffer),
+        Some(_) => Err(no_room(label, bytes)),
+    }
+}
+
+/// The error for a buffer that the device has no room for.
+pub fn no_room(label: &str, bytes: usize) -> Error {
+    Error::OutOfMemory(format!("{label} buffers ({} MiB)", bytes.div_ceil(1 << 20)))
+}
+
+/// Binds the operands of a dispatch.
+pub fn prepare(
+    gpu: &Gpu,
+    plan: &Plan,
+    arenas: &[wgpu::Buffer],
+    (uniforms, uniform_offset): (&wgpu::Buffer, usize),
+    pipeline: &Pipeline,
+    dispatch: &Dispatch,
+) -> Result<Ready> {
+    let Pipeline { pipeline, layout, reflection } = pipeline;
+    let mut entries = Vec::new();
+    for binding in &reflection.bindings {
+        let (buffer, offset, bytes) = if binding.uniform {
+            (uniforms, uniform_offset, dispatch.params.len())
+        } else {
+            let operand = dispatch.operands.iter().find(|(name, _)| *name == binding.name);
+            let (_, operand) = operand.ok_or_else(|| Error::Shader {
+                name: format!("{}.{}", dispatch.kernel.file, dispatch.kernel.entry),
+                problem: format!("nothing is bound to `{}`", binding.name),
+            })?;
+            let (arena, offset) = plan.place(operand.tensor);
+            (&arenas[arena], offset + operand.offset, operand.bytes)
+        };
+        entries.push(wgpu::BindGroupEntry {
+            binding: binding.index,
+            resource: wgpu::BindingResource::Buffer(wgpu::BufferBinding {
+                buffer,
+                offset: offset as u64,
+                size: std::num::NonZeroU64::new(bytes as u64),
+            }),
+        });
+    }
+    gpu.made(1);
+    let bind_group = gpu.device.create_bind_group(&wgpu::BindGroupDescriptor {
+        label: None,
+        layout,
+        entries: &entries,
+    });
+    let groups = grid(dispatch.threads, reflection.workgroup_size as usize);
+    Ok(Ready { pipeline: pipeline.clone(), bind_group, groups })
+}
+
+/// Columns and rows of workgroups for `threads` invocations, `workgroup` of them in each.
+pub(crate) fn grid(threads: usize, workgroup: usize) -> (u32, u32) {
+    let groups = threads.div_ceil(workgroup).max(1);
+    let rows = groups.div_ceil(MAX_GROUPS);
+    (groups.div_ceil(rows) as u32, rows as u32)
+}

@@ -1,0 +1,6 @@
+//! Networks and how they are trained, as data: what a user chooses, before anything is compiled.
+
+pub mod augment;
+pub mod layers;
+pub mod models;
+pub mod options;

@@ -1,0 +1,156 @@
+//! The architectures that are built in.
+
+mod mobilenet;
+mod resnet;
+
+pub use mobilenet::{Size, mobilenet_v3};
+pub use resnet::resnet18;
+
+use crate::base::shape::Window;
+use crate::net::layers::{Activation, BatchNorm, Block, Head, Layer};
+use crate::net::options::Partition;
+
+/// Names accepted for `--arch`, see [`named`].
+pub const NAMES: &[&str] = &["cnn", "resnet18", "mobilenet-v3-small", "mobilenet-v3-large"];
+
+/// Widths of the plain CNN unless others are given.
+pub const CNN_WIDTHS: [usize; 4] = [16, 32, 64, 64];
+
+/// Convolutions of the plain CNN that are followed by a pooling layer.
+const CNN_POOLED: usize = 2;
+
+/// Convolutions that the plain CNN's blocks have.
+const CNN_BLOCK: usize = 2;
+
+/// Batch norm as most networks use it.
+const BATCH_NORM: BatchNorm = BatchNorm { eps: 1e-5, momentum: 0.1, act: Activation::Relu };
+
+/// A plain CNN: for each width a 3×3 convolution, batch norm and ReLU; 2×2 max pooling after the
+/// first two. Parameters are `conv{i}.weight` and `bn{i}.*`, i from 1, in every partition.
+pub fn cnn(widths: &[usize], partition: Partition) -> Vec<Block> {
+    let unit = |index: usize, out: usize| {
+        let number = index + 1;
+        let window = Window::same(3, 1);
+        let mut layers = vec![
+            Layer::Conv2d { name: format!("conv{number}"), out, window, bias: false },
+            Layer::BatchNorm { name: format!("bn{number}"), norm: BATCH_NORM },
+        ];
+        if index < CNN_POOLED {
+            layers.push(Layer::MaxPool(Window { kernel: 2, stride: 2, pad: 0 }));
+        }
+        layers
+    };
+    let units: Vec<_> = widths.iter().enumerate().map(|(i, out)| unit(i, *out)).collect();
+    let size = match partition {
+        Partition::Layer => 1,
+        Partition::Block => CNN_BLOCK,
+        Partition::Whole => units.len().max(1),
+    };
+    let name = |index: usize| match partition {
+        Partition::Layer => format!("conv{}", index + 1),
+        Partition::Block => format!("block{}", index + 1),
+        Partition::Whole => "whole".to_owned(),
+    };
+    // Whatever the partition, the architecture's blocks are what may be computed again as one.
+    let groups = |units: &[Vec<Layer>]| -> Vec<Layer> {
+        units.chunks(CNN_BLOCK).map(|units| Layer::Group(units.concat())).collect()
+    };
+    units
+        .chunks(size)
+        .enumerate()
+        .map(|(index, units)| Block { name: name(index), layers: groups(units) })
+        .collect()
+}
+
+/// How a network begins.
+#[derive(
+    Clone, Copy, PartialEq, Eq, Debug, serde::Serialize, serde::Deserialize, clap::ValueEnum,
+)]
+#[serde(rename_all = "kebab-case")]
+pub enum Stem {
+    /// A 3×3 convolution of stride 1: for images of about 32 pixels.
+    Cifar,
+    /// As published, with a stride of 2 at least: for images of about 224 pixels.
+    Imagenet,
+}
+
+impl Stem {
+    /// The one that suits images with sides of so many pixels.
+    pub fn suiting(side: usize) -> Self {
+        if side <= 64 { Self::Cifar } else { Self::Imagenet }
+    }
+}
+
+/// The architecture called `name`, one of [`NAMES`]; `widths` are those of the cnn, which has no
+/// stem. `None` for other names.
+pub fn named(name: &str, widths: &[usize], stem: Stem, partition: Partition) -> Option<Vec<Block>> {
+    Some(match name {
+        "cnn" => cnn(widths, partition),
+        "resnet18" => resnet18(stem, partition),
+        "mobilenet-v3-small" => mobilenet_v3(Size::Small, stem, partition),
+        "mobilenet-v3-large" => mobilenet_v3(Size::Large, stem, partition),
+        _ => return None,
+    })
+}
+
+/// The head that the architecture called `name` has where it is trained by backpropagation.
+pub fn classifier(name: &str) -> Head {
+    let hidden = match name {
+        "mobilenet-v3-small" => 1024,
+        "mobilenet-v3-large" => 1280,
+        _ => return Head::Linear,
+    };
+    Head::Classifier { hidden, dropout: 0.2 }
+}
+
+/// A convolution without bias, and batch norm.
+fn conv_norm(
+    conv: String,
+    norm: String,
+    out: usize,
+    window: Window,
+    constants: BatchNorm,
+) -> [Layer; 2] {
+    let bias = false;
+    [
+        Layer::Conv2d { name: conv, out, window, bias },
+        Layer::BatchNorm { name: norm, norm: constants },
+    ]
+}
+
+/// Joins the architecture's units as `partition` says. Whatever it says, the units are what may be
+/// computed again as one.
+fn partitioned(units: Vec<Block>, partition: Partition) -> Vec<Block> {
+    let group = |block: Block| Block { layers: vec![Layer::Group(block.layers)], ..block };
+    let units = units.into_iter().map(group);
+    match partition {
+        Partition::Layer | Partition::Block => units.collect(),
+        Partition::Whole => {
+            let layers = units.flat_map(|block| block.layers).collect();
+            vec![Block { name: "whole".into(), layers }]
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_partition_has_the_same_layers() {
+        let layers = |partition| {
+            let blocks = cnn(&CNN_WIDTHS, partition);
+            let groups = blocks.iter().flat_map(|b| &b.layers);
+            let inner = groups.flat_map(|group| match group {
+                Layer::Group(layers) => layers.clone(),
+                other => vec![other.clone()],
+            });
+            (blocks.len(), inner.collect::<Vec<_>>())
+        };
+        let (layer, block, whole) =
+            (layers(Partition::Layer), layers(Partition::Block), layers(Partition::Whole));
+        assert_eq!((layer.0, block.0, whole.0), (4, 2, 1));
+        assert_eq!(layer.1, block.1);
+        assert_eq!(layer.1, whole.1);
+    }
+}

@@ -1,0 +1,147 @@
+//! Results: losses, accuracies, and the votes of the blocks.
+
+use crate::compiler::ops::{late_half, metrics_words};
+
+/// Sums of what [`crate::compiler::ops::Op::Metrics`] gives, over steps; f64 and in order, so they are the
+/// same for the same steps.
+#[derive(Clone, PartialEq, Debug)]
+pub struct Tally {
+    /// Per block: loss; per block: correct; then the votes all, late, last.
+    sums: Vec<f64>,
+    images: u64,
+    blocks: usize,
+}
+
+/// Means over images.
+#[derive(Clone, PartialEq, Debug, serde::Serialize, serde::Deserialize)]
+pub struct Scores {
+    /// Accuracy of each way to vote, as fractions.
+    pub accuracy: Votes,
+    /// Accuracy of each block on its own.
+    pub blocks: Vec<f64>,
+    /// Mean loss of the blocks.
+    pub loss: f64,
+    /// Loss of each block.
+    pub losses: Vec<f64>,
+    /// Number of images.
+    pub images: u64,
+}
+
+/// One value for each way to vote.
+#[derive(Clone, Copy, PartialEq, Debug, serde::Serialize, serde::Deserialize)]
+pub struct Votes {
+    /// The mean score of all blocks decides.
+    pub all: f64,
+    /// That of the later half of the blocks.
+    pub late: f64,
+    /// That of the last block.
+    pub last: f64,
+}
+
+/// What a run notes of an epoch: a line of `metrics.jsonl`.
+#[derive(Clone, PartialEq, Debug, serde::Serialize, serde::Deserialize)]
+pub struct EpochRecord {
+    /// From 1.
+    pub epoch: u32,
+    /// Steps since the beginning.
+    pub steps: u64,
+    /// Means over the epoch's training steps.
+    pub train: Scores,
+    /// Scores on the test images after it, if they were taken.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub test: Option<Scores>,
+}
+
+/// How long an epoch took: a line of `timing.jsonl`.
+#[derive(Clone, PartialEq, Debug, serde::Serialize, serde::Deserialize)]
+pub struct Timing {
+    /// From 1.
+    pub epoch: u32,
+    /// Wall-clock seconds of training in this epoch, as far as this process did it.
+    pub train_seconds: f64,
+    /// Training images per second.
+    pub images_per_second: f64,
+    /// Seconds of these in which training waited for images to be read.
+    pub data_wait_seconds: f64,
+    /// Wall-clock seconds of evaluation.
+    pub test_seconds: f64,
+    /// Bytes of the device that the run takes.
+    pub allocated_bytes: u64,
+}
+
+impl Tally {
+    /// Nothing counted yet.
+    pub fn new(blocks: usize) -> Self {
+        Self { sums: vec![0.0; metrics_words(blocks)], images: 0, blocks }
+    }
+
+    /// Adds one step's result.
+    pub fn add(&mut self, step: &[f32], images: usize) {
+        self.sums.iter_mut().zip(step).for_each(|(sum, v)| *sum += f64::from(*v));
+        self.images += images as u64;
+    }
+
+    /// The means so far.
+    pub fn scores(&self) -> Scores {
+        let mean = |i: usize| self.sums[i] / self.images.max(1) as f64;
+        let b = self.blocks;
+        let losses: Vec<f64> = (0..b).map(mean).collect();
+        Scores {
+            accuracy: Votes { all: mean(2 * b), late: mean(2 * b + 1), last: mean(2 * b + 2) },
+            blocks: (b..2 * b).map(mean).collect(),
+            loss: losses.iter().sum::<f64>() / b.max(1) as f64,
+            losses,
+            images: self.images,
+        }
+    }
+
+    /// Images counted.
+    pub fn images(&self) -> u64 {
+        self.images
+    }
+
+    /// Everything counted, exactly, as words that survive a file.
+    pub fn to_bits(&self) -> Vec<u64> {
+        self.sums.iter().map(|v| v.to_bits()).chain([self.images]).collect()
+    }
+
+    /// The inverse of [`Tally::to_bits`]; `None` if they are not of as many blocks, or no sums
+    /// of finite numbers.
+    pub fn from_bits(blocks: usize, bits: &[u64]) -> Option<Self> {
+        let (images, sums) = bits.split_last()?;
+        let sums: Vec<f64> = sums.iter().map(|v| f64::from_bits(*v)).collect();
+        let usable = sums.len() == metrics_words(blocks) && sums.iter().all(|v| v.is_finite());
+        usable.then_some(Self { sums, images: *images, blocks })
+    }
+}
+
+impl Scores {
+    /// The first block whose loss is not a finite number, and that loss.
+    pub fn not_finite(&self) -> Option<(usize, f64)> {
+        self.losses.iter().copied().enumerate().find(|(_, loss)| !loss.is_finite())
+    }
+}
+
+/// The mean score of the blocks that a vote asks.
+pub fn vote(scores: &[Vec<f32>], which: Vote) -> Vec<f32> {
+    let first = match which {
+        Vote::All => 0,
+        Vote::Late => late_half(scores.len()),
+        Vote::Last => scores.len() - 1,
+    };
+    let voters = &scores[first..];
+    let mean = |k: usize| voters.iter().map(|s| f64::from(s[k])).sum::<f64>() / voters.len() as f64;
+    (0..scores[0].len()).map(|k| mean(k) as f32).collect()
+}
+
+/// Which blocks decide.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default, clap::ValueEnum)]
+pub enum Vote {
+    /// All of them.
+    #[default]
+    All,
+    /// The later half.
+    Late,
+    /// The last one.
+    Last,
+}

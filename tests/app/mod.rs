@@ -1,0 +1,4 @@
+//! Profiles, and pages in a browser.
+
+mod pages;
+mod profile;

@@ -1,0 +1,291 @@
+//! Every kernel that a program can need, without a device: it is valid WGSL, translates to every
+//! backend's language, and agrees with its Rust side on parameters and operands.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::Path;
+
+use naga::back::{hlsl, msl, spv};
+use naga::valid::ModuleInfo;
+use sff::base::shape::{Layout, Shape, Window};
+use sff::compiler::kernel::{Class, Dispatch, Kernel, Target, Variant, Variants, lower};
+use sff::compiler::ops::Op;
+use sff::compiler::program::{Feed, Program, Setup, build};
+use sff::compiler::wgsl::{Reflection, compose, validate};
+use sff::net::augment::Augment;
+use sff::net::layers::{Activation, BatchNorm, Block, Goodness, Head, Layer, Network, Scale};
+use sff::net::options::{AdamW, Normalize, Precision, Recompute};
+
+/// Storage buffers that WebGPU guarantees to a shader stage.
+const MAX_STORAGE_BINDINGS: usize = 8;
+
+/// Lists the variants of [`Op`]; the compiler sees to it that none is missing.
+macro_rules! variants {
+    ($($variant:ident),* $(,)?) => {
+        const VARIANTS: &[&str] = &[$(stringify!($variant)),*];
+
+        fn variant(op: &Op) -> &'static str {
+            match op {
+                $(Op::$variant { .. } => stringify!($variant)),*
+            }
+        }
+    };
+}
+
+variants![
+    Input,
+    Conv2d,
+    Conv2dDgrad,
+    Conv2dWgrad,
+    Depthwise,
+    DepthwiseDgrad,
+    DepthwiseWgrad,
+    BiasGrad,
+    BatchNorm,
+    BatchNormEval,
+    BatchNormGrad,
+    Activate,
+    ActivateGrad,
+    Add,
+    MaxPool,
+    MaxPoolGrad,
+    Dropout,
+    AvgPool,
+    AvgPoolGrad,
+    Excite,
+    ExciteGrad,
+    SqueezeExciteGrad,
+    LayerNorm,
+    LayerNormGrad,
+    Goodness,
+    GoodnessGrad,
+    GramGoodness,
+    GramGoodnessGrad,
+    ScaleScores,
+    ScaleScoresGrad,
+    CrossEntropy,
+    Accumulate,
+    AdamW,
+    Metrics,
+    Finite,
+];
+
+/// Convolutions with and without bias, every use of batch norm and activations, depthwise
+/// convolutions, squeeze-and-excitation, pools, and residuals with and without a shortcut; names begin with `prefix`.
+fn layers(prefix: &str, channels: usize) -> Vec<Layer> {
+    let conv = |name: &str, window, bias| {
+        let name = format!("{prefix}.{name}");
+        Layer::Conv2d { name, out: channels, window, bias }
+    };
+    let depthwise = |name: &str, window| {
+        let name = format!("{prefix}.{name}");
+        Layer::DepthwiseConv2d { name, window }
+    };
+    let batch_norm = |name: &str, act| {
+        let norm = BatchNorm { eps: 1e-5, momentum: 0.1, act };
+        Layer::BatchNorm { name: format!("{prefix}.{name}"), norm }
+    };
+    let body = vec![conv("2", Window::same(3, 1), false), batch_norm("2n", Activation::None)];
+    vec![
+        conv("0", Window::same(1, 1), true),
+        batch_norm("0n", Activation::Relu),
+        conv("1", Window::same(3, 1), false),
+        Layer::Activation(Activation::Relu),
+        Layer::Residual { body, shortcut: vec![] },
+        depthwise("5", Window::same(5, 1)),
+        batch_norm("5n", Activation::HardSwish),
+        Layer::SqueezeExcite { name: format!("{prefix}.se"), hidden: channels },
+        depthwise("6", Window::same(3, 2)),
+        batch_norm("6n", Activation::HardSigmoid),
+        Layer::Activation(Activation::HardSwish),
+        Layer::Dropout(0.3),
+        Layer::MaxPool(Window { kernel: 2, stride: 2, pad: 0 }),
+        Layer::Residual {
+            body: vec![conv("3", Window::same(1, 1), true)],
+            shortcut: vec![conv("4", Window::same(1, 1), false)],
+        },
+    ]
+}
+
+/// Its 1×1 convolution goes by Gram matrices where there are more classes than channels.
+const SEPARABLE: Head = Head::Goodness(Goodness {
+    kernel: 3,
+    separable: true,
+    pool: Some(15),
+    scale: Scale::Learnable,
+});
+
+/// Programs that together have every op, with widths that clamp the register tiles in every
+/// combination.
+fn catalogue() -> Vec<Program> {
+    const WIDTHS: [usize; 6] = [1, 4, 8, 12, 64, 100];
+    const HEADS: [Head; 3] = [Head::goodness(3), Head::Linear, SEPARABLE];
+    let mut programs = Vec::new();
+    for precision in [Precision::F32, Precision::F16] {
+        for (channels, classes) in WIDTHS.into_iter().flat_map(|w| WIDTHS.map(|k| (w, k.max(2)))) {
+            programs.extend(HEADS.map(|head| program(channels, classes, head, precision)));
+        }
+    }
+    programs
+}
+
+fn program(channels: usize, classes: usize, head: Head, precision: Precision) -> Program {
+    let feed = Some(Feed { batch: 5, resident: 8, stored: [20, 18] });
+    let setup = Setup {
+        image: Shape::new(1, 64, 64, channels.min(4)),
+        normalize: Normalize { mean: [0.0; 4], std: [1.0; 4] },
+        // One head with everything that can be done to images, the other without.
+        augment: Augment {
+            jitter: if head == Head::Linear { 0.5 } else { 0.0 },
+            mixup: if head == Head::Linear { 1.0 } else { 0.0 },
+            ..Augment::default()
+        },
+        train: feed,
+        eval: feed,
+        // One head with sums over micro-batches, the other without.
+        micro_batches: if head == Head::Linear { 2 } else { 1 },
+        adamw: AdamW { beta1: 0.9, beta2: 0.999, eps: 1e-8, weight_decay: 0.01 },
+        recompute: Recompute::default(),
+        precision,
+        window: 0,
+    };
+    let names: &[&str] = if head == Head::Linear { &["b0"] } else { &["b0", "b1"] };
+    let block = |name: &&str| Block { name: (*name).to_owned(), layers: layers(name, channels) };
+    let network = Network { blocks: names.iter().map(block).collect(), head, classes };
+    build(&network, &setup).unwrap().program
+}
+
+/// A kernel, and the operands that it is given: shader variables and how their tensors are stored.
+type Use = (Kernel, Vec<(&'static str, Layout)>);
+
+/// One dispatch of each.
+fn dispatches(programs: &[Program]) -> BTreeMap<Use, Dispatch> {
+    let mut found = BTreeMap::new();
+    for program in programs {
+        for op in program.ops() {
+            let devices = [
+                (Class::Discrete, Some(32), Some(16)),
+                (Class::Discrete, Some(32), Some(8)),
+                (Class::Cpu, None, None),
+                (Class::Cpu, Some(8), None),
+            ];
+            let all = devices.map(|(class, s, side)| Variants::of(class, s, side).all).concat();
+            for Variant { tiles, .. } in all {
+                let target = Target::unlimited(tiles);
+                for dispatch in lower(op, program.tensors(), target).unwrap() {
+                    let layout = |id| program.tensor(id).layout;
+                    let operands = dispatch.operands.iter();
+                    let operands = operands.map(|(name, o)| (*name, layout(o.tensor))).collect();
+                    found.insert((dispatch.kernel.clone(), operands), dispatch);
+                }
+            }
+        }
+    }
+    found
+}
+
+fn label(kernel: &Kernel) -> String {
+    format!("{}.{} {:?}", kernel.file, kernel.entry, kernel.definitions)
+}
+
+#[test]
+fn the_catalogue_has_every_op() {
+    let programs = catalogue();
+    let ops: Vec<&Op> = programs.iter().flat_map(Program::ops).collect();
+    let variants: BTreeSet<_> = ops.iter().map(|op| variant(op)).collect();
+    assert_eq!(variants, VARIANTS.iter().copied().collect());
+    let names: BTreeSet<_> = ops.iter().map(|op| op.name()).collect();
+    assert_eq!(names.len(), VARIANTS.len(), "two ops share a name: {names:?}");
+}
+
+#[test]
+fn rust_and_wgsl_agree_on_parameters_and_operands() {
+    let dispatches = dispatches(&catalogue());
+    for ((kernel, operands), dispatch) in &dispatches {
+        let label = label(kernel);
+        let wgsl = compose(kernel.file, &kernel.definitions).unwrap();
+        let reflection = Reflection::new(&label, &wgsl, kernel.entry).unwrap();
+        let members: Vec<_> =
+            dispatch.members.iter().map(|(n, at, size)| ((*n).to_owned(), *at, *size)).collect();
+        let params: Vec<_> = reflection
+            .params
+            .iter()
+            .map(|(name, at, size)| (name.clone(), *at as usize, *size as usize))
+            .collect();
+        assert_eq!(members, params, "{label}");
+        assert_eq!(dispatch.params.len(), reflection.params_size as usize, "{label}");
+        let (uniforms, storage): (Vec<_>, Vec<_>) =
+            reflection.bindings.iter().partition(|b| b.uniform);
+        assert_eq!(uniforms.len(), 1, "{label}");
+        assert!(storage.len() <= MAX_STORAGE_BINDINGS, "{label}: {storage:?}");
+        // What a tensor holds is what the shader takes it for.
+        let variables: BTreeSet<_> = storage.iter().map(|b| (b.name.as_str(), b.half)).collect();
+        let given = operands.iter().map(|(name, layout)| (*name, *layout == Layout::Half));
+        assert_eq!(variables, given.collect(), "{label}");
+        assert_eq!(operands.len(), storage.len(), "{label}: an operand is given twice");
+    }
+}
+
+#[test]
+fn every_kernel_translates_to_every_backend() {
+    let mut kernels: BTreeSet<_> = dispatches(&catalogue()).into_keys().map(|(k, _)| k).collect();
+    kernels.extend(sff::gpu::peak::kernels());
+    kernels.extend(sff::gpu::session::kernels());
+    for kernel in &kernels {
+        let label = label(kernel);
+        let wgsl = compose(kernel.file, &kernel.definitions).unwrap();
+        let (module, info) = validate(&label, &wgsl).unwrap_or_else(|e| panic!("{e}"));
+        translate(&label, kernel.entry, &module, &info);
+    }
+    println!("{} kernels", kernels.len());
+}
+
+/// Translates one entry point for Vulkan, Metal and DirectX, which has no cooperative matrices.
+fn translate(label: &str, entry: &str, module: &naga::Module, info: &ModuleInfo) {
+    let stage = naga::ShaderStage::Compute;
+    let pipeline = spv::PipelineOptions { shader_stage: stage, entry_point: entry.to_owned() };
+    let words = spv::write_vec(module, info, &spv::Options::default(), Some(&pipeline))
+        .unwrap_or_else(|e| panic!("{label}: SPIR-V: {e}"));
+    assert!(words.len() > 5, "{label}: SPIR-V is no more than a header");
+
+    let pipeline =
+        msl::PipelineOptions { entry_point: Some((stage, entry.to_owned())), ..Default::default() };
+    let options = msl::Options { lang_version: (2, 3), ..Default::default() };
+    let (metal, translated) = msl::write_string(module, info, &options, &pipeline)
+        .unwrap_or_else(|e| panic!("{label}: MSL: {e}"));
+    let names: Vec<_> = translated.entry_point_names.into_iter().map(Result::unwrap).collect();
+    assert!(names.iter().any(|name| metal.contains(name)), "{label}: MSL has none of {names:?}");
+
+    let cooperative =
+        |inner: &naga::TypeInner| matches!(inner, naga::TypeInner::CooperativeMatrix { .. });
+    if module.types.iter().any(|(_, ty)| cooperative(&ty.inner)) {
+        return;
+    }
+    let pipeline = hlsl::PipelineOptions { entry_point: Some((stage, entry.to_owned())) };
+    let mut text = String::new();
+    hlsl::Writer::new(&mut text, &hlsl::Options::default(), &pipeline)
+        .write(module, info, None)
+        .unwrap_or_else(|e| panic!("{label}: HLSL: {e}"));
+    assert!(text.contains("numthreads"), "{label}: HLSL has no compute shader");
+}
+
+#[test]
+fn every_file_of_shaders_is_used() {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("shaders");
+    let files = folder.read_dir().unwrap().map(|entry| entry.unwrap().path());
+    let files: BTreeSet<String> =
+        files.map(|path| path.file_stem().unwrap().to_string_lossy().into_owned()).collect();
+    let mut used = BTreeSet::new();
+    let mut next: Vec<String> =
+        dispatches(&catalogue()).into_keys().map(|(kernel, _)| kernel.file.to_owned()).collect();
+    let others = sff::gpu::peak::kernels().into_iter().chain(sff::gpu::session::kernels());
+    next.extend(others.map(|kernel| kernel.file.to_owned()));
+    while let Some(name) = next.pop() {
+        let text = std::fs::read_to_string(folder.join(format!("{name}.wgsl"))).unwrap();
+        if used.insert(name) {
+            let imports = text.lines().filter_map(|line| line.trim().strip_prefix("#import "));
+            next.extend(imports.map(|name| name.trim().to_owned()));
+        }
+    }
+    // Kernels compose from the files that the crate lists, so what is used is listed.
+    assert_eq!(used, files);
+}

@@ -1,0 +1,13 @@
+//! The integration tests, in one binary; modules are called after the floors of the crate that they
+//! test.
+
+mod app;
+mod cli;
+mod common;
+mod compiler;
+mod data;
+mod floors;
+mod gpu;
+mod package;
+mod train;
+mod untrusted;
