@@ -7,9 +7,8 @@ use std::time::Instant;
 use serde::Deserialize;
 use sff::base::random::{Rng, Stream};
 use sff::base::shape::{Layout, Shape, Window};
-use sff::compiler::ops::Op;
+use sff::compiler::ops;
 use sff::compiler::program::Program;
-use sff::compiler::split;
 use sff::compiler::tensor::{Kind, TensorId};
 use sff::data::{self, Request};
 use sff::gpu::device::Gpu;
@@ -76,26 +75,22 @@ fn convolution(gpu: &Gpu, case: &Convolution, batch: usize, runs: usize) -> sff:
     let window = Window::same(case.kernel, 1);
     let depthwise = case.groups > 1;
     let mut p = Program::default();
-    let (weight, layout, rows) = if depthwise {
-        let weight = Shape::weight(case.kernel, 1, case.out);
-        (weight, Layout::Nhwc, split::depthwise_wgrad(y).count(batch))
+    let (weight, layout) = if depthwise {
+        (Shape::weight(case.kernel, 1, case.out), Layout::Nhwc)
     } else {
-        let weight = Shape::weight(case.kernel, case.cin, case.out);
-        (weight, Layout::Hwio, split::wgrad(y, weight).count(batch))
+        (Shape::weight(case.kernel, case.cin, case.out), Layout::Hwio)
     };
     let [a, b, dy, dx] = [("x", x), ("y", y), ("dy", y), ("dx", x)]
         .map(|(name, shape)| p.add(name, shape, Layout::Nhwc, Kind::Io));
     let [w, dw] = ["w", "dw"].map(|name| p.add(name, weight, layout, Kind::Io));
-    let sums = Shape::rows(rows, layout.stored(weight).elements());
-    let scratch = p.add("scratch", sums, Layout::Nhwc, Kind::Workspace);
     if depthwise {
-        p.push(Op::Depthwise { x: a, w, y: b, window });
-        p.push(Op::DepthwiseDgrad { dy, w, dx, window });
-        p.push(Op::DepthwiseWgrad { x: a, dy, dw, scratch, window });
+        p.push(ops::Depthwise { x: a, w, y: b, window });
+        p.push(ops::DepthwiseDgrad { dy, w, dx, window });
+        p.push(ops::DepthwiseWgrad { x: a, dy, dw, window });
     } else {
-        p.push(Op::Conv2d { x: a, w, bias: None, y: b, window });
-        p.push(Op::Conv2dDgrad { dy, w, dx, window });
-        p.push(Op::Conv2dWgrad { x: a, dy, dw, scratch, window });
+        p.push(ops::Conv2d { x: a, w, bias: None, y: b, window });
+        p.push(ops::Conv2dDgrad { dy, w, dx, window });
+        p.push(ops::Conv2dWgrad { x: a, dy, dw, window });
     }
     let mut rng = Rng::new(0, Stream::Init, 0, 0);
     let mut session = Session::new(gpu, p, SessionOptions::default())?;

@@ -14,4 +14,5 @@ pub mod program;
 pub mod reference;
 pub mod split;
 pub mod tensor;
+pub mod variants;
 pub mod wgsl;

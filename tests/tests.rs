@@ -2,6 +2,7 @@
 //! test.
 
 mod app;
+mod cases;
 mod cli;
 mod common;
 mod compiler;

@@ -6,7 +6,7 @@ use serde::{Deserialize, Deserializer, Serialize};
 
 use crate::app::config::{Config, LARGEST_INPUT, Recipe};
 use crate::base::suggest;
-use crate::compiler::kernel::Choices;
+use crate::compiler::variants::Choices;
 use crate::data::{Identity, Normalization};
 use crate::train::metrics::EpochRecord;
 use crate::train::trainer::Progress;

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use crate::Result;
-use crate::compiler::kernel::Choices;
+use crate::compiler::variants::Choices;
 use crate::gpu::peak::{Peak, Sheet};
 use crate::gpu::tune::{self, Cache, Effort, Timed, Tuning};
 use clap::{Args, Subcommand};

@@ -2,7 +2,7 @@
 
 use crate::base::bytes::Size;
 use crate::base::shape::Shape;
-use crate::compiler::kernel::{Target, Tiles, check_bindings, lower};
+use crate::compiler::kernel::{Target, Tiles, check_bindings};
 use crate::compiler::plan::{Limits, Plan};
 use crate::compiler::program::{self, Built, Feed, Program, Setup};
 use crate::net::layers::Network;
@@ -161,7 +161,7 @@ pub fn plan(program: &Program, limits: Limits) -> Result<Plan> {
     let target = Target { max_binding: limits.max_binding, ..Target::unlimited(Tiles::GPU) };
     let plan = Plan::new(program, limits)?;
     for op in program.ops() {
-        let dispatches = lower(op, program.tensors(), target)?;
+        let dispatches = op.lower(program.tensors(), target)?;
         check_bindings(program.tensors(), &dispatches, limits.max_binding)?;
     }
     Ok(plan)

@@ -1,16 +1,14 @@
-//! From ops to dispatches: which kernel, with which operands, parameters and grid.
-//!
-//! Pure data: nothing here needs a device.
+//! Dispatches as data: which kernel, with which operands, parameters and grid. What ops make them
+//! with: tiles, slices of the batch, parameters. Nothing here needs a device.
 
-mod lower;
-mod params;
-mod steps;
+mod convolution;
+mod lowering;
+pub mod params;
 mod tiles;
-mod variants;
 
-pub use lower::lower;
+pub use convolution::{Tile, Wgrad, conv, cut_params};
+pub use lowering::{Lowering, Named, Permutation, Slice, activation, to_u32};
 pub use tiles::{Matrices, Tiles};
-pub use variants::{Choices, Class, Variant, Variants, key};
 
 use crate::compiler::tensor::{Tensor, TensorId};
 use crate::compiler::wgsl::Definitions;
@@ -60,7 +58,7 @@ pub struct Target {
     pub tiles: Tiles,
     /// Largest range of a buffer that a kernel can see, in bytes.
     pub max_binding: usize,
-    /// Floating-point operations of products ([`crate::compiler::flops::flops_of`]) that a dispatch may have;
+    /// Floating-point operations of products  that a dispatch may have;
     /// one image may have more.
     pub max_flops: u64,
     /// Steps that the loops of an invocation may take, all together.
@@ -86,16 +84,11 @@ pub fn check_bindings(
 ) -> Result<()> {
     let mut operands = dispatches.iter().flat_map(|d| &d.operands).map(|(_, operand)| operand);
     let Some(operand) = operands.find(|o| o.bytes > max_binding) else { return Ok(()) };
-    let t = tensor(tensors, operand.tensor);
+    let t = &tensors[operand.tensor.0];
     Err(Error::Limit {
         what: format!("{} ({})", t.name, t.shape),
         needed: format!("{} MiB", operand.bytes.div_ceil(1 << 20)),
         available: format!("{} MiB in one binding", max_binding >> 20),
         advice: t.smaller().to_owned(),
     })
-}
-
-/// Looks tensors up by id.
-pub(crate) fn tensor(tensors: &[Tensor], id: TensorId) -> &Tensor {
-    &tensors[id.0]
 }

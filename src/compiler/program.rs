@@ -3,6 +3,7 @@
 mod backward;
 mod build;
 mod emit;
+mod fuse;
 mod head;
 mod recompute;
 mod tape;
@@ -14,15 +15,15 @@ pub use head::class_maps;
 use std::fmt;
 
 use crate::base::shape::{ALIGNMENT, Layout, Shape};
-use crate::compiler::ops::Op;
-use crate::compiler::tensor::{Kind, Tensor, TensorId};
+use crate::compiler::ops::{Node, Op};
+use crate::compiler::tensor::{Kind, Tensor, TensorId, Tensors};
 use crate::{Error, Result};
 
 /// What to compute, in order. Says nothing of where.
 #[derive(Clone, Default, Debug)]
 pub struct Program {
     tensors: Vec<Tensor>,
-    ops: Vec<Op>,
+    ops: Vec<Node>,
 }
 
 impl Program {
@@ -32,7 +33,7 @@ impl Program {
     }
 
     /// All ops, in order.
-    pub fn ops(&self) -> &[Op] {
+    pub fn ops(&self) -> &[Node] {
         &self.ops
     }
 
@@ -41,9 +42,9 @@ impl Program {
         &self.tensors[id.0]
     }
 
-    /// All ids.
-    pub fn ids(&self) -> impl Iterator<Item = TensorId> + use<> {
-        (0..self.tensors.len()).map(TensorId)
+    /// All ids, but those of tensors between ops that were fused.
+    pub fn ids(&self) -> impl Iterator<Item = TensorId> + '_ {
+        (0..self.tensors.len()).filter(|index| !self.tensors[*index].fused).map(TensorId)
     }
 
     /// Finds a tensor by name.
@@ -61,6 +62,7 @@ impl Program {
             kind,
             block: None,
             keep: false,
+            fused: false,
             parent: None,
         });
         TensorId(self.tensors.len() - 1)
@@ -100,15 +102,25 @@ impl Program {
         self.tensors[id.0].keep = true;
     }
 
-    /// Appends an op.
-    pub fn push(&mut self, op: Op) {
-        self.ops.push(op);
+    /// Appends an op, with the scratch that it needs.
+    pub fn push(&mut self, op: impl Into<Op>) {
+        let op = op.into();
+        let first = op.access().writes[0];
+        let (name, block) = (self.tensor(first).name.clone(), self.tensor(first).block);
+        let wanted = op.scratch(Tensors(&self.tensors)).into_iter();
+        let scratch = wanted.map(|(what, shape, layout)| {
+            let id = self.add(&format!("{name}.{what}"), shape, layout, Kind::Workspace);
+            self.tensors[id.0].block = block;
+            id
+        });
+        let scratch = scratch.collect();
+        self.ops.push(Node { op, scratch });
     }
 
     /// A program of op `index` alone, `times` times. Its operands persist; other tensors take no memory.
     pub fn alone(&self, index: usize, times: usize) -> Self {
-        let op = &self.ops[index];
-        let access = op.access();
+        let node = &self.ops[index];
+        let access = node.access();
         let mut tensors = self.tensors.clone();
         for tensor in &mut tensors {
             (tensor.kind, tensor.keep, tensor.parent) = (Kind::Workspace, false, None);
@@ -116,12 +128,7 @@ impl Program {
         for id in [access.reads, access.writes, access.scratch].into_iter().flatten() {
             tensors[id.0].keep = true;
         }
-        Self { tensors, ops: vec![op.clone(); times] }
-    }
-
-    /// The op that was appended last.
-    pub fn last_mut(&mut self) -> Option<&mut Op> {
-        self.ops.last_mut()
+        Self { tensors, ops: vec![node.clone(); times] }
     }
 
     /// The tensor that owns the memory of `id`, and the byte in it where `id` starts.
@@ -129,22 +136,22 @@ impl Program {
         self.tensor(id).parent.unwrap_or((id, 0))
     }
 
-    /// Members of a slab in order; the tensor itself if it is none.
+    /// Members of a slab by offset; the tensor itself if it is none.
     pub fn members(&self, id: TensorId) -> Vec<TensorId> {
-        let members: Vec<_> = self
-            .ids()
-            .filter(|m| self.tensor(*m).parent.is_some_and(|(slab, _)| slab == id))
-            .collect();
-        if members.is_empty() { vec![id] } else { members }
+        Tensors(&self.tensors).members(id).into_iter().map(|(_, member)| member).collect()
     }
 
-    /// Checks that every value is written before it is read.
+    /// Checks that the shapes of every op fit together, and that every value is written before it is
+    /// read.
     ///
     /// # Errors
     /// [`Error::Model`] names the op and the tensor.
     pub fn validate(&self) -> Result<()> {
         let mut written: Vec<bool> = self.tensors.iter().map(Tensor::persists).collect();
         for (index, op) in self.ops.iter().enumerate() {
+            op.check(Tensors(&self.tensors)).map_err(|problem| {
+                Error::Model(format!("op {index} ({}): {problem}", op.name()))
+            })?;
             let access = op.access();
             for id in access.reads {
                 for member in self.members(id) {
@@ -192,6 +199,7 @@ impl fmt::Display for Program {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::compiler::ops::{Activate, Add};
     use crate::net::layers::Activation;
 
     #[test]
@@ -201,9 +209,9 @@ mod tests {
         let x = program.add("x", shape, Layout::Nhwc, Kind::Io);
         let y = program.add("y", shape, Layout::Nhwc, Kind::Activation);
         let z = program.add("z", shape, Layout::Nhwc, Kind::Activation);
-        program.push(Op::Activate { x, y, act: Activation::Relu });
+        program.push(Activate { x, y, act: Activation::Relu });
         program.validate().unwrap();
-        program.push(Op::Add { a: y, b: z, y: x });
+        program.push(Add { a: y, b: z, y: x });
         let message = program.validate().unwrap_err().to_string();
         assert!(message.contains("op 1 (add) reads z"), "{message}");
         assert!(program.to_string().contains("activate             y 1×2×2×3 <- x 1×2×2×3"));

@@ -55,6 +55,8 @@ pub struct Tensor {
     pub block: Option<usize>,
     /// Whether it keeps its value between runs although its kind does not.
     pub keep: bool,
+    /// Whether the ops that wrote and read it were fused: then it is not needed.
+    pub fused: bool,
     /// The tensor whose memory it shares, and the first byte in it.
     pub parent: Option<(TensorId, usize)>,
 }
@@ -84,5 +86,45 @@ impl Tensor {
     /// Bytes it occupies, padding included.
     pub fn bytes(&self) -> usize {
         self.layout.bytes(self.shape)
+    }
+}
+
+/// The tensors of a program, by id.
+#[derive(Clone, Copy, Debug)]
+pub struct Tensors<'a>(pub &'a [Tensor]);
+
+impl<'a> Tensors<'a> {
+    /// The tensor behind an id.
+    pub fn get(self, id: TensorId) -> &'a Tensor {
+        &self.0[id.0]
+    }
+
+    /// Its shape.
+    pub fn shape(self, id: TensorId) -> Shape {
+        self.get(id).shape
+    }
+
+    /// How its values are stored.
+    pub fn layout(self, id: TensorId) -> Layout {
+        self.get(id).layout
+    }
+
+    /// Logical values of it.
+    pub fn elements(self, id: TensorId) -> usize {
+        self.shape(id).elements()
+    }
+
+    /// Members of a slab by offset, each with it; the tensor itself if it has none.
+    pub fn members(self, slab: TensorId) -> Vec<(usize, TensorId)> {
+        let children = self.0.iter().enumerate().filter_map(|(index, tensor)| {
+            let (parent, offset) = tensor.parent?;
+            (parent == slab).then_some((offset, TensorId(index)))
+        });
+        let mut members: Vec<_> = children.collect();
+        if members.is_empty() {
+            members.push((0, slab));
+        }
+        members.sort();
+        members
     }
 }

@@ -4,9 +4,9 @@ use std::fmt;
 
 use crate::base::shape::Layout;
 use crate::base::suggest;
-use crate::compiler::kernel::Class;
 use crate::compiler::plan::Limits;
 use crate::compiler::program::Program;
+use crate::compiler::variants::Class;
 use crate::{Error, Result};
 
 /// An adapter as `sff devices` shows it.

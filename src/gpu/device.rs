@@ -7,8 +7,9 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use super::adapter::{Adapter, choose, describe, enumerate, matrices};
-use crate::compiler::kernel::{Choices, Class, Kernel, Variants};
+use crate::compiler::kernel::Kernel;
 use crate::compiler::plan::Limits;
+use crate::compiler::variants::{Choices, Class, Variants};
 use crate::compiler::wgsl::Reflection;
 use crate::{Error, Result};
 

@@ -8,7 +8,7 @@ use std::rc::Rc;
 
 use crate::base::shape::Layout;
 use crate::compiler::flops::Flops;
-use crate::compiler::ops::Op;
+use crate::compiler::ops::{BatchNormGrad, LayerNorm, MaxPool, Node, Op};
 use crate::compiler::program::Program;
 use crate::compiler::reference::Reference;
 use crate::compiler::tensor::{Tensor, TensorId};
@@ -129,7 +129,7 @@ impl Numerics {
                 reference.set(*id, values.clone());
             }
         }
-        reference.run(op);
+        op.reference(&mut reference);
         session.run(index..index + 1, None)?;
         for id in written {
             let expected = reference.get(id).to_vec();
@@ -144,7 +144,7 @@ impl Numerics {
                 let got = session.read(id)?;
                 let half = |id: &TensorId| program.tensor(*id).layout == Layout::Half;
                 let own = if half(&id) { HALF } else { 0.0 };
-                let within = if op.access().scratch.iter().any(half) { HALF } else { 0.0 };
+                let within = if op.scratch.iter().any(half) { HALF } else { 0.0 };
                 let off = |at: usize| {
                     (f64::from(got[at]) - expected[at]).abs() - own * expected[at].abs()
                 };
@@ -167,12 +167,12 @@ impl Numerics {
                 }
                 if self.follow {
                     let mut got: Vec<_> = got.into_iter().map(f64::from).collect();
-                    match op {
-                        Op::LayerNorm { x, y, .. } if id == *y => {
+                    match &op.op {
+                        Op::LayerNorm(LayerNorm { x, y, .. }) if id == *y => {
                             mark_zeros(&mut got, &expected, reference.get(*x), t.shape.n);
                         }
                         // Its statistics say what the mark is.
-                        Op::LayerNorm { .. } => got = expected,
+                        Op::LayerNorm(_) => got = expected,
                         _ => {}
                     }
                     self.values.insert(id, got);
@@ -223,13 +223,8 @@ fn deviation(
 
 /// Whether a tensor holds words that are not float32.
 fn is_integer(program: &Program, id: TensorId) -> bool {
-    let floats = |op: &Op| match op {
-        Op::AdamW { step, .. } => *step == id,
-        Op::Metrics { step, out, .. } => [*step, *out].contains(&id),
-        Op::Finite { out, .. } => *out == id,
-        _ => false,
-    };
-    program.tensor(id).layout == Layout::Words && !program.ops().iter().any(floats)
+    let floats = program.ops().iter().any(|op| op.float_words().contains(&id));
+    program.tensor(id).layout == Layout::Words && !floats
 }
 
 /// A tensor's values on the device.
@@ -241,11 +236,11 @@ fn pull(session: &mut Session, program: &Program, id: TensorId) -> Result<Vec<f6
 }
 
 /// Words that `op` wrote, without those that mean nothing.
-fn integers(op: &Op, program: &Program, session: &mut Session, id: TensorId) -> Result<Vec<f64>> {
+fn integers(op: &Node, program: &Program, session: &mut Session, id: TensorId) -> Result<Vec<f64>> {
     let shape = program.tensor(id).shape;
-    let live = |i: usize, word: u32| match op {
+    let live = |i: usize, word: u32| match &op.op {
         // Bytes of padding channels.
-        Op::MaxPool { y, .. } => {
+        Op::MaxPool(MaxPool { y, .. }) => {
             let channels = program.tensor(*y).shape.c - i % shape.c * 4;
             if channels < 4 { word & ((1 << (8 * channels)) - 1) } else { word }
         }
@@ -256,11 +251,11 @@ fn integers(op: &Op, program: &Program, session: &mut Session, id: TensorId) -> 
 }
 
 /// What differences are relative to; never 0, so that it can divide.
-fn scale(op: &Op, reference: &Reference, id: TensorId) -> f64 {
+fn scale(op: &Node, reference: &Reference, id: TensorId) -> f64 {
     let largest = |id| reference.get(id).iter().fold(1e-30f64, |m, v| m.max(v.abs()));
-    match op {
+    match &op.op {
         // A batch norm that follows makes beta's gradient vanish, but for rounding.
-        Op::BatchNormGrad { dgamma, dbeta, .. } if id == *dbeta => {
+        Op::BatchNormGrad(BatchNormGrad { dgamma, dbeta, .. }) if id == *dbeta => {
             largest(*dgamma).max(largest(id))
         }
         _ => largest(id),

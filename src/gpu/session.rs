@@ -20,7 +20,7 @@ pub use timed::Clock;
 
 use crate::base::faults::FaultKind;
 use crate::base::shape::{ALIGNMENT, Layout};
-use crate::compiler::kernel::{Dispatch, Target, Tiles, check_bindings, lower};
+use crate::compiler::kernel::{Dispatch, Target, Tiles, check_bindings};
 use crate::compiler::plan::{Limits, Plan};
 use crate::compiler::program::Program;
 use crate::compiler::tensor::TensorId;
@@ -129,7 +129,7 @@ impl Session {
                 max_flops: gpu.max_flops(),
                 max_steps: gpu.adapter.max_steps(),
             };
-            let some = lower(op, program.tensors(), target)?;
+            let some = op.lower(program.tensors(), target)?;
             costs.extend(submit::costs(op, program.tensors(), &some));
             of_op.push(dispatches.len()..dispatches.len() + some.len());
             dispatches.extend(some);

@@ -16,9 +16,9 @@ pub use trial::Refusal;
 
 use crate::base::interrupt::Interrupt;
 use crate::compiler::budget;
-use crate::compiler::flops::flops_of;
-use crate::compiler::kernel::{Choices, Class, Variant, Variants, key};
 use crate::compiler::program::Program;
+use crate::compiler::tensor::Tensors;
+use crate::compiler::variants::{Choices, Class, Variant, Variants, key};
 use crate::gpu::device::Gpu;
 use crate::{Error, Result};
 use trial::Trial;
@@ -174,7 +174,7 @@ pub fn check(gpu: &Gpu, program: &Program) -> Result<()> {
 /// the GPU is opened again if it has to be.
 ///
 /// # Errors
-/// Those of `program`, which should [`check`] what it gives, and of [`crate::compiler::kernel::lower`];
+/// Those of `program`, which should [`check`] what it gives, and of [`crate::compiler::ops::Node::lower`];
 /// [`Error::Interrupted`] once `interrupt` is asked; with [`Tune::Full`] also those of running.
 pub fn tune(
     gpu: &Gpu,
@@ -224,7 +224,7 @@ pub fn tune(
 /// there, as [`Tuning::ended`] says; what was not timed stays as usual.
 ///
 /// # Errors
-/// Those of [`crate::compiler::kernel::lower`].
+/// Those of [`crate::compiler::ops::Node::lower`].
 pub fn time(
     gpu: &Gpu,
     program: &Program,
@@ -318,7 +318,7 @@ fn open(program: &Program, variants: &Variants, choices: &Choices) -> Result<Vec
         }
     }
     let mut found: Vec<_> = found.into_values().collect();
-    let flops = |open: &Open| flops_of(&program.ops()[open.index], program.tensors());
+    let flops = |open: &Open| program.ops()[open.index].flops(Tensors(program.tensors()));
     found.sort_by_key(|open| std::cmp::Reverse(open.count as u64 * flops(open)));
     Ok(found)
 }

@@ -1,7 +1,7 @@
 //! How an image becomes what the network sees.
 //!
 //! The host draws one [`Sample`] per image, a few numbers; the device does the rest while it
-//! gathers a batch ([`crate::compiler::ops::Op::Input`]), always in this order:
+//! gathers a batch ([`crate::compiler::ops::Input`]), always in this order:
 //!
 //! 1. **Crop and resize**: a box of the stored image becomes the network's input. Between pixels
 //!    the values are interpolated bilinearly with half-pixel centres, as PyTorch does with

@@ -1,6 +1,6 @@
 //! Results: losses, accuracies, and the votes of the blocks.
 
-use crate::compiler::ops::{late_half, metrics_words};
+use crate::compiler::ops::scores::{late_half, metrics_words};
 
 /// Sums of what [`crate::compiler::ops::Op::Metrics`] gives, over steps; f64 and in order, so they are the
 /// same for the same steps.

@@ -11,7 +11,8 @@ use crate::base::interrupt::Interrupt;
 use crate::base::random::{Rng, Stream, hash};
 use crate::base::shape::Shape;
 use crate::compiler::budget::Demand;
-use crate::compiler::ops::{Op, metrics_words, result_words};
+use crate::compiler::ops::scores::{metrics_words, result_words};
+use crate::compiler::ops::{Conv2d, Op};
 use crate::compiler::plan::Limits;
 use crate::compiler::program::{Built, Init, Routine};
 use crate::data::{Dataset, Images, Normalization};
@@ -472,8 +473,8 @@ impl<'a> Trainer<'a> {
     /// [`Error::Gpu`].
     pub fn first_filters(&mut self) -> Result<Option<(Shape, Vec<f32>)>> {
         let program = &self.built.program;
-        let first = program.ops().iter().find_map(|op| match op {
-            Op::Conv2d { x, w, .. } if *x == self.routine.x => Some(*w),
+        let first = program.ops().iter().find_map(|node| match &node.op {
+            Op::Conv2d(Conv2d { x, w, .. }) if *x == self.routine.x => Some(*w),
             _ => None,
         });
         let Some(w) = first else { return Ok(None) };

@@ -5,7 +5,7 @@ use std::time::Duration;
 use crate::common::gpu;
 use sff::app::profile;
 use sff::base::shape::{Layout, Shape, Window};
-use sff::compiler::ops::Op;
+use sff::compiler::ops::Conv2d;
 use sff::compiler::program::Program;
 use sff::compiler::tensor::Kind;
 use sff::data::{self, Dataset, Request};
@@ -72,7 +72,7 @@ fn no_convolution_is_faster_than_the_peak() {
     let mut program = Program::default();
     let [x, y] = ["x", "y"].map(|name| program.add(name, shape, Layout::Nhwc, Kind::Io));
     let w = program.add("w", Shape::weight(3, 32, 32), Layout::Hwio, Kind::Io);
-    program.push(Op::Conv2d { x, w, bias: None, y, window: Window::same(3, 1) });
+    program.push(Conv2d { x, w, bias: None, y, window: Window::same(3, 1) });
     let mut session = Session::new(&gpu, program, SessionOptions::default()).unwrap();
     let clock = session.clock();
     let flops = (2 * shape.elements() * 9 * 32) as f64;

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use sff::base::random::{Rng, Stream};
-use sff::compiler::ops::Op;
+use sff::compiler::ops::{Input, Op};
 use sff::compiler::program::{Built, Init, Routine};
 use sff::compiler::reference::Reference;
 use sff::compiler::tensor::TensorId;
@@ -20,7 +20,8 @@ impl Inputs {
         let mut inputs = Self { floats: BTreeMap::new(), words: BTreeMap::new() };
         let mut rng = Rng::new(1, Stream::Init, 0, 0);
         for routine in [&built.train, &built.eval].into_iter().flatten() {
-            let Op::Input { stored, x, .. } = built.program.ops()[routine.ops.start] else {
+            let Op::Input(Input { stored, x, .. }) = built.program.ops()[routine.ops.start].op
+            else {
                 panic!("a routine reads its images first");
             };
             let shape = |id: TensorId| built.program.tensor(id).shape;
@@ -96,7 +97,7 @@ impl Inputs {
             let values = words.iter().map(|w| if is_step { float(w) } else { integer(w) });
             reference.set(*id, values.collect());
         }
-        built.program.ops()[routine.ops.clone()].iter().for_each(|op| reference.run(op));
+        built.program.ops()[routine.ops.clone()].iter().for_each(|op| op.reference(&mut reference));
         reference
     }
 }

@@ -6,17 +6,19 @@ mod inputs;
 
 pub use inputs::Inputs;
 
-use std::collections::BTreeMap;
+use crate::cases::Case;
+pub use crate::cases::random;
 use std::ops::Deref;
 use std::sync::Mutex;
 use std::thread;
 
 use sff::base::random::{Rng, Stream};
 use sff::base::shape::{Layout, Shape};
-use sff::compiler::kernel::{Class, Kernel, Matrices, Target, Tiles, Variants, lower};
-use sff::compiler::ops::Op;
+use sff::compiler::kernel::{Kernel, Matrices, Target, Tiles};
+use sff::compiler::ops::Node;
 use sff::compiler::program::Program;
 use sff::compiler::tensor::{Kind, TensorId};
+use sff::compiler::variants::{Class, Variants};
 use sff::gpu::adapter::Adapter;
 use sff::gpu::device::{Access, Gpu};
 use sff::gpu::numerics::Numerics;
@@ -117,12 +119,6 @@ pub fn precisions(gpu: &Gpu) -> &'static [Precision] {
     &[Precision::F32]
 }
 
-/// Random values in -1..1 with a few exact zeros.
-pub fn random(seed: u64, count: usize) -> Vec<f32> {
-    let mut rng = Rng::new(seed, Stream::Init, 0, 0);
-    (0..count).map(|_| if rng.below(16) == 0 { 0.0 } else { rng.normal() as f32 * 0.5 }).collect()
-}
-
 /// `max |a - b| / max |b|`, or infinity if `a` is not finite where `b` is.
 pub fn difference(a: &[f32], b: &[f64]) -> f64 {
     assert_eq!(a.len(), b.len());
@@ -133,79 +129,15 @@ pub fn difference(a: &[f32], b: &[f64]) -> f64 {
     })
 }
 
-/// A program under construction with the values of its inputs.
-#[derive(Default)]
-pub struct Case {
-    pub program: Program,
-    pub inputs: BTreeMap<TensorId, Vec<f32>>,
-    pub words: BTreeMap<TensorId, Vec<u32>>,
-    /// What maps are stored in.
-    pub precision: Precision,
-}
-
 impl Case {
-    /// An empty program, whose maps are stored like this.
-    pub fn of(precision: Precision) -> Self {
-        Self { precision, ..Self::default() }
-    }
-
-    /// An input with given values.
-    pub fn given(&mut self, shape: Shape, layout: Layout, values: Vec<f32>) -> TensorId {
-        let id = self.program.add(&format!("in{}", self.inputs.len()), shape, layout, Kind::Io);
-        self.inputs.insert(id, values);
-        id
-    }
-
-    /// An input with random values.
-    pub fn input(&mut self, shape: Shape) -> TensorId {
-        let seed = self.inputs.len() as u64 + 1;
-        self.given(shape, Layout::Nhwc, random(seed, shape.elements()))
-    }
-
-    /// The same of maps.
-    pub fn maps(&mut self, shape: Shape) -> TensorId {
-        let seed = self.inputs.len() as u64 + 1;
-        self.given(shape, self.precision.maps(), random(seed, shape.elements()))
-    }
-
-    /// A random convolution weight.
-    pub fn weight(&mut self, k: usize, cin: usize, cout: usize) -> TensorId {
-        let shape = Shape::weight(k, cin, cout);
-        let seed = self.inputs.len() as u64 + 1;
-        self.given(shape, Layout::Hwio, random(seed, shape.elements()))
-    }
-
-    /// An input of words.
-    pub fn words(&mut self, values: Vec<u32>) -> TensorId {
-        let name = format!("words{}", self.words.len());
-        let id = self.program.add(&name, Shape::vector(values.len()), Layout::Words, Kind::Io);
-        self.words.insert(id, values);
-        id
-    }
-
-    /// An output.
-    pub fn output(&mut self, shape: Shape) -> TensorId {
-        self.temporary("out", shape, Layout::Nhwc, Kind::Activation)
-    }
-
-    /// Maps as an output.
-    pub fn output_maps(&mut self, shape: Shape) -> TensorId {
-        self.temporary("out", shape, self.precision.maps(), Kind::Activation)
-    }
-
-    /// Any other tensor.
-    pub fn temporary(&mut self, what: &str, shape: Shape, layout: Layout, kind: Kind) -> TensorId {
-        let name = format!("{what}{}", self.program.tensors().len());
-        self.program.add(&name, shape, layout, kind)
-    }
-
     /// Runs the program's ops on both sides, with the usual tiles, and compares.
-    pub fn check(&self, gpu: &Gpu, label: &str) {
-        self.check_with(gpu, label, &usual_tiles(gpu));
+    pub fn check(&self, gpu: &Gpu) {
+        self.check_with(gpu, &usual_tiles(gpu));
     }
 
     /// The same with given tiles.
-    pub fn check_with(&self, gpu: &Gpu, label: &str, tiles: &[Tiles]) {
+    pub fn check_with(&self, gpu: &Gpu, tiles: &[Tiles]) {
+        let label = &self.label;
         let mut tested = Vec::new();
         for tiles in tiles.iter().copied() {
             // Tiles that differ may mean the same for these shapes.
@@ -230,7 +162,7 @@ impl Case {
     /// All that is dispatched with these tiles.
     fn dispatches(&self, tiles: Tiles) -> Vec<(Kernel, Vec<u8>, usize)> {
         let target = Target::unlimited(tiles);
-        let lowered = |op| lower(op, self.program.tensors(), target).unwrap();
+        let lowered = |op: &Node| op.lower(self.program.tensors(), target).unwrap();
         let all = self.program.ops().iter().flat_map(lowered);
         all.map(|dispatch| (dispatch.kernel, dispatch.params, dispatch.threads)).collect()
     }
@@ -259,11 +191,8 @@ impl Pair {
         self.session.write_bytes(id, bytemuck::cast_slice(values));
         let floats = values.iter().map(|v| f64::from(f32::from_bits(*v)));
         let small = values.iter().map(|v| f64::from(*v));
-        // The step's words are float32, all others integers.
-        let step = self.session.program().ops().iter().any(|op| match op {
-            Op::AdamW { step, .. } | Op::Metrics { step, .. } => *step == id,
-            _ => false,
-        });
+        let program = self.session.program();
+        let step = program.ops().iter().any(|op| op.float_words().contains(&id));
         self.numerics.values.insert(id, if step { floats.collect() } else { small.collect() });
     }
 

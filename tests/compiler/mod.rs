@@ -1,5 +1,6 @@
 //! What needs no device: programs, plans, shaders.
 
+mod gradients;
 mod networks;
 mod plan;
 mod shaders;

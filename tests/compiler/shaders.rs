@@ -7,67 +7,17 @@ use std::path::Path;
 use naga::back::{hlsl, msl, spv};
 use naga::valid::ModuleInfo;
 use sff::base::shape::{Layout, Shape, Window};
-use sff::compiler::kernel::{Class, Dispatch, Kernel, Target, Variant, Variants, lower};
-use sff::compiler::ops::Op;
+use sff::compiler::kernel::{Dispatch, Kernel, Target};
+use sff::compiler::ops::{Node, Op};
 use sff::compiler::program::{Feed, Program, Setup, build};
+use sff::compiler::variants::{Class, Variant, Variants};
 use sff::compiler::wgsl::{Reflection, compose, validate};
 use sff::net::augment::Augment;
 use sff::net::layers::{Activation, BatchNorm, Block, Goodness, Head, Layer, Network, Scale};
-use sff::net::options::{AdamW, Normalize, Precision, Recompute};
+use sff::net::options::{Precision, TrainOptions};
 
 /// Storage buffers that WebGPU guarantees to a shader stage.
 const MAX_STORAGE_BINDINGS: usize = 8;
-
-/// Lists the variants of [`Op`]; the compiler sees to it that none is missing.
-macro_rules! variants {
-    ($($variant:ident),* $(,)?) => {
-        const VARIANTS: &[&str] = &[$(stringify!($variant)),*];
-
-        fn variant(op: &Op) -> &'static str {
-            match op {
-                $(Op::$variant { .. } => stringify!($variant)),*
-            }
-        }
-    };
-}
-
-variants![
-    Input,
-    Conv2d,
-    Conv2dDgrad,
-    Conv2dWgrad,
-    Depthwise,
-    DepthwiseDgrad,
-    DepthwiseWgrad,
-    BiasGrad,
-    BatchNorm,
-    BatchNormEval,
-    BatchNormGrad,
-    Activate,
-    ActivateGrad,
-    Add,
-    MaxPool,
-    MaxPoolGrad,
-    Dropout,
-    AvgPool,
-    AvgPoolGrad,
-    Excite,
-    ExciteGrad,
-    SqueezeExciteGrad,
-    LayerNorm,
-    LayerNormGrad,
-    Goodness,
-    GoodnessGrad,
-    GramGoodness,
-    GramGoodnessGrad,
-    ScaleScores,
-    ScaleScoresGrad,
-    CrossEntropy,
-    Accumulate,
-    AdamW,
-    Metrics,
-    Finite,
-];
 
 /// Convolutions with and without bias, every use of batch norm and activations, depthwise
 /// convolutions, squeeze-and-excitation, pools, and residuals with and without a shortcut; names begin with `prefix`.
@@ -130,9 +80,8 @@ fn catalogue() -> Vec<Program> {
 
 fn program(channels: usize, classes: usize, head: Head, precision: Precision) -> Program {
     let feed = Some(Feed { batch: 5, resident: 8, stored: [20, 18] });
+    let image = Shape::new(1, 64, 64, channels.min(4));
     let setup = Setup {
-        image: Shape::new(1, 64, 64, channels.min(4)),
-        normalize: Normalize { mean: [0.0; 4], std: [1.0; 4] },
         // One head with everything that can be done to images, the other without.
         augment: Augment {
             jitter: if head == Head::Linear { 0.5 } else { 0.0 },
@@ -143,10 +92,8 @@ fn program(channels: usize, classes: usize, head: Head, precision: Precision) ->
         eval: feed,
         // One head with sums over micro-batches, the other without.
         micro_batches: if head == Head::Linear { 2 } else { 1 },
-        adamw: AdamW { beta1: 0.9, beta2: 0.999, eps: 1e-8, weight_decay: 0.01 },
-        recompute: Recompute::default(),
         precision,
-        window: 0,
+        ..Setup::new(image, &TrainOptions::default())
     };
     let names: &[&str] = if head == Head::Linear { &["b0"] } else { &["b0", "b1"] };
     let block = |name: &&str| Block { name: (*name).to_owned(), layers: layers(name, channels) };
@@ -171,7 +118,7 @@ fn dispatches(programs: &[Program]) -> BTreeMap<Use, Dispatch> {
             let all = devices.map(|(class, s, side)| Variants::of(class, s, side).all).concat();
             for Variant { tiles, .. } in all {
                 let target = Target::unlimited(tiles);
-                for dispatch in lower(op, program.tensors(), target).unwrap() {
+                for dispatch in op.lower(program.tensors(), target).unwrap() {
                     let layout = |id| program.tensor(id).layout;
                     let operands = dispatch.operands.iter();
                     let operands = operands.map(|(name, o)| (*name, layout(o.tensor))).collect();
@@ -190,11 +137,11 @@ fn label(kernel: &Kernel) -> String {
 #[test]
 fn the_catalogue_has_every_op() {
     let programs = catalogue();
-    let ops: Vec<&Op> = programs.iter().flat_map(Program::ops).collect();
-    let variants: BTreeSet<_> = ops.iter().map(|op| variant(op)).collect();
-    assert_eq!(variants, VARIANTS.iter().copied().collect());
+    let ops: Vec<&Node> = programs.iter().flat_map(Program::ops).collect();
+    let kinds: BTreeSet<_> = ops.iter().map(|op| op.kind()).collect();
+    assert_eq!(kinds, Op::KINDS.iter().copied().collect());
     let names: BTreeSet<_> = ops.iter().map(|op| op.name()).collect();
-    assert_eq!(names.len(), VARIANTS.len(), "two ops share a name: {names:?}");
+    assert_eq!(names.len(), kinds.len(), "two ops share a name: {names:?}");
 }
 
 #[test]

@@ -1,13 +1,14 @@
 //! What happens to images on the device, against the f64 reference; and that it does not depend
 //! on how a step is split, or on where the images are kept.
 
-use crate::common::{Case, gpu};
+use crate::cases::Case;
+use crate::common::gpu;
 use sff::base::random::{Rng, Stream};
 use sff::base::shape::{Layout, Shape};
 use sff::compiler::budget::Demand;
-use sff::compiler::ops::{Greys, Op, PARTNER_WORDS};
+use sff::compiler::ops::Input;
+use sff::compiler::ops::scores::PARTNER_WORDS;
 use sff::compiler::program::Feed;
-use sff::compiler::split;
 use sff::compiler::tensor::{Kind, TensorId};
 use sff::data::{self, Dataset, Request};
 use sff::gpu::device::Gpu;
@@ -42,21 +43,15 @@ fn input(
         |what, count| case.temporary(what, Shape::vector(count), Layout::Words, Kind::Activation);
     let labels = words("labels", batch);
     let partners = augment.mixes().then(|| words("partners", batch * PARTNER_WORDS));
-    let mut scratch = |rows| {
-        let shape = Shape::new(rows, samples.len(), 1, 1);
-        case.temporary("greys", shape, Layout::Nhwc, Kind::Workspace)
-    };
-    let parts = split::grey_parts(Shape::new(1, input[0], input[1], 1));
-    let greys = (augment.jitter > 0.0).then(|| Greys { partial: scratch(parts), mean: scratch(1) });
     let samples = case.words(bytemuck::cast_slice(samples).to_vec());
-    case.program.push(Op::Input {
+    case.program.push(Input {
         pixels,
         all_labels,
         samples,
         x,
         labels,
         partners,
-        greys,
+        jitter: augment.jitter > 0.0,
         stored: [stored.h, stored.w],
         normalize: NORMALIZE,
     });
@@ -94,7 +89,7 @@ fn every_change_matches_the_reference() {
                 let mut case = Case::default();
                 input(&mut case, stored, to, samples, augment);
                 let batch = samples.len() - augment.partners();
-                case.check(&gpu, &format!("{stored} to {to:?}, {augment:?}, batch {batch}"));
+                case.called(format!("{stored} to {to:?}, {augment:?}, batch {batch}")).check(&gpu);
             }
         }
     }

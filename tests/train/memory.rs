@@ -3,9 +3,10 @@
 
 use crate::common::{difference, gpu, precisions, random};
 use sff::base::shape::{Shape, Window};
-use sff::compiler::ops::Op;
+use sff::compiler::ops::{Node, Product};
 use sff::compiler::plan::{Limits, Plan, verify};
 use sff::compiler::program::{Built, Feed, Setup, build};
+use sff::compiler::tensor::Tensors;
 use sff::gpu::session::{Session, SessionOptions};
 use sff::net::augment::{Sample, Sizes};
 use sff::net::layers::{Activation, BatchNorm, Block, Goodness, Head, Layer, Network, Scale};
@@ -40,7 +41,9 @@ fn many_classes() -> Network {
     let blocks = models::cnn(&[8; 4], Partition::Block);
     let network = Network { blocks, head: Head::Goodness(head), classes: 60 };
     let built = built(&network, FEW, Recompute::None, 1);
-    let by_gram = |op: &&Op| matches!(op, Op::GramGoodnessGrad { .. });
+    let tensors = Tensors(built.program.tensors());
+    let by_gram =
+        |op: &&Node| op.name() == "goodness_grad" && op.product(tensors) == Some(Product::Gram);
     assert_eq!(built.program.ops().iter().filter(by_gram).count(), 2);
     network
 }

@@ -4,7 +4,7 @@
 use crate::common::{Inputs, Pair, gpu, precisions};
 use sff::app::config::{Config, Method, Recipe};
 use sff::base::shape::Shape;
-use sff::compiler::ops::Op;
+use sff::compiler::ops::{self, Op};
 use sff::compiler::program::{Feed, Setup, build};
 use sff::data::shapes::{self, Split};
 use sff::data::{Dataset, Found};
@@ -141,7 +141,7 @@ fn check_twins(arch: &str) {
             let mut updates = 0;
             for (index, op) in built.program.ops().iter().enumerate() {
                 let label = format!("{arch}, {side} px, {way:?}, {precision:?}, op {index}");
-                if let Op::AdamW { grads, scale, .. } = op {
+                if let Op::AdamW(ops::AdamW { grads, scale, .. }) = &op.op {
                     let (mut off, mut length) = (0.0, 0.0);
                     for id in built.program.members(*grads) {
                         for (a, b) in pair.numerics.values[&id].iter().zip(reference.get(id)) {

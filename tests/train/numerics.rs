@@ -3,7 +3,7 @@
 use crate::common::{Pair, gpu};
 use sff::Error;
 use sff::base::shape::{Layout, Shape, Window};
-use sff::compiler::ops::Op;
+use sff::compiler::ops::{Add, Conv2d};
 use sff::compiler::program::Program;
 use sff::compiler::tensor::{Kind, TensorId};
 use sff::data::{Dataset, shapes};
@@ -100,8 +100,8 @@ fn the_first_op_that_differs_is_named_with_its_tensors() {
         |name: &str, c| program.add(name, Shape::new(2, 5, 4, c), Layout::Nhwc, Kind::Io);
     let (x, y, z) = (maps("x", 3), maps("y", 6), maps("z", 6));
     let w = program.add("w", Shape::weight(3, 3, 6), Layout::Hwio, Kind::Io);
-    program.push(Op::Conv2d { x, w, bias: None, y, window: Window::same(3, 1) });
-    program.push(Op::Add { a: y, b: y, y: z });
+    program.push(Conv2d { x, w, bias: None, y, window: Window::same(3, 1) });
+    program.push(Add { a: y, b: y, y: z });
     let options = SessionOptions { checked: true, ..SessionOptions::default() };
     let gpu = gpu();
     let session = || Session::new(&gpu, program.clone(), options).unwrap();

@@ -3,16 +3,16 @@
 use std::collections::BTreeMap;
 
 use crate::Result;
-use crate::compiler::flops::operations_of;
 use crate::compiler::kernel::{Dispatch, Kernel};
-use crate::compiler::ops::Op;
+use crate::compiler::ops::Node;
 use crate::compiler::tensor::Tensor;
+use crate::compiler::tensor::Tensors;
 use crate::compiler::wgsl::{self, Binding, Reflection};
 
 /// Work of a dispatch.
 #[derive(Clone, Copy, Default, PartialEq, Debug)]
 pub struct Work {
-    /// Floating-point operations, see [`operations_of`].
+    /// Floating-point operations, see [`crate::compiler::ops::Operation::operations`].
     pub flops: f64,
     /// Bytes of its operands, twice where they are read and written.
     pub bytes: f64,
@@ -49,12 +49,12 @@ impl Traffic {
 /// # Errors
 /// Those of [`Traffic::bytes`].
 pub fn share(
-    op: &Op,
+    op: &Node,
     tensors: &[Tensor],
     dispatches: &[Dispatch],
     traffic: &mut Traffic,
 ) -> Result<Vec<Work>> {
-    let flops = operations_of(op, tensors) as f64;
+    let flops = op.operations(Tensors(tensors)) as f64;
     let bytes = dispatches.iter().map(|d| Ok(traffic.bytes(d)? as f64));
     let bytes: Vec<f64> = bytes.collect::<Result<_>>()?;
     let products: Vec<f64> = dispatches.iter().map(products).collect();
@@ -91,14 +91,18 @@ pub fn label(kernel: &Kernel) -> String {
 mod tests {
     use super::*;
     use crate::base::shape::{Layout, Shape, Window};
-    use crate::compiler::kernel::{Target, Tiles, lower};
+    use crate::compiler::kernel::{Target, Tiles};
+    use crate::compiler::ops::{self, Activate, Add, Conv2d, Conv2dDgrad, Conv2dWgrad, Op};
     use crate::compiler::program::Program;
     use crate::compiler::tensor::Kind;
     use crate::net::layers::Activation;
     use crate::net::options::AdamW;
 
-    fn works(op: &Op, program: &Program) -> Vec<Work> {
-        let dispatches = lower(op, program.tensors(), Target::unlimited(Tiles::GPU)).unwrap();
+    fn works(op: impl Into<Op>, program: &Program) -> Vec<Work> {
+        let mut program = program.clone();
+        program.push(op);
+        let op = &program.ops()[0];
+        let dispatches = op.lower(program.tensors(), Target::unlimited(Tiles::GPU)).unwrap();
         share(op, program.tensors(), &dispatches, &mut Traffic::default()).unwrap()
     }
 
@@ -111,23 +115,31 @@ mod tests {
         let (words, step) = (maps(1, 1, 1, 40), maps(1, 1, 1, 4));
         let w = p.add("", Shape::weight(3, 3, 7), Layout::Hwio, Kind::Io);
         let dw = p.add("", Shape::weight(3, 3, 7), Layout::Hwio, Kind::Io);
-        let scratch = p.add("", Shape::rows(2, 9 * 4 * 8), Layout::Nhwc, Kind::Workspace);
         let adamw = AdamW { beta1: 0.9, beta2: 0.999, eps: 1e-8, weight_decay: 0.0 };
         let window = Window::same(3, 1);
         let (map, weight) = (40 * 4 * 4, 9 * 4 * 8 * 4);
-        for (op, bytes, flops) in [
-            (Op::Activate { x, y, act: Activation::Relu }, vec![2 * map], 120),
-            (Op::Add { a: x, b: x, y }, vec![3 * map], 120),
-            (Op::Conv2d { x, w, bias: None, y: wide, window }, vec![3 * map + weight], 80 * 27 * 7),
-            (Op::Conv2dDgrad { dy: wide, w, dx: x, window }, vec![3 * map + weight], 80 * 27 * 7),
+        let ops: [(Op, Vec<usize>, i32); 6] = [
+            (Activate { x, y, act: Activation::Relu }.into(), vec![2 * map], 120),
+            (Add { a: x, b: x, y }.into(), vec![3 * map], 120),
             (
-                Op::Conv2dWgrad { x, dy: wide, dw, scratch, window },
-                vec![3 * map + 2 * weight, 2 * weight + weight],
+                Conv2d { x, w, bias: None, y: wide, window }.into(),
+                vec![3 * map + weight],
+                80 * 27 * 7,
+            ),
+            (
+                Conv2dDgrad { dy: wide, w, dx: x, window }.into(),
+                vec![3 * map + weight],
+                80 * 27 * 7,
+            ),
+            (
+                // The sum in one part, and that part to its place.
+                Conv2dWgrad { x, dy: wide, dw, window }.into(),
+                vec![3 * map + weight, weight + weight],
                 80 * 27 * 7,
             ),
             (
                 // All but the gradient is read and written.
-                Op::AdamW {
+                ops::AdamW {
                     params: words,
                     grads: words,
                     m: words,
@@ -135,12 +147,14 @@ mod tests {
                     step,
                     adamw,
                     scale: 1.0,
-                },
+                }
+                .into(),
                 vec![7 * 160 + 16],
                 15 * 40,
             ),
-        ] {
-            let works = works(&op, &p);
+        ];
+        for (op, bytes, flops) in ops {
+            let works = works(op.clone(), &p);
             let got: Vec<usize> = works.iter().map(|work| work.bytes as usize).collect();
             assert_eq!(got, bytes, "{op:?}");
             let sum: f64 = works.iter().map(|work| work.flops).sum();
@@ -155,18 +169,14 @@ mod tests {
         let (image, classes) = (Shape::new(3, 8, 8, 16), 10);
         let mut maps = |shape| p.add("", shape, Layout::Nhwc, Kind::Io);
         let (x, dx, dscores) = (maps(image), maps(image), maps(Shape::rows(3, classes)));
-        // Two images at a time, then the third.
-        let class_maps = maps(image.with_n(2).with_c(classes));
         let weight = Shape::weight(3, 16, classes);
         let [w, dw] = [(); 2].map(|()| p.add("", weight, Layout::Hwio, Kind::Io));
-        let rows = crate::compiler::split::wgrad(p.tensor(class_maps).shape, weight).count(2);
-        let stored = Layout::Hwio.stored(weight).elements();
-        let scratch = p.add("", Shape::rows(rows, stored), Layout::Nhwc, Kind::Workspace);
-        let (maps, window, scale) = (class_maps, Window::same(3, 1), 1.0);
-        let op = Op::GoodnessGrad { x, w, dscores, dx, dw, maps, scratch, window, scale };
+        let (window, scale) = (Window::same(3, 1), 1.0);
+        let op = ops::GoodnessGrad { x, w, dscores, dx, dw, window, scale };
         let one = f64::from(2 * 64 * 9 * 16 * 10);
-        let expected = [2.0 * one, 2.0 * one, 2.0 * one, one, one, one, 0.0];
-        let works = works(&op, &p);
+        // One image at a time.
+        let expected = [vec![one; 9], vec![0.0]].concat();
+        let works = works(op, &p);
         assert_eq!(works.len(), expected.len());
         for (work, flops) in works.iter().zip(expected) {
             assert!((work.flops - flops).abs() < 1e-3, "{works:?}");

@@ -13,6 +13,7 @@ macro_rules! params {
     ($($name:ident { $($field:ident: $type:ty),* $(,)? })*) => {$(
         #[repr(C)]
         #[derive(Clone, Copy, Pod, Zeroable)]
+        #[allow(missing_docs)]
         pub struct $name { $(pub $field: $type),* }
 
         impl Params for $name {

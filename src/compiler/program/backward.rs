@@ -2,9 +2,8 @@
 
 use super::emit::Emitter;
 use super::tape::{Norm, Saved};
-use crate::base::shape::{Layout, Shape};
-use crate::compiler::ops::Op;
-use crate::compiler::split;
+use crate::base::shape::Shape;
+use crate::compiler::ops;
 use crate::compiler::tensor::TensorId;
 use crate::net::options::Recompute;
 
@@ -21,44 +20,35 @@ impl Emitter {
 
     fn layer_backward(&mut self, saved: &Saved, dy: TensorId, need_dx: bool) -> Option<TensorId> {
         match saved {
-            Saved::Conv2d { x, w, bias, y, window } => {
+            Saved::Conv2d { x, w, bias, window, .. } => {
                 let window = *window;
                 if self.weight_gradients {
                     let x = self.recall(*x);
                     if let Some(bias) = bias {
-                        let parts = split::reduction(*y).count(y.n);
-                        let scratch = self.scratch(Shape::rows(parts, y.c));
                         let db = self.grad(bias);
-                        self.program.push(Op::BiasGrad { dy, db, scratch });
+                        self.program.push(ops::BiasGrad { dy, db });
                     }
                     let dw = self.grad(w);
-                    let weight = self.shape(dw);
-                    let parts = split::wgrad(*y, weight).count(y.n);
-                    let values = Layout::Hwio.stored(weight).elements();
-                    let scratch = self.scratch(Shape::rows(parts, values));
-                    self.program.push(Op::Conv2dWgrad { x, dy, dw, scratch, window });
+                    self.program.push(ops::Conv2dWgrad { x, dy, dw, window });
                 }
                 need_dx.then(|| {
                     let dx = self.like(*x, "dx", self.shape(*x));
                     let w = self.parameters[w].value;
-                    self.program.push(Op::Conv2dDgrad { dy, w, dx, window });
+                    self.program.push(ops::Conv2dDgrad { dy, w, dx, window });
                     dx
                 })
             }
-            Saved::Depthwise { x, w, y, window } => {
+            Saved::Depthwise { x, w, window, .. } => {
                 let window = *window;
                 if self.weight_gradients {
                     let x = self.recall(*x);
                     let dw = self.grad(w);
-                    let parts = split::depthwise_wgrad(*y).count(y.n);
-                    let values = Layout::Nhwc.stored(self.shape(dw)).elements();
-                    let scratch = self.scratch(Shape::rows(parts, values));
-                    self.program.push(Op::DepthwiseWgrad { x, dy, dw, scratch, window });
+                    self.program.push(ops::DepthwiseWgrad { x, dy, dw, window });
                 }
                 need_dx.then(|| {
                     let dx = self.like(*x, "dx", self.shape(*x));
                     let w = self.parameters[w].value;
-                    self.program.push(Op::DepthwiseDgrad { dy, w, dx, window });
+                    self.program.push(ops::DepthwiseDgrad { dy, w, dx, window });
                     dx
                 })
             }
@@ -67,14 +57,13 @@ impl Emitter {
                 let [weight, bias] =
                     ["weight", "bias"].map(|p| self.parameters[&format!("{name}.{p}")].clone());
                 let dx = self.like(*x, "dx", shape);
-                let scratch = self.batch_norm_scratch(shape);
                 // The way to `dx` needs both sums, wanted or not.
                 let [dgamma, dbeta] = if self.weight_gradients {
                     [weight.grad, bias.grad]
                 } else {
                     ["dgamma", "dbeta"].map(|what| self.exact(what, Shape::vector(shape.c)))
                 };
-                self.program.push(Op::BatchNormGrad {
+                self.program.push(ops::BatchNormGrad {
                     x: *x,
                     dy,
                     gamma: weight.value,
@@ -83,7 +72,6 @@ impl Emitter {
                     dx,
                     dgamma,
                     dbeta,
-                    scratch,
                     norm: *norm,
                 });
                 Some(dx)
@@ -91,27 +79,27 @@ impl Emitter {
             Saved::Activation { x, act } => need_dx.then(|| {
                 let x = self.recall(*x);
                 let dx = self.like(x, "dx", self.shape(x));
-                self.program.push(Op::ActivateGrad { x, dy, dx, act: *act });
+                self.program.push(ops::ActivateGrad { x, dy, dx, act: *act });
                 dx
             }),
             Saved::Dropout { layer, rate } => need_dx.then(|| self.dropout(dy, *layer, *rate)),
             Saved::SqueezeExcite { x, s, gate } => {
                 let (x, s) = (self.recall(*x), *s);
                 let ds = self.like(s, "ds", self.shape(s));
-                self.program.push(Op::ExciteGrad { x, s, dy, ds });
+                self.program.push(ops::ExciteGrad { x, s, dy, ds });
                 let dmean = self.backward(gate, ds, need_dx)?;
                 let dx = self.like(x, "dx", self.shape(x));
-                self.program.push(Op::SqueezeExciteGrad { s, dy, dmean, dx });
+                self.program.push(ops::SqueezeExciteGrad { s, dy, dmean, dx });
                 Some(dx)
             }
             Saved::MaxPool { x, argmax, window } => need_dx.then(|| {
                 let dx = self.like(dy, "dx", *x);
-                self.program.push(Op::MaxPoolGrad { dy, argmax: *argmax, dx, window: *window });
+                self.program.push(ops::MaxPoolGrad { dy, argmax: *argmax, dx, window: *window });
                 dx
             }),
             Saved::AvgPool { x } => need_dx.then(|| {
                 let dx = self.like(*x, "dx", self.shape(*x));
-                self.program.push(Op::AvgPoolGrad { dy, dx });
+                self.program.push(ops::AvgPoolGrad { dy, dx });
                 dx
             }),
             Saved::LayerNorm(norm) => need_dx.then(|| self.layer_norm_grad(*norm, dy)),
@@ -125,7 +113,7 @@ impl Emitter {
                 let b = self.backward(shortcut, dy, need_dx);
                 need_dx.then_some(())?;
                 let (a, b) = (a?, b?);
-                Some(self.add(a, b))
+                Some(self.add("dx", a, b))
             }
         }
     }
@@ -147,8 +135,7 @@ impl Emitter {
 
     fn layer_norm_grad(&mut self, Norm { y, stats, relu }: Norm, dy: TensorId) -> TensorId {
         let dx = self.like(y, "dh", self.shape(y));
-        let scratch = self.layer_norm_scratch(self.shape(y));
-        self.program.push(Op::LayerNormGrad { y, dy, stats, dx, scratch, relu });
+        self.program.push(ops::LayerNormGrad { y, dy, stats, dx, relu });
         dx
     }
 }

@@ -7,8 +7,8 @@ use super::Program;
 use super::emit::{Emitter, Parameter};
 use super::tape::{Norm, Saved};
 use crate::base::shape::{Layout, Shape, Window};
-use crate::compiler::ops::{Greys, Op, PARTNER_WORDS, STEP_WORDS, metrics_words, result_words};
-use crate::compiler::split;
+use crate::compiler::ops;
+use crate::compiler::ops::scores::{PARTNER_WORDS, STEP_WORDS, metrics_words, result_words};
 use crate::compiler::tensor::{Kind, TensorId};
 use crate::net::augment::{Augment, MAX_SIDE, SAMPLE_WORDS};
 use crate::net::layers::{Activation, Goodness, Head, Layer, Network, Scale};
@@ -117,7 +117,7 @@ pub struct Routine {
     pub dropout_key: Option<TensorId>,
     /// Where micro-batches are summed: 0 in its first value starts a new sum.
     pub keep: Option<TensorId>,
-    /// Results of the step, see [`Op::Metrics`].
+    /// Results of the step, see [`ops::Metrics`].
     pub metrics: TensorId,
     /// Input and output (after layer norm, where there is one) of each block.
     pub maps: Vec<(TensorId, TensorId)>,
@@ -302,24 +302,16 @@ impl RoutineBuilder<'_> {
         let partners = augment.mixes().then(|| {
             add("partners", words(feed.batch * PARTNER_WORDS), Layout::Words, Kind::Activation)
         });
-        let greys = (augment.jitter > 0.0).then(|| {
-            let mut scratch = |what, rows| {
-                let shape = Shape::new(rows, records, 1, 1);
-                add(what, shape, Layout::Nhwc, Kind::Workspace)
-            };
-            let parts = split::grey_parts(setup.image);
-            Greys { partial: scratch("grey_parts", parts), mean: scratch("greys", 1) }
-        });
         let all_scores = program.add_slab(&format!("{name}.scores"), Kind::Activation);
         let all_losses = program.add_slab(&format!("{name}.losses"), Kind::Activation);
-        program.push(Op::Input {
+        program.push(ops::Input {
             pixels,
             all_labels,
             samples,
             x,
             labels,
             partners,
-            greys,
+            jitter: augment.jitter > 0.0,
             stored: feed.stored,
             normalize: setup.normalize,
         });
@@ -359,18 +351,11 @@ impl RoutineBuilder<'_> {
             maps.push((input, output));
             input = output;
         }
-        let scratch = e.temporary(
-            "metrics",
-            words(feed.batch * metrics_words(blocks)),
-            Layout::Words,
-            Kind::Workspace,
-        );
-        e.program.push(Op::Metrics {
+        e.program.push(ops::Metrics {
             scores: all_scores,
             losses: all_losses,
             labels,
             step,
-            scratch,
             out: metrics,
             blocks,
             classes: network.classes,
@@ -379,6 +364,7 @@ impl RoutineBuilder<'_> {
             e.block(block);
             e.check_finite(metrics, metrics_words(blocks) + block);
         }
+        e.program.fuse(first_op);
         Ok(Routine {
             ops: first_op..e.program.ops().len(),
             batch: feed.batch,
@@ -418,7 +404,7 @@ impl RoutineBuilder<'_> {
             e.block(*block);
             e.weight_gradients = all || *block == oldest;
             let dy = match gradient {
-                Some(from_above) => e.add(*dy, from_above),
+                Some(from_above) => e.add("dx", *dy, from_above),
                 None => *dy,
             };
             gradient = e.block_backward(tape, *norm, dy, *block > oldest);
@@ -485,7 +471,7 @@ impl RoutineBuilder<'_> {
     fn loss(&self, e: &mut Emitter, results: Results) -> Option<TensorId> {
         let Results { scores, loss, labels, partners, scale } = results;
         let dscores = e.training.then(|| e.like(scores, "dscores", e.shape(scores)));
-        e.program.push(Op::CrossEntropy { scores, labels, partners, loss, dscores, scale });
+        e.program.push(ops::CrossEntropy { scores, labels, partners, loss, dscores, scale });
         dscores
     }
 }

@@ -4,11 +4,11 @@ use std::collections::BTreeMap;
 
 use super::Program;
 use super::tape::{Norm, Normalized, Saved, pop_relu};
-use crate::base::shape::{LANES, Layout, Shape, Window};
-use crate::compiler::ops::Op;
-use crate::compiler::split;
+use crate::base::shape::{Layout, Shape, Window};
+use crate::compiler::ops;
+use crate::compiler::ops::pool::argmax_shape;
 use crate::compiler::tensor::{Kind, TensorId};
-use crate::net::layers::{Activation, BatchNorm, Layer};
+use crate::net::layers::{Activation, Layer};
 use crate::net::options::{AdamW, Recompute};
 use crate::{Error, Result};
 
@@ -169,8 +169,9 @@ impl Emitter {
         self.temporary(what, shape, Layout::Nhwc, Kind::Activation)
     }
 
-    pub fn scratch(&mut self, shape: Shape) -> TensorId {
-        self.temporary("scratch", shape, Layout::Nhwc, Kind::Workspace)
+    /// Positions of the maxima of pooled maps.
+    pub fn argmax(&mut self, pooled: Shape) -> TensorId {
+        self.temporary("argmax", argmax_shape(pooled), Layout::Words, Kind::Activation)
     }
 
     pub fn shape(&self, id: TensorId) -> Shape {
@@ -245,7 +246,7 @@ impl Emitter {
     pub fn accumulate(&mut self, keep: TensorId, factor: f32) {
         let Slabs { grad, total, .. } = self.slabs[self.block];
         if let Some(total) = total {
-            self.program.push(Op::Accumulate { x: grad, total, keep, factor });
+            self.program.push(ops::Accumulate { x: grad, total, keep, factor });
         }
     }
 
@@ -253,7 +254,7 @@ impl Emitter {
     pub fn adamw(&mut self, step: TensorId, adamw: AdamW, scale: f32) {
         let Slabs { value, grad, m, v, total } = self.slabs[self.block];
         let grads = total.unwrap_or(grad);
-        self.program.push(Op::AdamW { params: value, grads, m, v, step, adamw, scale });
+        self.program.push(ops::AdamW { params: value, grads, m, v, step, adamw, scale });
     }
 
     /// Notes in value `at` of `out` whether the block's weights and their second moments are
@@ -261,7 +262,7 @@ impl Emitter {
     pub fn check_finite(&mut self, out: TensorId, at: usize) {
         let Slabs { value, v, .. } = self.slabs[self.block];
         for x in [value, v] {
-            self.program.push(Op::Finite { x, out, at });
+            self.program.push(ops::Finite { x, out, at });
         }
     }
 
@@ -309,7 +310,7 @@ impl Emitter {
                 let norm = *norm;
                 if !self.training {
                     let residual = None;
-                    self.program.push(Op::BatchNormEval {
+                    self.program.push(ops::BatchNormEval {
                         x,
                         residual,
                         gamma,
@@ -321,10 +322,9 @@ impl Emitter {
                     return Ok((y, None));
                 }
                 let stats = self.exact("stats", Shape::new(1, 1, 2, shape.c));
-                let scratch = self.batch_norm_scratch(shape);
                 let name = name.clone();
                 self.normalized.insert(y, Normalized { x, gamma, beta, stats, norm });
-                self.program.push(Op::BatchNorm {
+                self.program.push(ops::BatchNorm {
                     x,
                     residual: None,
                     gamma,
@@ -332,7 +332,6 @@ impl Emitter {
                     running,
                     stats,
                     y,
-                    scratch,
                     norm,
                 });
                 (y, Saved::BatchNorm { x, name, stats, norm })
@@ -347,9 +346,8 @@ impl Emitter {
             Layer::MaxPool(window) => {
                 let pooled = output(*window)?;
                 let y = self.like(x, "pool", pooled);
-                let words = pooled.with_c(pooled.c4());
-                let argmax = self.temporary("argmax", words, Layout::Words, Kind::Activation);
-                self.program.push(Op::MaxPool { x, y, argmax, window: *window });
+                let argmax = self.argmax(pooled);
+                self.program.push(ops::MaxPool { x, y, argmax, window: *window });
                 (y, Saved::MaxPool { x: shape, argmax, window: *window })
             }
             Layer::GlobalAvgPool => (self.mean(x), Saved::AvgPool { x }),
@@ -398,7 +396,7 @@ impl Emitter {
                         "a residual adds means to maps, which are not stored alike in float16; give body and shortcut a pool, or neither".into(),
                     ));
                 }
-                let y = self.sum(a, b);
+                let y = self.add("sum", a, b);
                 (y, Saved::Residual { body, shortcut })
             }
         };
@@ -425,14 +423,14 @@ impl Emitter {
         let b = bias.then(|| format!("{name}.bias"));
         let vector = Shape::vector(to.c);
         let bid = b.as_ref().map(|b| self.parameter(b, vector, Layout::Nhwc, linear));
-        self.program.push(Op::Conv2d { x, w: wid, bias: bid, y, window });
+        self.program.push(ops::Conv2d { x, w: wid, bias: bid, y, window });
         Saved::Conv2d { x, w, bias: b, y: to, window }
     }
 
     /// Exact means over parts of maps, for maps of shape `to`.
     pub fn avg_pool(&mut self, x: TensorId, to: Shape) -> TensorId {
         let y = self.exact("mean", to);
-        self.program.push(Op::AvgPool { x, y });
+        self.program.push(ops::AvgPool { x, y });
         y
     }
 
@@ -442,49 +440,19 @@ impl Emitter {
         self.avg_pool(x, Shape::rows(shape.n, shape.c))
     }
 
-    /// What the last op adds and applies, if that is a batch norm that writes `y`.
-    fn last_norm(&mut self, y: TensorId) -> Option<(&mut Option<TensorId>, &mut BatchNorm)> {
-        match self.program.last_mut()? {
-            Op::BatchNorm { residual, y: out, norm, .. }
-            | Op::BatchNormEval { residual, y: out, norm, .. } => {
-                (*out == y).then_some((residual, norm))
-            }
-            _ => None,
-        }
-    }
-
-    /// The sum of two branches. If a batch norm was the last op, it adds the other branch itself, and
-    /// there is no tensor with what it gave without.
-    pub fn sum(&mut self, a: TensorId, b: TensorId) -> TensorId {
-        for (y, other) in [(a, b), (b, a)] {
-            if let Some((residual @ None, norm)) = self.last_norm(y)
-                && norm.act == Activation::None
-            {
-                *residual = Some(other);
-                self.normalized.remove(&y);
-                return y;
-            }
-        }
-        self.add(a, b)
-    }
-
-    /// The sum of two gradients of the same maps.
-    pub fn add(&mut self, a: TensorId, b: TensorId) -> TensorId {
-        let y = self.like(a, "dx", self.shape(a));
-        self.program.push(Op::Add { a, b, y });
+    /// The sum of two branches, or of two gradients of the same maps.
+    pub fn add(&mut self, what: &str, a: TensorId, b: TensorId) -> TensorId {
+        let y = self.like(a, what, self.shape(a));
+        self.program.push(ops::Add { a, b, y });
         y
     }
 
-    /// An activation of its own, which a batch norm with a residual does itself.
+    /// An activation of its own.
     pub fn activate(&mut self, x: TensorId, act: Activation) -> (TensorId, Saved) {
         // The slope of a ReLU is the same at its output, which the next layer often keeps.
         let at_output = act == Activation::Relu;
-        if at_output && let Some((Some(_), norm)) = self.last_norm(x) {
-            norm.act = act;
-            return (x, Saved::Activation { x, act });
-        }
         let y = self.like(x, "activation", self.shape(x));
-        self.program.push(Op::Activate { x, y, act });
+        self.program.push(ops::Activate { x, y, act });
         (y, Saved::Activation { x: if at_output { y } else { x }, act })
     }
 
@@ -498,14 +466,14 @@ impl Emitter {
         if let Some(weight) = self.parameters.get_mut(&name) {
             weight.file_shape = vec![to.c, 1, k, k];
         }
-        self.program.push(Op::Depthwise { x, w, y, window });
+        self.program.push(ops::Depthwise { x, w, y, window });
         Saved::Depthwise { x, w: name, y: to, window }
     }
 
     /// Maps, each scaled by what `s` says of it.
     pub fn excite(&mut self, x: TensorId, s: TensorId) -> TensorId {
         let y = self.like(x, "excited", self.shape(x));
-        self.program.push(Op::Excite { x, s, y });
+        self.program.push(ops::Excite { x, s, y });
         y
     }
 
@@ -517,13 +485,8 @@ impl Emitter {
         });
         self.dropout_key = Some(key);
         let y = self.like(x, "dropout", self.shape(x));
-        self.program.push(Op::Dropout { x, key, y, layer, rate });
+        self.program.push(ops::Dropout { x, key, y, layer, rate });
         y
-    }
-
-    pub fn batch_norm_scratch(&mut self, x: Shape) -> TensorId {
-        let parts = split::reduction(x).count(x.n);
-        self.scratch(Shape::rows(parts, 2 * x.c4() * LANES))
     }
 
     /// Layer norm of what the layers that left `tape` gave: the block's output as the next block
@@ -532,12 +495,7 @@ impl Emitter {
         let shape = self.shape(x);
         let y = self.like(x, "n", shape);
         let stats = self.exact("n.stats", Shape::rows(shape.n, 2));
-        let scratch = self.layer_norm_scratch(shape);
-        self.program.push(Op::LayerNorm { x, y, stats, scratch });
+        self.program.push(ops::LayerNorm { x, y, stats });
         Norm { y, stats, relu: pop_relu(tape) }
-    }
-
-    pub fn layer_norm_scratch(&mut self, x: Shape) -> TensorId {
-        self.scratch(Shape::new(x.n, split::image_chunks(x), 1, LANES))
     }
 }

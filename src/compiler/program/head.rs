@@ -6,8 +6,7 @@ use super::Program;
 use super::emit::{Emitter, Init};
 use super::tape::Saved;
 use crate::base::shape::{Layout, Shape, Window};
-use crate::compiler::ops::Op;
-use crate::compiler::split;
+use crate::compiler::ops::{self, Op};
 use crate::compiler::tensor::{Kind, TensorId};
 use crate::net::layers::{Goodness, Scale};
 
@@ -72,42 +71,26 @@ impl Emitter {
         let window = Window::same(kernel, 1);
         let scale = match head.scale {
             Scale::Fixed(scale) => {
-                self.plain_goodness((x, weight, scores), window, scale);
+                self.program.push(ops::Goodness { x, w: weight, scores, window, scale });
                 Factor::Fixed(scale)
             }
             Scale::Learnable => {
                 let goodness = self.like(scores, "goodness", self.shape(scores));
-                self.plain_goodness((x, weight, goodness), window, 1.0);
+                self.program.push(ops::Goodness {
+                    x,
+                    w: weight,
+                    scores: goodness,
+                    window,
+                    scale: 1.0,
+                });
                 let name = format!("{name}.log_scale");
                 let start = Init::Constant(0.0);
                 let log_scale = self.parameter(&name, Shape::vector(1), Layout::Nhwc, start);
-                self.program.push(Op::ScaleScores { x: goodness, log_scale, y: scores });
+                self.program.push(ops::ScaleScores { x: goodness, log_scale, y: scores });
                 Factor::Learnable { name, scores }
             }
         };
         Kept { tape, x, w, window, scale }
-    }
-
-    /// A goodness op, in the form that pays.
-    fn plain_goodness(
-        &mut self,
-        (x, w, scores): (TensorId, TensorId, TensorId),
-        window: Window,
-        scale: f32,
-    ) {
-        let (shape, classes) = (self.shape(x), self.shape(scores).c);
-        let op = if by_gram(shape, window, classes) {
-            let gram = self.gram(x);
-            let matrices = self.shape(gram);
-            let parts = split::goodness_parts(matrices, 1);
-            let scratch = self.scratch(Shape::new(matrices.n, parts, 1, classes));
-            Op::GramGoodness { x, w, scores, gram, scratch, scale }
-        } else {
-            let parts = split::goodness_parts(shape, window.kernel);
-            let scratch = self.scratch(Shape::new(shape.n, parts, 1, classes));
-            Op::Goodness { x, w, scores, scratch, window, scale }
-        };
-        self.program.push(op);
     }
 
     /// Gradients of the head's parameters; returns that of the block's normalised output.
@@ -117,70 +100,40 @@ impl Emitter {
         if let Factor::Learnable { name, scores } = scale {
             let shape = self.shape(dscores);
             let dx = self.like(dscores, "dgoodness", shape);
-            let scratch = self.scratch(Shape::rows(shape.n, 1));
-            self.program.push(Op::ScaleScoresGrad {
+            self.program.push(ops::ScaleScoresGrad {
                 y: *scores,
                 dy: dscores,
                 log_scale: self.parameters[name].value,
                 dx,
                 dlog_scale: self.grad(name),
-                scratch,
             });
             dscores = dx;
         }
         let (shape, scale) = (self.shape(x), scale.fixed());
         let (dx, dw, w) = (self.like(x, "dn", shape), self.grad(w), self.parameters[w].value);
-        let weight = self.shape(w);
-        let values = Layout::Hwio.stored(weight).elements();
-        let op = if by_gram(shape, window, weight.c) {
-            let gram = self.gram(x);
-            let parts = split::gram_parts(self.shape(gram).n, weight);
-            let scratch = self.scratch(Shape::rows(parts, values));
-            Op::GramGoodnessGrad { x, w, dscores, dx, dw, gram, scratch, scale }
-        } else {
-            let layout = self.layout(x);
-            let slice = split::goodness_slice(layout, shape, weight.c);
-            let maps_shape = shape.with_n(slice).with_c(weight.c);
-            let maps = self.temporary("class_maps", maps_shape, layout, Kind::Workspace);
-            let parts = split::wgrad(maps_shape, weight).count(slice);
-            let scratch = self.scratch(Shape::rows(parts, values));
-            Op::GoodnessGrad { x, w, dscores, dx, dw, maps, scratch, window, scale }
-        };
-        self.program.push(op);
+        self.program.push(ops::GoodnessGrad { x, w, dscores, dx, dw, window, scale });
         self.backward(tape, dx, true).unwrap_or(dx)
-    }
-
-    /// Room for the Gram matrices of some images of maps `x`.
-    fn gram(&mut self, x: TensorId) -> TensorId {
-        let (layout, shape) = (self.layout(x), self.shape(x));
-        let shape = split::gram(shape.with_n(split::gram_slice(layout, shape)));
-        self.temporary("gram", shape, Layout::Nhwc, Kind::Workspace)
     }
 }
 
-/// Appends convolutions that make the class maps which the goodness ops among `ops` do without: a
+/// Appends convolutions that make the class maps which the goodness ops in `range` do without: a
 /// tensor for each block, which keeps its value. Returns them, and the ops that write them.
-pub fn class_maps(program: &mut Program, ops: Range<usize>) -> (Vec<TensorId>, Range<usize>) {
-    let heads = program.ops()[ops].iter().filter_map(|op| match *op {
-        Op::Goodness { x, w, window, .. } => Some((x, w, window)),
-        Op::GramGoodness { x, w, .. } => Some((x, w, Window::same(1, 1))),
+pub fn class_maps(program: &mut Program, range: Range<usize>) -> (Vec<TensorId>, Range<usize>) {
+    let heads = program.ops()[range].iter().filter_map(|node| match &node.op {
+        Op::Goodness(goodness) => Some(goodness.clone()),
         _ => None,
     });
     let heads: Vec<_> = heads.collect();
     let first = program.ops().len();
     let mut maps = Vec::new();
-    for (block, (x, w, window)) in heads.into_iter().enumerate() {
+    for (block, ops::Goodness { x, w, window, .. }) in heads.into_iter().enumerate() {
         let shape = program.tensor(x).shape.with_c(program.tensor(w).shape.c);
         let name = format!("class_maps.{block}");
         let y = program.add(&name, shape, Layout::Nhwc, Kind::Activation);
         program.set_block(y, block);
         program.keep(y);
-        program.push(Op::Conv2d { x, w, bias: None, y, window });
+        program.push(ops::Conv2d { x, w, bias: None, y, window });
         maps.push(y);
     }
     (maps, first..program.ops().len())
-}
-
-fn by_gram(x: Shape, window: Window, classes: usize) -> bool {
-    window.kernel == 1 && split::gram_pays(x, classes)
 }

@@ -2,9 +2,8 @@
 
 use super::emit::Emitter;
 use super::tape::{Normalized, Saved};
-use crate::base::shape::Layout;
-use crate::compiler::ops::Op;
-use crate::compiler::tensor::{Kind, TensorId};
+use crate::compiler::ops;
+use crate::compiler::tensor::TensorId;
 use crate::net::options::Recompute;
 
 impl Emitter {
@@ -30,7 +29,7 @@ impl Emitter {
         let y = self.like(x, "again", self.shape(x));
         // The batch's statistics stand in for the running ones.
         let (residual, running) = (None, stats);
-        self.program.push(Op::BatchNormEval { x, residual, gamma, beta, running, y, norm });
+        self.program.push(ops::BatchNormEval { x, residual, gamma, beta, running, y, norm });
         y
     }
 
@@ -49,7 +48,7 @@ impl Emitter {
     }
 
     fn replay_layer(&mut self, saved: &Saved, x: TensorId, need_y: bool) -> (TensorId, Saved) {
-        let emit = |e: &mut Self, like, shape, op: &dyn Fn(TensorId) -> Op| {
+        let emit = |e: &mut Self, like, shape, op: &dyn Fn(TensorId) -> ops::Op| {
             if !need_y {
                 return x;
             }
@@ -62,21 +61,25 @@ impl Emitter {
                 let weight = self.parameters[w].value;
                 let b = bias.as_ref().map(|b| self.parameters[b].value);
                 let window = *window;
-                let y = emit(self, x, *shape, &|y| Op::Conv2d { x, w: weight, bias: b, y, window });
+                let y = emit(self, x, *shape, &|y| {
+                    ops::Conv2d { x, w: weight, bias: b, y, window }.into()
+                });
                 (y, Saved::Conv2d { x, w: w.clone(), bias: bias.clone(), y: *shape, window })
             }
             Saved::BatchNorm { name, stats, norm, .. } => {
                 let [gamma, beta] =
                     ["weight", "bias"].map(|p| self.parameters[&format!("{name}.{p}")].value);
                 let (residual, stats, norm) = (None, *stats, *norm);
-                let op =
-                    |y| Op::BatchNormEval { x, residual, gamma, beta, running: stats, y, norm };
+                let op = |y| {
+                    ops::BatchNormEval { x, residual, gamma, beta, running: stats, y, norm }.into()
+                };
                 let y = emit(self, x, self.shape(x), &op);
                 (y, Saved::BatchNorm { x, name: name.clone(), stats, norm })
             }
             Saved::Depthwise { w, y: shape, window, .. } => {
                 let (weight, window) = (self.parameters[w].value, *window);
-                let y = emit(self, x, *shape, &|y| Op::Depthwise { x, w: weight, y, window });
+                let y =
+                    emit(self, x, *shape, &|y| ops::Depthwise { x, w: weight, y, window }.into());
                 (y, Saved::Depthwise { x, w: w.clone(), y: *shape, window })
             }
             Saved::Activation { act, .. } if need_y => self.activate(x, *act),
@@ -99,9 +102,8 @@ impl Emitter {
             Saved::MaxPool { x: shape, window, .. } => {
                 let pooled = window.output(*shape).unwrap_or(*shape);
                 let y = self.like(x, "again", pooled);
-                let words = pooled.with_c(pooled.c4());
-                let argmax = self.temporary("argmax", words, Layout::Words, Kind::Activation);
-                self.program.push(Op::MaxPool { x, y, argmax, window: *window });
+                let argmax = self.argmax(pooled);
+                self.program.push(ops::MaxPool { x, y, argmax, window: *window });
                 (y, Saved::MaxPool { x: *shape, argmax, window: *window })
             }
             Saved::AvgPool { .. } => {
@@ -111,7 +113,7 @@ impl Emitter {
             Saved::Residual { body, shortcut } => {
                 let (a, body) = self.replay(body, x, need_y);
                 let (b, shortcut) = self.replay(shortcut, x, need_y);
-                let y = if need_y { self.sum(a, b) } else { x };
+                let y = if need_y { self.add("sum", a, b) } else { x };
                 (y, Saved::Residual { body, shortcut })
             }
             Saved::Group { tape, .. } => {

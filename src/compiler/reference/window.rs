@@ -1,19 +1,19 @@
-//! Sliding windows: convolution and pooling.
+//! What several ops make of maps: sliding windows, sums over maps.
 
-use crate::base::shape::{LANES, Shape, Window};
+use crate::base::shape::{Shape, Window};
 
 /// A window's position over a map joins one input pixel with one output pixel.
-struct Tap {
+pub struct Tap {
     /// Input pixel, counted over the whole batch.
-    x: usize,
+    pub x: usize,
     /// Output pixel, counted over the whole batch.
-    y: usize,
+    pub y: usize,
     /// Place in the window, row-major.
-    k: usize,
+    pub k: usize,
 }
 
 /// Calls `f` for all taps inside the maps: output pixels in order, and places in order in each.
-fn for_each_tap(x: Shape, window: Window, mut f: impl FnMut(Tap)) {
+pub fn for_each_tap(x: Shape, window: Window, mut f: impl FnMut(Tap)) {
     let y = output(x, window);
     let inside = |out: usize, place: usize, side: usize| {
         (out * window.stride + place).checked_sub(window.pad).filter(|at| *at < side)
@@ -43,6 +43,7 @@ pub struct Conv {
 }
 
 impl Conv {
+    /// The convolution of maps `x` with a weight `w`.
     pub fn new(x: Shape, w: Shape, window: Window) -> Self {
         assert_eq!(w, Shape::weight(window.kernel, x.c, w.c), "weight for maps {x}");
         Self { x, w, window }
@@ -53,6 +54,7 @@ impl Conv {
         output(self.x, self.window).with_c(self.w.c)
     }
 
+    /// `x * w`.
     pub fn forward(&self, x: &[f64], w: &[f64]) -> Vec<f64> {
         let mut y = vec![0.0; self.y().elements()];
         self.for_each_row(|x_at, w_at, y_at| {
@@ -63,6 +65,7 @@ impl Conv {
         y
     }
 
+    /// The gradient of the maps.
     pub fn dgrad(&self, dy: &[f64], w: &[f64]) -> Vec<f64> {
         assert_eq!(dy.len(), self.y().elements());
         let mut dx = vec![0.0; self.x.elements()];
@@ -73,6 +76,7 @@ impl Conv {
         dx
     }
 
+    /// The gradient of the weight.
     pub fn wgrad(&self, x: &[f64], dy: &[f64]) -> Vec<f64> {
         assert_eq!(dy.len(), self.y().elements());
         let mut dw = vec![0.0; self.w.elements()];
@@ -94,82 +98,6 @@ impl Conv {
             }
         });
     }
-}
-
-/// A convolution of each channel by itself.
-pub struct Depthwise {
-    x: Shape,
-    window: Window,
-}
-
-impl Depthwise {
-    pub fn new(x: Shape, w: Shape, window: Window) -> Self {
-        assert_eq!(w, Shape::weight(window.kernel, 1, x.c), "weight for maps {x}");
-        Self { x, window }
-    }
-
-    pub fn forward(&self, x: &[f64], w: &[f64]) -> Vec<f64> {
-        let mut y = vec![0.0; output(self.x, self.window).elements()];
-        self.for_each_value(|x_at, w_at, y_at| y[y_at] += x[x_at] * w[w_at]);
-        y
-    }
-
-    pub fn dgrad(&self, dy: &[f64], w: &[f64]) -> Vec<f64> {
-        let mut dx = vec![0.0; self.x.elements()];
-        self.for_each_value(|x_at, w_at, y_at| dx[x_at] += dy[y_at] * w[w_at]);
-        dx
-    }
-
-    pub fn wgrad(&self, x: &[f64], dy: &[f64]) -> Vec<f64> {
-        let taps = self.window.kernel * self.window.kernel;
-        let mut dw = vec![0.0; taps * self.x.c];
-        self.for_each_value(|x_at, w_at, y_at| dw[w_at] += x[x_at] * dy[y_at]);
-        dw
-    }
-
-    /// Calls `f` with the offsets of an input value, of a weight, and of the output value that
-    /// their product is part of.
-    fn for_each_value(&self, mut f: impl FnMut(usize, usize, usize)) {
-        let c = self.x.c;
-        for_each_tap(self.x, self.window, |tap| {
-            (0..c).for_each(|ch| f(tap.x * c + ch, tap.k * c + ch, tap.y * c + ch));
-        });
-    }
-}
-
-/// The largest values, and words that hold the place of the first of each, a byte per channel.
-pub fn max_pool(x: &[f64], shape: Shape, window: Window) -> (Vec<f64>, Vec<f64>) {
-    let (y, c) = (output(shape, window), shape.c);
-    let mut best: Vec<Option<(f64, usize)>> = vec![None; y.elements()];
-    for_each_tap(shape, window, |tap| {
-        for ch in 0..c {
-            let (value, best) = (x[tap.x * c + ch], &mut best[tap.y * c + ch]);
-            if best.is_none_or(|(largest, _)| value > largest) {
-                *best = Some((value, tap.k));
-            }
-        }
-    });
-    // The max pools of the networks pad by half of their window at most: each has a tap on the map.
-    let (values, places): (Vec<f64>, Vec<usize>) =
-        best.into_iter().map(|b| b.expect("a window that touches the map")).unzip();
-    let word = |lanes: &[usize]| lanes.iter().rev().fold(0, |word, place| word << 8 | place);
-    let words = places.chunks_exact(c).flat_map(|pixel| pixel.chunks(LANES).map(word));
-    (values, words.map(|word| word as f64).collect())
-}
-
-pub fn max_pool_grad(dy: &[f64], argmax: &[f64], dx: Shape, window: Window) -> Vec<f64> {
-    let c = dx.c;
-    assert_eq!(dy.len(), output(dx, window).elements());
-    let mut out = vec![0.0; dx.elements()];
-    for_each_tap(dx, window, |tap| {
-        for ch in 0..c {
-            let word = argmax[tap.y * dx.c4() + ch / LANES] as u32;
-            if usize::from(word.to_le_bytes()[ch % LANES]) == tap.k {
-                out[tap.x * c + ch] += dy[tap.y * c + ch];
-            }
-        }
-    });
-    out
 }
 
 /// Position in a table of one value per image and channel that belongs to value `i` of maps.
@@ -206,7 +134,7 @@ pub fn spread_over_maps(dy: &[f64], shape: Shape) -> Vec<f64> {
 
 /// Calls `f` with the offsets of an input value, of an output value that is a mean over parts of
 /// the maps, and the input's share of it.
-fn for_each_share(x: Shape, y: Shape, mut f: impl FnMut(usize, usize, f64)) {
+pub fn for_each_share(x: Shape, y: Shape, mut f: impl FnMut(usize, usize, f64)) {
     let part = |i: usize, from: usize, to: usize| i * from / to..((i + 1) * from).div_ceil(to);
     for pixel in 0..y.pixels() {
         let (image, row, column) = (pixel / (y.h * y.w), pixel / y.w % y.h, pixel % y.w);
@@ -217,17 +145,4 @@ fn for_each_share(x: Shape, y: Shape, mut f: impl FnMut(usize, usize, f64)) {
             (0..x.c).for_each(|ch| f(from * x.c + ch, pixel * x.c + ch, share));
         }
     }
-}
-
-/// Means over the part of the maps of shape `from` that each value of those of shape `to` covers.
-pub fn avg_pool(x: &[f64], from: Shape, to: Shape) -> Vec<f64> {
-    let mut y = vec![0.0; to.elements()];
-    for_each_share(from, to, |x_at, y_at, share| y[y_at] += share * x[x_at]);
-    y
-}
-
-pub fn avg_pool_grad(dy: &[f64], from: Shape, to: Shape) -> Vec<f64> {
-    let mut dx = vec![0.0; from.elements()];
-    for_each_share(from, to, |x_at, y_at, share| dx[x_at] += share * dy[y_at]);
-    dx
 }

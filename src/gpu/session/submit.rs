@@ -6,9 +6,9 @@ use std::time::{Duration, Instant};
 
 use super::{Fetch, Session};
 use crate::Result;
-use crate::compiler::flops::flops_of;
 use crate::compiler::kernel::Dispatch;
-use crate::compiler::ops::Op;
+use crate::compiler::ops::Node;
+use crate::compiler::tensor::Tensors;
 use crate::compiler::tensor::{Tensor, TensorId};
 
 /// What moving a byte costs, in floating-point operations: slow devices move about one byte in the
@@ -17,8 +17,8 @@ const BYTE: u64 = 2;
 
 /// What each dispatch of an op costs the device, about: floating-point operations, and what bytes
 /// cost in their place.
-pub fn costs(op: &Op, tensors: &[Tensor], dispatches: &[Dispatch]) -> Vec<u64> {
-    let flops = u128::from(flops_of(op, tensors));
+pub fn costs(op: &Node, tensors: &[Tensor], dispatches: &[Dispatch]) -> Vec<u64> {
+    let flops = u128::from(op.flops(Tensors(tensors)));
     let threads: usize = dispatches.iter().map(|d| d.threads).sum();
     let cost = |d: &Dispatch| {
         let bytes: usize = d.operands.iter().map(|(_, operand)| operand.bytes).sum();
@@ -113,7 +113,8 @@ impl Session {
 mod tests {
     use super::*;
     use crate::base::shape::{Layout, Shape, Window};
-    use crate::compiler::kernel::{Target, Tiles, lower};
+    use crate::compiler::kernel::{Target, Tiles};
+    use crate::compiler::ops::Conv2d;
     use crate::compiler::program::Program;
     use crate::compiler::tensor::Kind;
 
@@ -142,16 +143,17 @@ mod tests {
         let [x, y] =
             ["x", "y"].map(|name| program.add(name, shape, Layout::Nhwc, Kind::Activation));
         let w = program.add("w", Shape::weight(3, 64, 64), Layout::Hwio, Kind::Parameter);
-        let op = Op::Conv2d { x, w, bias: None, y, window: Window::same(3, 1) };
-        let flops = flops_of(&op, program.tensors());
+        program.push(Conv2d { x, w, bias: None, y, window: Window::same(3, 1) });
+        let op = &program.ops()[0];
+        let flops = op.flops(Tensors(program.tensors()));
         let max_flops = 4_000_000_000;
         let target = Target { max_flops, ..Target::unlimited(Tiles::GPU) };
-        let dispatches = lower(&op, program.tensors(), target).unwrap();
+        let dispatches = op.lower(program.tensors(), target).unwrap();
         assert_eq!(dispatches.len() as u64, flops.div_ceil(max_flops));
-        let costs = costs(&op, program.tensors(), &dispatches);
+        let costs = costs(op, program.tensors(), &dispatches);
         assert!(costs.iter().all(|cost| *cost < max_flops / 10 * 13), "{costs:?}");
         assert_eq!(pieces(0..costs.len(), &costs, max_flops).len(), costs.len());
         let one = Target { max_flops: 1, ..target };
-        assert_eq!(lower(&op, program.tensors(), one).unwrap().len(), 64);
+        assert_eq!(op.lower(program.tensors(), one).unwrap().len(), 64);
     }
 }

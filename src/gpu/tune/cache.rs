@@ -10,7 +10,7 @@ use serde::{Deserialize, Serialize};
 
 use super::{Refusal, Tuning};
 use crate::base::files::{hex, write_whole};
-use crate::compiler::kernel::Choices;
+use crate::compiler::variants::Choices;
 use crate::compiler::wgsl;
 use crate::gpu::device::Gpu;
 use crate::{Error, Result};

@@ -7,9 +7,9 @@ use serde::Serialize;
 
 use crate::base::random::{Rng, Stream};
 use crate::base::shape::Layout;
-use crate::compiler::kernel::Variant;
 use crate::compiler::program::Program;
 use crate::compiler::tensor::TensorId;
+use crate::compiler::variants::Variant;
 use crate::gpu::device::Gpu;
 use crate::gpu::numerics::{HALF, TOLERANCE};
 use crate::gpu::session::{Clock, Copied, Difference, Session, SessionOptions};
@@ -25,7 +25,7 @@ const DRAWN: usize = 1 << 18;
 /// A variant that computed something else than the usual one.
 #[derive(Clone, PartialEq, Debug, Serialize)]
 pub struct Refusal {
-    /// The op, see [`crate::compiler::kernel::key`].
+    /// The op, see [`crate::compiler::variants::key`].
     pub op: String,
     /// The variant.
     pub variant: &'static str,

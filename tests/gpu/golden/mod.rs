@@ -13,7 +13,8 @@ use std::path::PathBuf;
 use crate::common::gpu;
 use case::Case;
 use sff::base::shape::{Layout, Shape};
-use sff::compiler::ops::{Op, late_half};
+use sff::compiler::ops::scores::late_half;
+use sff::compiler::ops::{AdamW, LayerNorm, Node, Op};
 use sff::compiler::program::{Built, Feed, Parameter, Routine, Setup, build};
 use sff::compiler::reference::Reference;
 use sff::compiler::tensor::TensorId;
@@ -33,7 +34,7 @@ trait Machine {
 
 /// The meaning of the ops, in f64.
 struct Interpreter<'a> {
-    ops: &'a [Op],
+    ops: &'a [Node],
     reference: Reference<'a>,
 }
 
@@ -51,7 +52,7 @@ impl Machine for Interpreter<'_> {
     }
 
     fn run(&mut self, op: usize) {
-        self.reference.run(&self.ops[op]);
+        self.ops[op].reference(&mut self.reference);
     }
 }
 
@@ -298,8 +299,8 @@ impl Run<'_> {
         let mut blocks = 0;
         for index in routine.ops.clone().skip(1) {
             let op = &built.program.ops()[index];
-            let gradients = match op {
-                Op::AdamW { grads, .. } => self.compare_gradients(*grads),
+            let gradients = match &op.op {
+                Op::AdamW(AdamW { grads, .. }) => self.compare_gradients(*grads),
                 _ => Gradients::new(),
             };
             self.machine.run(index);
@@ -316,7 +317,7 @@ impl Run<'_> {
                     self.compare_loss(block, id);
                 }
             }
-            if let Op::AdamW { params, .. } = op {
+            if let Op::AdamW(AdamW { params, .. }) = &op.op {
                 // A gradient's square is off by twice as much as the gradient.
                 self.compare_update(*params, &gradients, 2.0 * self.bounds.gradient);
                 blocks += 1;
@@ -369,8 +370,8 @@ impl Run<'_> {
             expect(routine.scores[block], self.scores(routine, block));
             // The raw output is what layer norm reads; a linear head has none.
             let ops = &self.built.program.ops()[routine.ops.clone()];
-            let raw = ops.iter().find_map(|op| match op {
-                Op::LayerNorm { x, y, .. } if y == n => Some(*x),
+            let raw = ops.iter().find_map(|op| match &op.op {
+                Op::LayerNorm(LayerNorm { x, y, .. }) if y == n => Some(*x),
                 _ => None,
             });
             if let Some(h) = raw {
@@ -451,7 +452,7 @@ impl Run<'_> {
         let built = self.built;
         self.reset_parameters();
         for index in routine.ops.clone() {
-            let Op::AdamW { params, .. } = built.program.ops()[index] else { continue };
+            let Op::AdamW(AdamW { params, .. }) = built.program.ops()[index].op else { continue };
             // One block at a time: blocks' gradients may share memory.
             let mut gradients = Gradients::new();
             for (name, p) in self.members(params, |p| p.value) {

@@ -1,29 +1,28 @@
-//! Convolutions.
+//! The tiles of convolutions, and of the products of matrices that they are.
 
-use super::slices::{Named, Slice};
-use super::{Lowering, u};
+use super::lowering::{Lowering, to_u32};
+use super::params;
+use super::tiles::{Matrices, WIDE};
 use crate::base::shape::{LANES, Layout, Shape, Window};
-use crate::compiler::kernel::tiles::{Matrices, WIDE};
-use crate::compiler::kernel::{params, tensor};
-use crate::compiler::split::{self, Cut};
+use crate::compiler::split::Cut;
 use crate::compiler::tensor::TensorId;
 
 /// Parameters of a convolution that reads maps of shape `x` and writes maps of shape `y`.
 pub fn conv(x: Shape, y: Shape, window: Window) -> params::Conv2d {
     params::Conv2d {
-        in_h: u(x.h),
-        in_w: u(x.w),
-        in_c4: u(x.c4()),
-        out_h: u(y.h),
-        out_w: u(y.w),
-        out_c4: u(y.c4()),
-        kernel: u(window.kernel),
-        stride: u(window.stride),
-        pad: u(window.pad),
-        pixels: u(y.pixels()),
-        images: u(y.n),
+        in_h: to_u32(x.h),
+        in_w: to_u32(x.w),
+        in_c4: to_u32(x.c4()),
+        out_h: to_u32(y.h),
+        out_w: to_u32(y.w),
+        out_c4: to_u32(y.c4()),
+        kernel: to_u32(window.kernel),
+        stride: to_u32(window.stride),
+        pad: to_u32(window.pad),
+        pixels: to_u32(y.pixels()),
+        images: to_u32(y.n),
         parts: 1,
-        group: u(y.pixels()),
+        group: to_u32(y.pixels()),
         first: 0,
         factor: 1.0,
     }
@@ -32,7 +31,7 @@ pub fn conv(x: Shape, y: Shape, window: Window) -> params::Conv2d {
 /// The definition that says how many channels of a group of four there are. One or two are worth
 /// kernels of their own: grey images.
 fn lanes(channels: usize) -> (&'static str, u32) {
-    ("LANES", u(if channels <= 2 { channels } else { LANES }))
+    ("LANES", to_u32(if channels <= 2 { channels } else { LANES }))
 }
 
 /// Groups of four of the depth that a convolution keeps in workgroup memory at a time.
@@ -55,6 +54,7 @@ enum Order {
 
 /// Register tiles of a kernel.
 pub struct Tile {
+    /// Tile sizes and flags.
     pub definitions: Vec<(&'static str, u32)>,
     /// Output pixels of each.
     pixels: u32,
@@ -97,7 +97,9 @@ impl Tile {
 
 /// How a weight gradient is computed.
 pub struct Wgrad {
+    /// The kernel's file.
     pub file: &'static str,
+    /// Tile sizes and flags.
     pub definitions: Vec<(&'static str, u32)>,
     /// Invocations for each part of the sum.
     pub threads: usize,
@@ -156,7 +158,7 @@ impl Lowering<'_> {
     ) -> (&'static str, Tile) {
         let tiles = self.target.tiles;
         let order = Order::Spread;
-        let half = tensor(self.tensors, x).layout == Layout::Half;
+        let half = self.tensors.layout(x) == Layout::Half;
         if let Some(Matrices { side, subgroup, emulated }) = tiles.matrices.filter(|_| half) {
             let mut definitions = vec![("SIDE", side), ("SUBGROUP", subgroup)];
             definitions.push(("COOPERATIVE", u32::from(!emulated)));
@@ -187,24 +189,6 @@ impl Lowering<'_> {
     /// The definition that makes invocations share loads, if they are to.
     fn shared(&self) -> Option<(&'static str, u32)> {
         Some(("SHARED", self.target.tiles.share)).filter(|(_, share)| *share > 1)
-    }
-
-    /// A convolution from `x` to `y`; with DGRAD the gradient of one.
-    pub fn conv2d(
-        &mut self,
-        (x, y): (TensorId, TensorId),
-        weights: Named,
-        window: Window,
-        flag: Option<&'static str>,
-    ) {
-        let (from, to) = (self.shape(x), self.shape(y));
-        let (file, tile) = self.product(x, &conv(from, to, window), flag);
-        let make = |s: Slice| {
-            let params = conv(from.with_n(s.count), to.with_n(s.count), window);
-            (params, tile.threads(&params))
-        };
-        let each = [("x", x), ("y", y)];
-        self.per_image((file, "main", &tile.definitions), from.n, &each, weights, make);
     }
 
     /// The kernel of a weight gradient of a convolution of so many channels.
@@ -241,31 +225,12 @@ impl Lowering<'_> {
         let threads = down * params.out_c4.div_ceil(columns) as usize;
         Wgrad { file: "conv2d_wgrad", definitions, threads }
     }
-
-    pub fn wgrad(
-        &mut self,
-        (x, dy, dw, scratch): (TensorId, TensorId, TensorId, TensorId),
-        window: Window,
-    ) {
-        let (from, to) = (self.shape(x), self.shape(dy));
-        let cut = split::wgrad(to, self.shape(dw));
-        let Wgrad { file, definitions, threads } =
-            self.wgrad_product(from.c, &conv(from, to, window));
-        let make = |s: Slice| {
-            let params = conv(from.with_n(s.count), to.with_n(s.count), window);
-            (cut_params(params, cut, s.first), threads * cut.count(s.count))
-        };
-        let permutation = (file, "main", &definitions[..]);
-        let each = [("x", x), ("dy", dy)];
-        self.per_group(permutation, (from.n, cut.images), &each, &[("partial", scratch)], make);
-        self.sum_rows(scratch, dw);
-    }
 }
 
 /// Parameters of a sum over the output's pixels, cut; the slice begins at image `first`.
 pub fn cut_params(mut params: params::Conv2d, cut: Cut, first: usize) -> params::Conv2d {
-    params.parts = u(cut.parts);
-    params.group = params.out_h * params.out_w * u(cut.images);
-    params.first = u(cut.count(first));
+    params.parts = to_u32(cut.parts);
+    params.group = params.out_h * params.out_w * to_u32(cut.images);
+    params.first = to_u32(cut.count(first));
     params
 }

@@ -1,8 +1,12 @@
 //! Small cases computed by hand.
 
-use super::Reference;
 use crate::base::shape::{Layout, Shape, Window};
-use crate::compiler::ops::{Op, result_words};
+use crate::compiler::ops::scores::result_words;
+use crate::compiler::ops::{
+    self, Activate, ActivateGrad, AvgPool, AvgPoolGrad, Conv2d, Depthwise, Excite, ExciteGrad,
+    LayerNorm, LayerNormGrad, MaxPool, MaxPoolGrad, Operation, SqueezeExciteGrad,
+};
+use crate::compiler::reference::Reference;
 use crate::compiler::tensor::{Kind, Tensor, TensorId};
 use crate::net::layers::{Activation, BatchNorm};
 use crate::net::options::AdamW;
@@ -21,6 +25,7 @@ impl Table {
             kind: Kind::Io,
             block: None,
             keep: false,
+            fused: false,
             parent: None,
         });
         TensorId(self.0.len() - 1)
@@ -49,12 +54,12 @@ impl Table {
     }
 
     /// Runs one op on the given inputs.
-    pub fn run(&self, op: &Op, inputs: &[(TensorId, &[f64])]) -> Reference<'_> {
+    pub fn run(&self, op: &dyn Operation, inputs: &[(TensorId, &[f64])]) -> Reference<'_> {
         let mut reference = Reference::new(&self.0);
         for (id, values) in inputs {
             reference.set(*id, values.to_vec());
         }
-        reference.run(op);
+        op.reference(&mut reference);
         reference
     }
 }
@@ -74,7 +79,7 @@ fn counting(count: usize) -> Vec<f64> {
 fn convolution_with_stride_padding_and_bias() {
     let mut t = Table::default();
     let (x, w, b, y) = (t.maps(1, 3, 3, 1), t.weight(3, 1, 1), t.vector(1), t.maps(1, 2, 2, 1));
-    let op = Op::Conv2d { x, w, bias: Some(b), y, window: Window::same(3, 2) };
+    let op = Conv2d { x, w, bias: Some(b), y, window: Window::same(3, 2) };
     let nine = counting(9);
     let r = t.run(&op, &[(x, &nine), (w, &nine), (b, &[0.5])]);
     assert_eq!(r.get(y), [94.5, 106.5, 106.5, 94.5]);
@@ -84,7 +89,7 @@ fn convolution_with_stride_padding_and_bias() {
 fn large_windows_stay_within_their_image() {
     let mut t = Table::default();
     let (x, w, y) = (t.maps(2, 1, 3, 1), t.weight(5, 1, 1), t.maps(2, 1, 3, 1));
-    let op = Op::Conv2d { x, w, bias: None, y, window: Window::same(5, 1) };
+    let op = Conv2d { x, w, bias: None, y, window: Window::same(5, 1) };
     let r = t.run(&op, &[(x, &[1.0, 10.0, 100.0, 0.0, 0.0, 1.0]), (w, &counting(25))]);
     assert_eq!(r.get(y), [1653.0, 1542.0, 1431.0, 15.0, 14.0, 13.0]);
 }
@@ -93,7 +98,7 @@ fn large_windows_stay_within_their_image() {
 fn weights_are_input_by_output_channels() {
     let mut t = Table::default();
     let (x, w, y) = (t.maps(1, 1, 1, 2), t.weight(1, 2, 3), t.maps(1, 1, 1, 3));
-    let op = Op::Conv2d { x, w, bias: None, y, window: Window::same(1, 1) };
+    let op = Conv2d { x, w, bias: None, y, window: Window::same(1, 1) };
     let r = t.run(&op, &[(x, &[1.0, 2.0]), (w, &counting(6))]);
     assert_eq!(r.get(y), [9.0, 12.0, 15.0]);
 }
@@ -103,9 +108,9 @@ fn averages_overlap_where_sizes_do_not_divide() {
     let mut t = Table::default();
     let (x, y, dx) = (t.maps(1, 1, 5, 1), t.maps(1, 1, 3, 1), t.maps(1, 1, 5, 1));
     // Columns 0-1, 1-3 and 3-4, as PyTorch's adaptive average pool has them.
-    let mut r = t.run(&Op::AvgPool { x, y }, &[(x, &[1.0, 3.0, 6.0, 9.0, 11.0])]);
+    let mut r = t.run(&AvgPool { x, y }, &[(x, &[1.0, 3.0, 6.0, 9.0, 11.0])]);
     assert_close(r.get(y), &[2.0, 6.0, 10.0]);
-    r.run(&Op::AvgPoolGrad { dy: y, dx });
+    AvgPoolGrad { dy: y, dx }.reference(&mut r);
     assert_close(r.get(dx), &[1.0, 3.0, 2.0, 7.0, 5.0]);
 }
 
@@ -122,11 +127,11 @@ fn max_pool_takes_the_first_of_equals_and_a_byte_per_channel() {
         1.0, 2.0, 3.0, 0.0, -1.0,
         1.0, 1.0, 3.0, 1.0, -1.0,
     ];
-    let mut r = t.run(&Op::MaxPool { x, y, argmax, window }, &[(x, &values)]);
+    let mut r = t.run(&MaxPool { x, y, argmax, window }, &[(x, &values)]);
     assert_eq!(r.get(y), [1.0, 2.0, 3.0, 1.0, -1.0]);
     assert_eq!(r.get(argmax), [f64::from(0x0302_0100), 2.0]);
 
-    r.run(&Op::MaxPoolGrad { dy: y, argmax, dx, window });
+    MaxPoolGrad { dy: y, argmax, dx, window }.reference(&mut r);
     #[rustfmt::skip]
     let routed = [
         1.0, 0.0, 0.0, 0.0, 0.0,
@@ -141,7 +146,7 @@ fn max_pool_takes_the_first_of_equals_and_a_byte_per_channel() {
 fn max_pool_ignores_padding() {
     let mut t = Table::default();
     let (x, y, argmax) = (t.maps(2, 2, 2, 1), t.maps(2, 1, 1, 1), t.words(2));
-    let op = Op::MaxPool { x, y, argmax, window: Window::same(3, 2) };
+    let op = MaxPool { x, y, argmax, window: Window::same(3, 2) };
     let r = t.run(&op, &[(x, &[-4.0, -3.0, -2.0, -1.0, -7.0, -7.0, -7.0, -7.0])]);
     assert_eq!(r.get(y), [-1.0, -7.0]);
     assert_eq!(r.get(argmax), [8.0, 4.0]);
@@ -151,11 +156,11 @@ fn max_pool_ignores_padding() {
 fn batch_norm_keeps_biased_and_runs_on_unbiased_variances() {
     let mut t = Table::default();
     let [x, y, other] = [(); 3].map(|()| t.maps(2, 1, 1, 2));
-    let [gamma, beta, scratch] = [(); 3].map(|()| t.vector(2));
+    let [gamma, beta, _scratch] = [(); 3].map(|()| t.vector(2));
     let [running, stats] = [(); 2].map(|()| t.maps(1, 1, 2, 2));
     let norm = BatchNorm { eps: 0.0, momentum: 0.25, act: Activation::Relu };
     let residual = None;
-    let op = Op::BatchNorm { x, residual, gamma, beta, running, stats, y, scratch, norm };
+    let op = ops::BatchNorm { x, residual, gamma, beta, running, stats, y, norm };
     let inputs: [(TensorId, &[f64]); 4] = [
         (x, &[1.0, 0.0, 3.0, 4.0]),
         (gamma, &[2.0, -1.0]),
@@ -169,23 +174,24 @@ fn batch_norm_keeps_biased_and_runs_on_unbiased_variances() {
 
     r.set(running, vec![1.0, 4.0, 4.0, 16.0]);
     let norm = BatchNorm { act: Activation::None, ..norm };
-    r.run(&Op::BatchNormEval { x, residual, gamma, beta, running, y, norm });
+    ops::BatchNormEval { x, residual, gamma, beta, running, y, norm }.reference(&mut r);
     assert_close(r.get(y), &[0.5, 1.0, 2.5, 0.0]);
 
     // The activation sees the sum.
     r.set(other, vec![1.0, -2.0, -4.0, 0.5]);
     let norm = BatchNorm { act: Activation::Relu, ..norm };
-    r.run(&Op::BatchNormEval { x, residual: Some(other), gamma, beta, running, y, norm });
+    ops::BatchNormEval { x, residual: Some(other), gamma, beta, running, y, norm }
+        .reference(&mut r);
     assert_close(r.get(y), &[1.5, 0.0, 0.0, 0.5]);
 }
 
 #[test]
 fn batch_norm_of_one_value_keeps_the_biased_variance() {
     let mut t = Table::default();
-    let [x, gamma, beta, scratch, y] = [(); 5].map(|()| t.vector(1));
+    let [x, gamma, beta, _scratch, y] = [(); 5].map(|()| t.vector(1));
     let [running, stats] = [(); 2].map(|()| t.maps(1, 1, 2, 1));
     let norm = BatchNorm { eps: 1e-5, momentum: 0.25, act: Activation::None };
-    let op = Op::BatchNorm { x, residual: None, gamma, beta, running, stats, y, scratch, norm };
+    let op = ops::BatchNorm { x, residual: None, gamma, beta, running, stats, y, norm };
     let one: &[f64] = &[1.0];
     let r = t.run(&op, &[(x, &[5.0]), (gamma, one), (beta, one), (running, &[1.0, 4.0])]);
     assert_close(r.get(running), &[2.0, 3.0]);
@@ -195,9 +201,9 @@ fn batch_norm_of_one_value_keeps_the_biased_variance() {
 #[test]
 fn layer_norm_is_per_image() {
     let mut t = Table::default();
-    let (x, y, stats, scratch) =
+    let (x, y, stats, _scratch) =
         (t.maps(2, 1, 2, 1), t.maps(2, 1, 2, 1), t.maps(2, 1, 1, 2), t.vector(1));
-    let op = Op::LayerNorm { x, y, stats, scratch };
+    let op = LayerNorm { x, y, stats };
     let r = t.run(&op, &[(x, &[1.0, 3.0, 2.0, 2.0])]);
     let scale = 1.0 / 1.00001f64.sqrt();
     assert_close(r.get(y), &[-scale, scale, 0.0, 0.0]);
@@ -207,16 +213,16 @@ fn layer_norm_is_per_image() {
 #[test]
 fn goodness_and_its_loss() {
     let mut t = Table::default();
-    let (x, w, scores, scratch) =
+    let (x, w, scores, _scratch) =
         (t.maps(1, 1, 2, 1), t.weight(1, 1, 2), t.maps(1, 1, 1, 2), t.vector(1));
-    let op = Op::Goodness { x, w, scores, scratch, window: Window::same(1, 1), scale: 0.5 };
+    let op = ops::Goodness { x, w, scores, window: Window::same(1, 1), scale: 0.5 };
     let mut r = t.run(&op, &[(x, &[1.0, 3.0]), (w, &[1.0, 2.0])]);
     assert_close(r.get(scores), &[2.5, 10.0]);
 
     let (labels, loss, dscores) = (t.words(1), t.maps(1, 1, 1, 1), t.maps(1, 1, 1, 2));
     let cross_entropy = |partners, scale| {
         let dscores = Some(dscores);
-        Op::CrossEntropy { scores, labels, partners, loss, dscores, scale }
+        ops::CrossEntropy { scores, labels, partners, loss, dscores, scale }
     };
     let op = cross_entropy(None, 1.0);
     // Scores far beyond what `exp` can take.
@@ -242,7 +248,7 @@ fn first_step_of_adamw_goes_by_the_sign() {
     let step = t.vector(4);
     let adamw = AdamW { beta1: 0.5, beta2: 0.75, eps: 0.0, weight_decay: 0.5 };
     let scale = 8.0;
-    let op = Op::AdamW { params, grads, m, v, step, adamw, scale };
+    let op = ops::AdamW { params, grads, m, v, step, adamw, scale };
     let zeros: &[f64] = &[0.0; 2];
     let inputs: [(TensorId, &[f64]); 5] = [
         (params, &[1.0, -2.0]),
@@ -270,7 +276,7 @@ fn adamw_pairs_members_by_offset() {
     let g0 = t.member(roots[1], 0, small);
     let [params, grads, m_root, v_root] = roots;
     let adamw = AdamW { beta1: 0.5, beta2: 0.5, eps: 0.0, weight_decay: 0.0 };
-    let op = Op::AdamW { params, grads, m: m_root, v: v_root, step, adamw, scale: 1.0 };
+    let op = ops::AdamW { params, grads, m: m_root, v: v_root, step, adamw, scale: 1.0 };
     let zeros = [0.0; 3];
     let mut inputs: Vec<(TensorId, &[f64])> =
         [p, m, v].iter().flat_map(|[a, b]| [(*a, &zeros[..1]), (*b, &zeros[..])]).collect();
@@ -298,9 +304,9 @@ fn metrics_count_votes_of_valid_images() {
     ];
     let mut t = Table::default();
     let [scores, losses] = [(); 2].map(|()| t.vector(99));
-    let (labels, step, scratch) = (t.words(4), t.vector(4), t.vector(1));
+    let (labels, step, _scratch) = (t.words(4), t.vector(4), t.vector(1));
     let out = t.vector(result_words(BLOCKS));
-    let op = Op::Metrics { scores, losses, labels, step, scratch, out, blocks: BLOCKS, classes: 3 };
+    let op = ops::Metrics { scores, losses, labels, step, out, blocks: BLOCKS, classes: 2 };
     let mut inputs = vec![(labels, vec![0.0; 4])];
     for block in (0..BLOCKS).rev() {
         let id = t.member(scores, 32 * block, Shape::rows(4, 2));
@@ -323,8 +329,8 @@ fn metrics_count_votes_of_valid_images() {
 fn metrics_of_a_single_block_need_no_slab() {
     let mut t = Table::default();
     let (scores, losses) = (t.maps(2, 1, 1, 3), t.maps(2, 1, 1, 1));
-    let (labels, step, scratch, out) = (t.words(2), t.vector(4), t.vector(1), t.vector(6));
-    let op = Op::Metrics { scores, losses, labels, step, scratch, out, blocks: 1, classes: 3 };
+    let (labels, step, _scratch, out) = (t.words(2), t.vector(4), t.vector(1), t.vector(6));
+    let op = ops::Metrics { scores, losses, labels, step, out, blocks: 1, classes: 3 };
     let inputs: [(TensorId, &[f64]); 4] = [
         (scores, &[0.0, 1.0, 2.0, 3.0, 1.0, 2.0]),
         (losses, &[0.5, 0.25]),
@@ -338,14 +344,14 @@ fn metrics_of_a_single_block_need_no_slab() {
 fn layer_norm_sees_through_a_relu() {
     let mut t = Table::default();
     let [x, h, y, dy, dn, dx, again] = [(); 7].map(|()| t.maps(2, 1, 3, 2));
-    let (stats, scratch) = (t.maps(2, 1, 1, 2), t.vector(1));
+    let (stats, _scratch) = (t.maps(2, 1, 1, 2), t.vector(1));
     let act = Activation::Relu;
     let values = [-1.0, 2.0, 0.5, -3.0, 0.0, 1.0, -1.0, -2.0, 4.0, 1e-9, -0.5, 3.0];
-    let mut r = t.run(&Op::Activate { x, y: h, act }, &[(x, &values), (dy, &counting(12))]);
-    r.run(&Op::LayerNorm { x: h, y, stats, scratch });
-    r.run(&Op::LayerNormGrad { y, dy, stats, dx: dn, scratch, relu: false });
-    r.run(&Op::ActivateGrad { x: h, dy: dn, dx: again, act });
-    r.run(&Op::LayerNormGrad { y, dy, stats, dx, scratch, relu: true });
+    let mut r = t.run(&Activate { x, y: h, act }, &[(x, &values), (dy, &counting(12))]);
+    LayerNorm { x: h, y, stats }.reference(&mut r);
+    LayerNormGrad { y, dy, stats, dx: dn, relu: false }.reference(&mut r);
+    ActivateGrad { x: h, dy: dn, dx: again, act }.reference(&mut r);
+    LayerNormGrad { y, dy, stats, dx, relu: true }.reference(&mut r);
     assert_eq!(r.get(dx), r.get(again));
     assert_eq!(r.get(dx).iter().filter(|v| **v == 0.0).count(), 6);
 }
@@ -355,14 +361,14 @@ fn layer_norm_sees_through_a_relu() {
 fn unset_tensors_are_named() {
     let mut t = Table::default();
     let (x, y) = (t.vector(1), t.vector(1));
-    t.run(&Op::Activate { x, y, act: Activation::Relu }, &[]);
+    t.run(&Activate { x, y, act: Activation::Relu }, &[]);
 }
 
 #[test]
 fn depthwise_convolution_keeps_channels_apart() {
     let mut t = Table::default();
     let (x, w, y) = (t.maps(1, 1, 3, 2), t.maps(3, 3, 1, 2), t.maps(1, 1, 2, 2));
-    let op = Op::Depthwise { x, w, y, window: Window::same(3, 2) };
+    let op = Depthwise { x, w, y, window: Window::same(3, 2) };
     let r = t.run(&op, &[(x, &[1.0, 10.0, 2.0, 20.0, 3.0, 30.0]), (w, &counting(18))]);
     // The middle row of the window is 7, 9, 11 for the first channel and 8, 10, 12 for the other.
     assert_eq!(r.get(y), [31.0, 340.0, 41.0, 460.0]);
@@ -383,8 +389,8 @@ fn activations_are_flat_outside_of_their_kinks() {
             [0.0, 0.0, 1.0 / 6.0, 1.0 / 6.0, 0.0, 0.0],
         ),
     ] {
-        let mut r = t.run(&Op::Activate { x, y, act }, &[(x, &points), (dx, &ones)]);
-        r.run(&Op::ActivateGrad { x, dy: dx, dx, act });
+        let mut r = t.run(&Activate { x, y, act }, &[(x, &points), (dx, &ones)]);
+        ActivateGrad { x, dy: dx, dx, act }.reference(&mut r);
         assert_close(r.get(y), &values);
         assert_close(r.get(dx), &slopes);
     }
@@ -397,10 +403,10 @@ fn excitation_is_per_image_and_channel() {
     let [s, ds, dmean] = [(); 3].map(|()| t.maps(2, 1, 1, 1));
     let inputs: [(_, &[f64]); 3] =
         [(x, &[1.0, 2.0, 3.0, 4.0]), (s, &[0.0, 30.0]), (dmean, &[8.0, -2.0])];
-    let mut r = t.run(&Op::Excite { x, s, y }, &inputs);
+    let mut r = t.run(&Excite { x, s, y }, &inputs);
     assert_eq!(r.get(y), [0.5, 1.0, 3.0, 4.0]);
-    r.run(&Op::ExciteGrad { x, s, dy: x, ds });
+    ExciteGrad { x, s, dy: x, ds }.reference(&mut r);
     assert_close(r.get(ds), &[5.0 / 6.0, 0.0]);
-    r.run(&Op::SqueezeExciteGrad { s, dy: x, dmean, dx });
+    SqueezeExciteGrad { s, dy: x, dmean, dx }.reference(&mut r);
     assert_eq!(r.get(dx), [4.5, 5.0, 2.0, 3.0]);
 }

@@ -3,8 +3,7 @@
 use bytemuck::Zeroable;
 
 use super::tests::{Table, assert_close};
-use crate::base::shape::{Layout, Shape};
-use crate::compiler::ops::{Greys, Op};
+use crate::compiler::ops::Input;
 use crate::net::augment::{Region, SAMPLE_WORDS, Sample, Sizes};
 use crate::net::options::Normalize;
 
@@ -35,15 +34,14 @@ impl Case<'_> {
         let x = t.maps(batch, self.input[0], self.input[1], c);
         let labels = t.words(batch);
         let partners = self.mix.then(|| t.words(2 * batch));
-        let [partial, mean] = [(); 2].map(|()| t.add(Layout::Nhwc, Shape::vector(1)));
-        let op = Op::Input {
+        let op = Input {
             pixels,
             all_labels,
             samples,
             x,
             labels,
             partners,
-            greys: self.jitter.then_some(Greys { partial, mean }),
+            jitter: self.jitter,
             stored: [h, w],
             normalize: Normalize { mean: [0.0; 4], std: [1.0; 4] },
         };

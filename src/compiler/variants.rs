@@ -5,11 +5,11 @@ use std::collections::BTreeMap;
 use md5::{Digest, Md5};
 use serde::{Deserialize, Serialize};
 
-use super::{Dispatch, Matrices, Target, Tiles, lower};
 use crate::Result;
 use crate::base::files::hex;
-use crate::compiler::ops::Op;
-use crate::compiler::tensor::{Tensor, TensorId};
+use crate::compiler::kernel::{Dispatch, Matrices, Target, Tiles};
+use crate::compiler::ops::{Node, Product};
+use crate::compiler::tensor::{Tensor, Tensors};
 
 /// A set of tiles and its name.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -84,26 +84,22 @@ impl Variants {
     /// How an op is computed that nobody has timed: what compilers of GPUs' drivers make of the
     /// kernels says that tiles in workgroup memory pay where there are channels to fill them, and
     /// always for the gradients of weights.
-    pub fn usual(&self, op: &Op, tensors: &[Tensor]) -> Variant {
+    pub fn usual(&self, op: &Node, tensors: &[Tensor]) -> Variant {
         let (medium, large, narrow) = match self.class {
             Class::Cpu | Class::SlowCompiler => return self.all[0],
             Class::Discrete => (TILES_32X32, TILES_64X64, REGISTERS),
             Class::Integrated => (TILES_64X32, TILES_64X32, NARROW),
         };
-        let channels = |id: TensorId| tensors[id.0].shape.c;
         let by_channels = |channels, narrow| match channels {
             48.. => large,
             24.. => medium,
             _ => narrow,
         };
-        match *op {
-            Op::Conv2d { y, .. } => by_channels(channels(y), narrow),
-            Op::Conv2dDgrad { dx, .. } => by_channels(channels(dx), narrow),
-            Op::Conv2dWgrad { dw, .. } => by_channels(channels(dw), medium),
-            // Both gradients of a convolution, of maps and of the weight.
-            Op::GoodnessGrad { dx, .. } => by_channels(channels(dx), medium),
-            Op::GramGoodness { .. } | Op::GramGoodnessGrad { .. } => large,
-            _ => narrow,
+        match op.product(Tensors(tensors)) {
+            Some(Product::Maps(channels)) => by_channels(channels, narrow),
+            Some(Product::Weight(channels)) => by_channels(channels, medium),
+            Some(Product::Gram) => large,
+            None => narrow,
         }
     }
 
@@ -115,11 +111,11 @@ impl Variants {
     /// Those that compute an op differently, the usual one first.
     ///
     /// # Errors
-    /// Those of [`lower`].
-    pub fn distinct(&self, op: &Op, tensors: &[Tensor]) -> Result<Vec<Variant>> {
+    /// Those of [`Node::lower`].
+    pub fn distinct(&self, op: &Node, tensors: &[Tensor]) -> Result<Vec<Variant>> {
         let mut found: Vec<(Vec<_>, Variant)> = Vec::new();
         for variant in [self.usual(op, tensors)].iter().chain(&self.all) {
-            let dispatches = lower(op, tensors, Target::unlimited(variant.tiles))?;
+            let dispatches = op.lower(tensors, Target::unlimited(variant.tiles))?;
             let kernels: Vec<_> = dispatches.into_iter().map(|d| (d.kernel, d.threads)).collect();
             if found.iter().all(|(other, _)| *other != kernels) {
                 found.push((kernels, *variant));
@@ -139,7 +135,7 @@ impl Choices {
     ///
     /// # Errors
     /// Those of [`key`].
-    pub fn tiles(&self, op: &Op, tensors: &[Tensor], variants: &Variants) -> Result<Tiles> {
+    pub fn tiles(&self, op: &Node, tensors: &[Tensor], variants: &Variants) -> Result<Tiles> {
         let chosen = if self.0.is_empty() { None } else { self.0.get(&key(op, tensors)?) };
         let variant = chosen.and_then(|name| variants.named(name));
         Ok(variant.unwrap_or_else(|| variants.usual(op, tensors)).tiles)
@@ -181,7 +177,7 @@ impl Choices {
     ///
     /// # Errors
     /// Those of [`key`].
-    pub fn of(&self, ops: &[Op], tensors: &[Tensor]) -> Result<Self> {
+    pub fn of(&self, ops: &[Node], tensors: &[Tensor]) -> Result<Self> {
         let mut some = BTreeMap::new();
         for op in ops {
             let key = key(op, tensors)?;
@@ -197,11 +193,11 @@ impl Choices {
 /// such as strides and what maps are made of.
 ///
 /// # Errors
-/// Those of [`lower`].
-pub fn key(op: &Op, tensors: &[Tensor]) -> Result<String> {
+/// Those of [`Node::lower`].
+pub fn key(op: &Node, tensors: &[Tensor]) -> Result<String> {
     let mut digest = Md5::new();
     for Dispatch { kernel, operands, params, .. } in
-        lower(op, tensors, Target::unlimited(Tiles::GPU))?
+        op.lower(tensors, Target::unlimited(Tiles::GPU))?
     {
         digest.update(format!("{kernel:?}"));
         operands.iter().for_each(|(_, operand)| digest.update(operand.bytes.to_le_bytes()));
@@ -217,6 +213,7 @@ pub fn key(op: &Op, tensors: &[Tensor]) -> Result<String> {
 mod tests {
     use super::*;
     use crate::base::shape::{Layout, Shape, Window};
+    use crate::compiler::ops::{Conv2d, Conv2dWgrad};
     use crate::compiler::program::Program;
     use crate::compiler::tensor::Kind;
 
@@ -228,10 +225,10 @@ mod tests {
         let mut maps = |name, shape| program.add(name, shape, Layout::Nhwc, Kind::Activation);
         let (x, y) = (maps("x", x), maps("y", y));
         let weight = Shape::weight(window.kernel, 8, out);
-        let [w, dw, scratch] = ["w", "dw", "scratch"]
-            .map(|name| program.add(name, weight, Layout::Hwio, Kind::Parameter));
-        program.push(Op::Conv2d { x, w, bias: None, y, window });
-        program.push(Op::Conv2dWgrad { x, dy: y, dw, scratch, window });
+        let [w, dw] =
+            ["w", "dw"].map(|name| program.add(name, weight, Layout::Hwio, Kind::Parameter));
+        program.push(Conv2d { x, w, bias: None, y, window });
+        program.push(Conv2dWgrad { x, dy: y, dw, window });
         program
     }
 
@@ -272,7 +269,7 @@ mod tests {
         let usual = |class, out| {
             let program = convolution(2, Window::same(3, 1), out);
             let variants = Variants::of(class, Some(32), Some(16));
-            let name = |op: &Op| variants.usual(op, program.tensors()).name;
+            let name = |op: &Node| variants.usual(op, program.tensors()).name;
             [name(&program.ops()[0]), name(&program.ops()[1])]
         };
         let both = |name| [name, name];
@@ -312,14 +309,36 @@ mod tests {
             |name| program.add(name, Shape::new(1, 4, 4, 65_536), Layout::Nhwc, Kind::Activation);
         let (x, y) = (maps("x"), maps("y"));
         let w = program.add("w", weight, Layout::Hwio, Kind::Parameter);
-        let op = Op::Conv2d { x, w, bias: None, y, window: Window::same(31, 1) };
+        program.push(Conv2d { x, w, bias: None, y, window: Window::same(31, 1) });
+        let op = &program.ops()[0];
         for error in [
-            key(&op, program.tensors()).unwrap_err(),
-            lower(&op, program.tensors(), Target::unlimited(Tiles::GPU)).unwrap_err(),
+            key(op, program.tensors()).unwrap_err(),
+            op.lower(program.tensors(), Target::unlimited(Tiles::GPU)).unwrap_err(),
         ] {
             let message = error.to_string();
             assert!(message.starts_with("w (31×31×65536×65536) needs "), "{message}");
             assert!(message.ends_with("; use fewer channels"), "{message}");
         }
+    }
+
+    #[test]
+    fn loops_that_a_driver_would_end_are_refused() {
+        let mut program = Program::default();
+        let mut maps =
+            |name, c| program.add(name, Shape::new(1, 8, 8, c), Layout::Nhwc, Kind::Activation);
+        let (x, y) = (maps("x", 512), maps("y", 4));
+        let w = program.add("w", Shape::weight(31, 512, 4), Layout::Hwio, Kind::Parameter);
+        program.push(Conv2d { x, w, bias: None, y, window: Window::same(31, 1) });
+        let with = |max_steps| {
+            let target = Target { max_steps, ..Target::unlimited(Tiles::CPU) };
+            program.ops()[0].lower(program.tensors(), target).map(drop)
+        };
+        with(usize::MAX).unwrap();
+        let message = with(65_000).unwrap_err().to_string();
+        assert_eq!(
+            message,
+            "conv2d of 1×8×8×512 and 31×31×512×4 needs 124000 steps of a loop but the device allows \
+             65000, and would end it silently; use a smaller --aux-kernel or fewer channels"
+        );
     }
 }

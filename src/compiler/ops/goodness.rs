@@ -1,0 +1,360 @@
+//! The goodness of each class, and its gradients, from class maps or from Gram matrices.
+//!
+//! The class maps `x * w` are never stored for the whole batch. Of a 1×1 convolution, the goodness is
+//! `w_kᵀ M_i w_k` with the Gram matrix `M_i` of an image's pixels, the mean of `x xᵀ`: where there are
+//! few channels and many classes, that takes less arithmetic.
+
+use super::conv2d::{conv_flops, stored};
+use super::{Access, Misfit, Operation, Product, Scratch, advice, alike, expect};
+use crate::base::shape::{LANES, Layout, Shape, Window};
+use crate::compiler::kernel::{Lowering, Operand, Slice, Wgrad, conv, cut_params, params, to_u32};
+use crate::compiler::reference::Reference;
+use crate::compiler::reference::window::{Conv, mean_of_maps, spread_over_maps};
+use crate::compiler::split::{self, Cut, convolution_steps, goodness_steps};
+use crate::compiler::tensor::{TensorId, Tensors};
+
+/// `scores[i, k] = scale * mean over pixels of (x * w)[i, k]²`: the goodness of each class.
+#[derive(Clone, PartialEq, Debug)]
+pub struct Goodness {
+    pub x: TensorId,
+    pub w: TensorId,
+    pub scores: TensorId,
+    pub window: Window,
+    pub scale: f32,
+}
+
+/// Gradients of [`Goodness`].
+#[derive(Clone, PartialEq, Debug)]
+pub struct GoodnessGrad {
+    pub x: TensorId,
+    pub w: TensorId,
+    pub dscores: TensorId,
+    pub dx: TensorId,
+    pub dw: TensorId,
+    pub window: Window,
+    pub scale: f32,
+}
+
+/// Of the head that Gram matrices are for.
+const ONE: Window = Window::same(1, 1);
+
+/// Whether Gram matrices take less.
+fn by_gram(t: Tensors, x: TensorId, w: TensorId, window: Window) -> bool {
+    window.kernel == 1 && split::gram_pays(t.shape(x), t.shape(w).c)
+}
+
+/// Gram matrices of some images.
+fn gram_scratch(t: Tensors, x: TensorId) -> (Scratch, usize) {
+    let slice = split::gram_slice(t.layout(x), t.shape(x));
+    (("gram", split::gram(t.shape(x).with_n(slice)), Layout::Nhwc), slice)
+}
+
+/// Floating-point operations of all Gram matrices of `x`, and of a product of each with the weight.
+fn gram_flops(x: Shape, weight: Shape) -> u64 {
+    2 * ((x.pixels() + x.n * weight.c) * x.c * x.c) as u64
+}
+
+fn check(
+    t: Tensors,
+    (x, w, scores): (TensorId, TensorId, TensorId),
+    window: Window,
+) -> Result<(), Misfit> {
+    let (from, classes) = (t.shape(x), t.shape(w).c);
+    if window.output(from) != Some(from) {
+        return Err(format!("maps of {from} do not keep their size under {window:?}"));
+    }
+    expect(t, w, Shape::weight(window.kernel, from.c, classes))?;
+    expect(t, scores, Shape::rows(from.n, classes))
+}
+
+/// All slices but the first add to its partial sums.
+fn adding(slice: Slice) -> Option<(&'static str, u32)> {
+    (slice.first > 0).then_some(("ADD", 1))
+}
+
+impl Operation for Goodness {
+    fn name(&self) -> &'static str {
+        "goodness"
+    }
+
+    fn access(&self) -> Access {
+        Access::of(&[self.x, self.w], &[self.scores])
+    }
+
+    fn check(&self, t: Tensors) -> Result<(), Misfit> {
+        check(t, (self.x, self.w, self.scores), self.window)
+    }
+
+    fn scratch(&self, t: Tensors) -> Vec<Scratch> {
+        let (shape, classes) = (t.shape(self.x), t.shape(self.w).c);
+        let partial = |n, parts| ("scratch", Shape::new(n, parts, 1, classes), Layout::Nhwc);
+        if by_gram(t, self.x, self.w, self.window) {
+            let (gram, slice) = gram_scratch(t, self.x);
+            return vec![gram, partial(slice, split::goodness_parts(gram.1, 1))];
+        }
+        vec![partial(shape.n, split::goodness_parts(shape, self.window.kernel))]
+    }
+
+    fn flops(&self, t: Tensors) -> u64 {
+        let (x, w) = (t.shape(self.x), t.shape(self.w));
+        match by_gram(t, self.x, self.w, self.window) {
+            true => gram_flops(x, w),
+            false => conv_flops(x, w),
+        }
+    }
+
+    fn product(&self, t: Tensors) -> Option<Product> {
+        by_gram(t, self.x, self.w, self.window).then_some(Product::Gram)
+    }
+
+    fn loop_steps(&self, t: Tensors) -> Option<(usize, &'static str)> {
+        let (x, kernel) = (t.shape(self.x), self.window.kernel);
+        let steps = goodness_steps(x, kernel, split::goodness_parts(x, kernel));
+        (!by_gram(t, self.x, self.w, self.window)).then_some((steps, advice::KERNEL))
+    }
+
+    /// By definition, not by Gram matrices: those are tested by it.
+    fn reference(&self, r: &mut Reference) {
+        let conv = Conv::new(r.shape(self.x), r.shape(self.w), self.window);
+        let maps = conv.forward(r.get(self.x), r.get(self.w));
+        let squares: Vec<f64> = maps.iter().map(|a| a * a).collect();
+        let means = mean_of_maps(&squares, conv.y()).into_iter();
+        let scores = means.map(|mean| f64::from(self.scale) * mean).collect();
+        r.set(self.scores, scores);
+    }
+
+    fn lower(&self, l: &mut Lowering) {
+        match by_gram(l.tensors, self.x, self.w, self.window) {
+            true => self.by_grams(l),
+            false => self.by_maps(l),
+        }
+    }
+}
+
+impl Goodness {
+    fn by_maps(&self, l: &mut Lowering) {
+        let (from, partial) = (l.shape(self.x), ("partial", l.scratch[0]));
+        let maps = from.with_c(l.shape(self.scores).c);
+        let parts = l.shape(partial.1).h;
+        let tile = l.conv_tile(from.c, &conv(from, maps, self.window), None);
+        let make = |s: Slice, threads: usize| {
+            let mut params = conv(from.with_n(s.count), maps.with_n(s.count), self.window);
+            params.parts = to_u32(parts);
+            params.factor = self.scale / (maps.h * maps.w) as f32;
+            (params, threads)
+        };
+        let permutation = ("goodness", "squares", &tile.definitions[..]);
+        let each = [("x", self.x), partial];
+        l.per_image(permutation, from.n, &each, &[("w", self.w)], |s| {
+            make(s, tile.threads_for(s.count * parts))
+        });
+        let permutation = ("goodness", "sum", &tile.definitions[..]);
+        l.per_image(permutation, from.n, &[partial, ("scores", self.scores)], &[], |s| {
+            make(s, s.count * maps.c4())
+        });
+    }
+
+    /// Slice after slice of the batch: Gram matrices, and what the weights make of them.
+    fn by_grams(&self, l: &mut Lowering) {
+        let [gram, partial] = [l.scratch[0], l.scratch[1]];
+        let (n, slice) = (l.shape(self.x).n, l.shape(gram).n);
+        let (classes, parts) = (l.shape(self.scores), l.shape(partial).h);
+        for s in Slice::each(n, slice) {
+            let g = grams(l, self.x, gram, s);
+            let width = to_u32(classes.c4());
+            let params = params::Gram { width, parts: to_u32(parts), ..g.params() };
+            let tile = l.tile(width, None);
+            let partial = ("partial", l.part(partial, slice, Slice::first(s.count)));
+            let operands = [("a", g.matrices), ("b", l.whole(self.w)), partial];
+            let threads = tile.threads_for(s.count * parts);
+            l.push(("gram", "squares", &tile.definitions), &operands, params, threads);
+
+            let one = Shape::rows(s.count, classes.c);
+            let mut sum = params::Conv2d { parts: to_u32(parts), ..conv(one, one, ONE) };
+            (sum.first, sum.factor) = (to_u32(s.first), self.scale / g.size() as f32);
+            let operands = [partial, ("scores", l.whole(self.scores))];
+            l.push(("goodness", "sum", &tile.definitions), &operands, sum, one.n * one.c4());
+        }
+    }
+}
+
+impl Operation for GoodnessGrad {
+    fn name(&self) -> &'static str {
+        "goodness_grad"
+    }
+
+    fn access(&self) -> Access {
+        Access::of(&[self.x, self.w, self.dscores], &[self.dx, self.dw])
+    }
+
+    fn check(&self, t: Tensors) -> Result<(), Misfit> {
+        check(t, (self.x, self.w, self.dscores), self.window)?;
+        alike(t, &[self.x, self.dx])?;
+        alike(t, &[self.w, self.dw])
+    }
+
+    fn scratch(&self, t: Tensors) -> Vec<Scratch> {
+        let (shape, weight) = (t.shape(self.x), t.shape(self.w));
+        let sums = |parts| ("scratch", Shape::rows(parts, stored(weight)), Layout::Nhwc);
+        if by_gram(t, self.x, self.w, self.window) {
+            let (gram, slice) = gram_scratch(t, self.x);
+            return vec![gram, sums(split::gram_parts(slice, weight))];
+        }
+        let layout = t.layout(self.x);
+        let slice = split::goodness_slice(layout, shape, weight.c);
+        let maps = shape.with_n(slice).with_c(weight.c);
+        vec![("class_maps", maps, layout), sums(split::wgrad(maps, weight).count(slice))]
+    }
+
+    fn flops(&self, t: Tensors) -> u64 {
+        let (x, w) = (t.shape(self.x), t.shape(self.w));
+        match by_gram(t, self.x, self.w, self.window) {
+            // Gram matrices again, and as much from them.
+            true => 2 * gram_flops(x, w),
+            // Class maps again, and two gradients from them.
+            false => 3 * conv_flops(x, w),
+        }
+    }
+
+    fn product(&self, t: Tensors) -> Option<Product> {
+        Some(match by_gram(t, self.x, self.w, self.window) {
+            true => Product::Gram,
+            // Gradients of maps and of the weight.
+            false => Product::Weight(t.shape(self.dx).c),
+        })
+    }
+
+    fn loop_steps(&self, t: Tensors) -> Option<(usize, &'static str)> {
+        let c4 = t.shape(self.x).c4().max(t.shape(self.w).c4());
+        let steps = convolution_steps(c4, self.window.kernel);
+        (!by_gram(t, self.x, self.w, self.window)).then_some((steps, advice::KERNEL))
+    }
+
+    fn reference(&self, r: &mut Reference) {
+        let conv = Conv::new(r.shape(self.x), r.shape(self.w), self.window);
+        let (x, w) = (r.get(self.x), r.get(self.w));
+        let mut da = spread_over_maps(r.get(self.dscores), conv.y());
+        for (da, a) in da.iter_mut().zip(conv.forward(x, w)) {
+            *da *= f64::from(self.scale) * 2.0 * a;
+        }
+        let (to_x, to_w) = (conv.dgrad(&da, w), conv.wgrad(x, &da));
+        r.set(self.dx, to_x);
+        r.set(self.dw, to_w);
+    }
+
+    fn lower(&self, l: &mut Lowering) {
+        match by_gram(l.tensors, self.x, self.w, self.window) {
+            true => self.by_grams(l),
+            false => self.by_maps(l),
+        }
+    }
+}
+
+impl GoodnessGrad {
+    /// Slice after slice of the batch: class maps again, times the gradient of the scores, and
+    /// from them the gradients of input and weight.
+    fn by_maps(&self, l: &mut Lowering) {
+        let [maps, sums] = [l.scratch[0], l.scratch[1]];
+        let (from, slice) = (l.shape(self.x), l.shape(maps).n);
+        let n = from.n;
+        let cut = split::wgrad(l.shape(maps), l.shape(self.w));
+        for s in Slice::each(n, slice) {
+            let (x_shape, map_shape) = (from.with_n(s.count), l.shape(maps).with_n(s.count));
+            let (input, output) = (l.part(self.x, n, s), l.part(self.dx, n, s));
+            let part = l.part(maps, slice, Slice::first(s.count));
+            let weight = ("w", l.whole(self.w));
+            let mut params = conv(x_shape, map_shape, self.window);
+            params.factor = 2.0 * self.scale / (map_shape.h * map_shape.w) as f32;
+
+            let tile = l.conv_tile(from.c, &params, None);
+            let scores = ("scores", l.whole(self.dscores));
+            let operands = [("x", input), weight, scores, ("maps", part)];
+            let threads = tile.threads(&params);
+            let slopes = params::Conv2d { first: to_u32(s.first), ..params };
+            l.push(("goodness", "map_grad", &tile.definitions), &operands, slopes, threads);
+
+            let back = conv(map_shape, x_shape, self.window);
+            let (file, tile) = l.product(maps, &back, Some("DGRAD"));
+            let operands = [("x", part), weight, ("y", output)];
+            let threads = tile.threads(&back);
+            l.push((file, "main", &tile.definitions), &operands, back, threads);
+
+            let Wgrad { file, mut definitions, threads } = l.wgrad_product(from.c, &params);
+            definitions.extend(adding(s));
+            let operands = [("x", input), ("dy", part), ("partial", l.whole(sums))];
+            let (params, parts) = (cut_params(params, cut, 0), cut.count(s.count));
+            l.push((file, "main", &definitions), &operands, params, threads * parts);
+        }
+        l.sum_rows(sums, self.dw);
+    }
+
+    /// Slice after slice of the batch: Gram matrices again, their share of the weight's gradient;
+    /// then in their place the matrices that take pixels to their gradients.
+    fn by_grams(&self, l: &mut Lowering) {
+        let [gram, sums] = [l.scratch[0], l.scratch[1]];
+        let (n, classes) = (l.shape(self.x).n, to_u32(l.shape(self.dscores).c4()));
+        let (weight, scores) = (l.whole(self.w), ("scores", l.whole(self.dscores)));
+        let parts = l.shape(sums).n;
+        for s in Slice::each(n, l.shape(gram).n) {
+            let g = grams(l, self.x, gram, s);
+            let factor = 2.0 * self.scale / g.size() as f32;
+            let slopes = params::Gram { first: to_u32(s.first), factor, ..g.params() };
+
+            let params = params::Gram { width: classes, parts: to_u32(parts), ..slopes };
+            let mut tile = l.tile(classes, None);
+            tile.definitions.extend(adding(s));
+            let partial = ("partial", l.whole(sums));
+            let operands = [("a", g.matrices), ("b", weight), partial, scores];
+            let threads = parts * tile.threads_of(params.rows);
+            l.push(("gram", "weight_grad", &tile.definitions), &operands, params, threads);
+
+            let params = params::Gram { depth: classes, ..slopes };
+            let tile = l.tile(params.width, Some("CLASSES"));
+            let operands = [("a", weight), ("b", weight), scores, ("y", g.matrices)];
+            let threads = s.count * tile.threads_of(params.rows);
+            l.push(("gram", "product", &tile.definitions), &operands, params, threads);
+
+            let params = params::Gram { rows: to_u32(g.size()), ..g.params() };
+            let tile = l.tile(params.width, None);
+            let operands = [("a", g.x), ("b", g.matrices), ("y", l.part(self.dx, n, s))];
+            let threads = s.count * tile.threads_of(params.rows);
+            l.push(("gram", "product", &tile.definitions), &operands, params, threads);
+        }
+        l.sum_rows(sums, self.dw);
+    }
+}
+
+/// Some images of the maps that a head sees, and the matrices that their pixels make.
+struct Grams {
+    /// Shape of these images.
+    shape: Shape,
+    x: Operand,
+    matrices: Operand,
+}
+
+impl Grams {
+    /// Of a product with the matrices of all these images; `depth` and `width` are theirs.
+    fn params(&self) -> params::Gram {
+        let (images, c4) = (to_u32(self.shape.n), to_u32(self.shape.c4()));
+        let (parts, first, factor) = (1, 0, 1.0);
+        let rows = to_u32(LANES) * c4;
+        params::Gram { images, rows, depth: c4, width: c4, parts, first, factor }
+    }
+
+    fn size(&self) -> usize {
+        self.shape.h * self.shape.w
+    }
+}
+
+/// The Gram matrices of some images: a weight gradient with the input as the output's gradient, in a
+/// part for each image.
+fn grams(l: &mut Lowering, x: TensorId, gram: TensorId, s: Slice) -> Grams {
+    let (n, shape) = (l.shape(x).n, l.shape(x).with_n(s.count));
+    let x = l.part(x, n, s);
+    let matrices = l.part(gram, l.shape(gram).n, Slice::first(s.count));
+    let params = cut_params(conv(shape, shape, ONE), Cut { images: 1, parts: 1 }, 0);
+    let Wgrad { file, definitions, threads } = l.wgrad_product(shape.c, &params);
+    let operands = [("x", x), ("dy", x), ("partial", matrices)];
+    l.push((file, "main", &definitions), &operands, params, threads * s.count);
+    Grams { shape, x, matrices }
+}

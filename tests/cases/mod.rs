@@ -1,0 +1,263 @@
+//! Cases of every op: small programs, the values of their inputs, and which gradients belong to
+//! which inputs. The same cases serve all purposes: gradients against finite differences, kernels
+//! against the f64 reference, rates.
+#![allow(dead_code)]
+
+mod activation;
+mod batch_norm;
+mod conv2d;
+mod depthwise;
+mod dropout;
+mod excite;
+mod goodness;
+mod layer_norm;
+mod pool;
+mod scores;
+mod update;
+
+#[allow(unused_imports)]
+pub use self::{activation::ACTIVATIONS, goodness::goodness};
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use sff::base::random::{Rng, Stream};
+use sff::base::shape::{Layout, Shape};
+use sff::compiler::program::Program;
+use sff::compiler::reference::Reference;
+use sff::compiler::tensor::{Kind, TensorId};
+use sff::net::options::Precision;
+
+/// What cases are for.
+#[derive(Clone, Copy, PartialEq, Debug)]
+pub enum Purpose {
+    /// Small ones, for finite differences.
+    Gradient,
+    /// Odd sizes, batch 1, channels that are not multiples of four, many channels.
+    Kernel,
+    /// Larger than most caches, for the clock.
+    Rate,
+}
+
+/// The cases of a family of ops.
+pub type Cases = fn(Purpose, Precision) -> Vec<Case>;
+
+/// Every family of ops but the one that reads images, which `tests/train/augment.rs` tests.
+pub const FAMILIES: [(&str, Cases); 11] = [
+    ("conv2d", conv2d::cases),
+    ("depthwise", depthwise::cases),
+    ("batch_norm", batch_norm::cases),
+    ("layer_norm", layer_norm::cases),
+    ("activation", activation::cases),
+    ("pool", pool::cases),
+    ("dropout", dropout::cases),
+    ("excite", excite::cases),
+    ("goodness", goodness::cases),
+    ("scores", scores::cases),
+    ("update", update::cases),
+];
+
+/// Maps of different size and number of channels, and a number of output channels.
+pub const MAPS: [(Shape, usize); 8] = [
+    (Shape::new(1, 1, 1, 1), 1),
+    (Shape::new(1, 7, 5, 3), 6),
+    (Shape::new(3, 6, 9, 8), 70),
+    (Shape::new(2, 11, 3, 5), 33),
+    (Shape::new(5, 4, 4, 130), 18),
+    (Shape::new(70, 3, 3, 4), 10),
+    (Shape::new(5, 4, 4, 4), 600),
+    // Weight gradients in so many parts that invocations share their sum.
+    (Shape::new(2, 33, 34, 3), 6),
+];
+
+/// Sums over pixels, and over channels, that invocations share.
+const LONG: Shape = Shape::new(2, 23, 25, 130);
+
+/// Those that float16 and tiles which no session chooses by itself are tested with: one image of odd
+/// size; rows and output channels that take several tiles; many input channels, and pixels of several
+/// images in a tile.
+const TELLING: [(Shape, usize); 3] = [MAPS[1], MAPS[2], MAPS[4]];
+
+/// Maps for kernels that are quick to compile.
+fn all_maps() -> impl Iterator<Item = Shape> {
+    MAPS.map(|(shape, _)| shape).into_iter().chain([LONG])
+}
+
+/// Maps and numbers of channels for kernels that take long to compile: few of them in float16.
+fn most_maps(precision: Precision) -> Vec<(Shape, usize)> {
+    match precision {
+        Precision::F32 => MAPS.to_vec(),
+        Precision::F16 => TELLING.to_vec(),
+    }
+}
+
+/// Random values around 0 with a few exact zeros.
+pub fn random(seed: u64, count: usize) -> Vec<f32> {
+    let mut rng = Rng::new(seed, Stream::Init, 0, 0);
+    (0..count).map(|_| if rng.below(16) == 0 { 0.0 } else { rng.normal() as f32 * 0.5 }).collect()
+}
+
+/// A program, and the values of its inputs.
+#[derive(Default)]
+pub struct Case {
+    /// What it is a case of.
+    pub label: String,
+    pub program: Program,
+    pub inputs: BTreeMap<TensorId, Vec<f32>>,
+    pub words: BTreeMap<TensorId, Vec<u32>>,
+    /// What maps are stored in.
+    pub precision: Precision,
+    /// Whether it is worth testing with tiles that no session chooses by itself.
+    pub every_tile: bool,
+    /// The tensor that the gradients are of: its product with this input, or else its mean.
+    objective: Option<(TensorId, Option<TensorId>)>,
+    /// Inputs, and the gradients with respect to them that the program computes.
+    gradients: Vec<(TensorId, TensorId)>,
+}
+
+impl Case {
+    /// An empty program, whose maps are stored like this.
+    pub fn of(precision: Precision) -> Self {
+        Self { precision, ..Self::default() }
+    }
+
+    /// The same with a name, and whether it shows differences between tiles.
+    pub fn called(mut self, label: String) -> Self {
+        self.label = format!("{label}, {:?}", self.precision);
+        self
+    }
+
+    /// Gradients are those of the sum of `y` times `dy`.
+    fn objective(&mut self, y: TensorId, dy: TensorId) {
+        self.objective = Some((y, Some(dy)));
+    }
+
+    /// Gradients are those of the mean of `y`.
+    fn mean_objective(&mut self, y: TensorId) {
+        self.objective = Some((y, None));
+    }
+
+    /// `dx` is the gradient with respect to the input `x`.
+    fn gradient(&mut self, x: TensorId, dx: TensorId) {
+        self.gradients.push((x, dx));
+    }
+
+    /// An input with given values.
+    pub fn given(&mut self, shape: Shape, layout: Layout, values: Vec<f32>) -> TensorId {
+        let id = self.program.add(&format!("in{}", self.inputs.len()), shape, layout, Kind::Io);
+        self.inputs.insert(id, values);
+        id
+    }
+
+    /// An input with random values.
+    pub fn input(&mut self, shape: Shape) -> TensorId {
+        let seed = self.inputs.len() as u64 + 1;
+        self.given(shape, Layout::Nhwc, random(seed, shape.elements()))
+    }
+
+    /// The same of maps.
+    pub fn maps(&mut self, shape: Shape) -> TensorId {
+        let seed = self.inputs.len() as u64 + 1;
+        self.given(shape, self.precision.maps(), random(seed, shape.elements()))
+    }
+
+    /// A random convolution weight.
+    pub fn weight(&mut self, k: usize, cin: usize, cout: usize) -> TensorId {
+        let shape = Shape::weight(k, cin, cout);
+        let seed = self.inputs.len() as u64 + 1;
+        self.given(shape, Layout::Hwio, random(seed, shape.elements()))
+    }
+
+    /// The gradient of a convolution weight.
+    pub fn weight_output(&mut self, k: usize, cin: usize, cout: usize) -> TensorId {
+        let shape = Shape::weight(k, cin, cout);
+        self.temporary("dw", shape, Layout::Hwio, Kind::ParamGradient)
+    }
+
+    /// An input of words.
+    pub fn words(&mut self, values: Vec<u32>) -> TensorId {
+        let name = format!("words{}", self.words.len());
+        let id = self.program.add(&name, Shape::vector(values.len()), Layout::Words, Kind::Io);
+        self.words.insert(id, values);
+        id
+    }
+
+    /// An output.
+    pub fn output(&mut self, shape: Shape) -> TensorId {
+        self.temporary("out", shape, Layout::Nhwc, Kind::Activation)
+    }
+
+    /// Maps as an output.
+    pub fn output_maps(&mut self, shape: Shape) -> TensorId {
+        self.temporary("out", shape, self.precision.maps(), Kind::Activation)
+    }
+
+    /// Any other tensor.
+    pub fn temporary(&mut self, what: &str, shape: Shape, layout: Layout, kind: Kind) -> TensorId {
+        let name = format!("{what}{}", self.program.tensors().len());
+        self.program.add(&name, shape, layout, kind)
+    }
+
+    /// The kinds of ops in it.
+    pub fn kinds(&self) -> BTreeSet<&'static str> {
+        self.program.ops().iter().map(|op| op.kind()).collect()
+    }
+
+    /// The reference with all inputs.
+    fn start(&self) -> Reference<'_> {
+        let mut reference = Reference::new(self.program.tensors());
+        for (id, values) in &self.inputs {
+            reference.set(*id, values.iter().map(|v| f64::from(*v)).collect());
+        }
+        let float =
+            |id: &TensorId| self.program.ops().iter().any(|op| op.float_words().contains(id));
+        for (id, words) in &self.words {
+            let value = |word: &u32| match float(id) {
+                true => f64::from(f32::from_bits(*word)),
+                false => f64::from(*word),
+            };
+            reference.set(*id, words.iter().map(value).collect());
+        }
+        reference
+    }
+
+    /// Compares every gradient with central differences; returns how many there are.
+    ///
+    /// # Panics
+    /// If one is another.
+    pub fn check_gradients(&self) -> usize {
+        const STEP: f64 = 1e-5;
+        let Some((y, dy)) = self.objective else { return 0 };
+        let start = self.start();
+        // What follows `y` is backward.
+        let writes = |at: &usize| self.program.ops()[*at].access().writes.contains(&y);
+        let forward = 1 + (0..self.program.ops().len()).find(writes).expect("an op writes it");
+        let mut exact = start.clone();
+        self.program.ops().iter().for_each(|op| op.reference(&mut exact));
+        let count = exact.get(y).len();
+        let weights = dy.map_or(vec![1.0 / count as f64; count], |dy| start.get(dy).to_vec());
+        let objective = |x: TensorId, at: usize, delta: f64| -> f64 {
+            let mut moved = start.clone();
+            let mut values = start.get(x).to_vec();
+            values[at] += delta;
+            moved.set(x, values);
+            self.program.ops()[..forward].iter().for_each(|op| op.reference(&mut moved));
+            moved.get(y).iter().zip(&weights).map(|(y, w)| y * w).sum()
+        };
+        for (x, dx) in &self.gradients {
+            let dx = exact.get(*dx);
+            let largest = dx.iter().fold(0.0, |a: f64, b| a.max(b.abs()));
+            assert!(largest > 1e-3, "{}: nothing to compare", self.label);
+            for (at, dx) in dx.iter().enumerate() {
+                let difference = objective(*x, at, STEP) - objective(*x, at, -STEP);
+                let expected = difference / (2.0 * STEP);
+                assert!(
+                    (dx - expected).abs() <= 1e-6 * largest,
+                    "{}: the gradient of {} at {at} is {dx}, not {expected}",
+                    self.label,
+                    self.program.tensor(*x).name,
+                );
+            }
+        }
+        self.gradients.len()
+    }
+}
