@@ -317,7 +317,7 @@ impl<'a> Job<'a> {
             let taken = trainer.take_over(&begin.arrays, begin.heads, &begin.start.path)?;
             observer.began_from(begin.start, &taken);
         }
-        trainer.heed(options.interrupt.clone());
+        trainer.set_interrupt(options.interrupt.clone());
         let mut run = Run {
             folder,
             config,

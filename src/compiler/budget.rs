@@ -212,17 +212,22 @@ mod tests {
         let whole = chosen(&demand(&network, None), 60);
         assert_eq!((whole.0, whole.1, whole.2), (60, 1, true));
         assert_eq!(chosen(&demand(&network, Some(2 * whole.3)), 60), whole);
+        // What each micro-batch needs.
+        let free = demand(&network, None);
+        let needed = |micro: usize| {
+            let built = free.build(micro, 60 / micro, false).unwrap();
+            (micro, free.bytes(&built.program).unwrap())
+        };
+        let needed: Vec<_> = (1..=60).filter(|micro| 60 % micro == 0).map(needed).collect();
         let mut seen = Vec::new();
-        for part in 1..=40 {
+        for part in [9, 12, 13, 14, 24, 40] {
             let budget = whole.3 * part / 40;
             let Ok(_) = demand(&network, Some(budget)).program(60) else { continue };
             let (micro, _, _, bytes) = chosen(&demand(&network, Some(budget)), 60);
             assert!(bytes <= budget && 60 % micro == 0);
             seen.push(micro);
-            for larger in (micro + 1..=60).filter(|larger| 60 % larger == 0) {
-                let free = demand(&network, None);
-                let built = free.build(larger, 60 / larger, false).unwrap();
-                assert!(free.bytes(&built.program).unwrap() > budget, "{larger} fits {budget}");
+            for (larger, bytes) in needed.iter().filter(|(larger, _)| *larger > micro) {
+                assert!(*bytes > budget, "{larger} fits {budget}");
             }
         }
         assert!(

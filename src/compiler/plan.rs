@@ -371,6 +371,8 @@ mod tests {
     }
 
     proptest! {
+        // The search for a good layout takes most of the time.
+        #![proptest_config(ProptestConfig::with_cases(48))]
         #[test]
         fn every_read_sees_the_last_write(
             steps in prop::collection::vec((1usize..5, 0usize..100, 0usize..100, any::<bool>()), 1..40),

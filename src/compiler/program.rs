@@ -6,11 +6,14 @@ mod emit;
 mod fuse;
 mod head;
 mod recompute;
+mod routine;
+mod setup;
 mod tape;
 
-pub use build::{Built, Feed, Routine, Setup, build};
+pub use build::build;
 pub use emit::{Init, Parameter};
 pub use head::class_maps;
+pub use setup::{Built, Feed, Routine, Setup};
 
 use std::fmt;
 

@@ -1,6 +1,11 @@
-//! Training: epochs, learning-rate schedule, evaluation. Knows the session and the data.
+//! A network in training: steps, epochs, evaluation, state.
 
-use std::f64::consts::PI;
+mod schedule;
+mod steps;
+mod watch;
+
+pub(crate) use schedule::initialise;
+
 use std::path::Path;
 use std::time::Duration;
 
@@ -8,23 +13,20 @@ use serde::{Deserialize, Serialize};
 
 use crate::base::faults::{Fault, FaultKind};
 use crate::base::interrupt::Interrupt;
-use crate::base::random::{Rng, Stream, hash};
 use crate::base::shape::Shape;
 use crate::compiler::budget::Demand;
-use crate::compiler::ops::scores::{metrics_words, result_words};
 use crate::compiler::ops::{Conv2d, Op};
 use crate::compiler::plan::Limits;
-use crate::compiler::program::{Built, Init, Routine};
-use crate::data::{Dataset, Images, Normalization};
+use crate::compiler::program::{Built, Routine};
+use crate::data::{Dataset, Normalization};
 use crate::gpu::device::Gpu;
 use crate::gpu::numerics::Numerics;
 use crate::gpu::session::{self, Session};
-use crate::net::augment::Sample;
 use crate::net::layers::Network;
-use crate::net::options::{ADAMW, Schedule, TrainOptions};
+use crate::net::options::TrainOptions;
 use crate::train::checkpoint::{self, Arrays, Taken};
 use crate::train::detail::Detail;
-use crate::train::feeder::{self, Feeder, Runner, StepValues, stored_shape};
+use crate::train::feeder::{self, Feeder, stored_shape};
 use crate::train::metrics::{Scores, Tally};
 use crate::{Error, Result};
 
@@ -166,9 +168,9 @@ impl<'a> Trainer<'a> {
         Ok(trainer)
     }
 
-    /// Ends [`Trainer::steps`] after a step, and [`Trainer::evaluate`] with an error, once this is
-    /// asked.
-    pub fn heed(&mut self, interrupt: Interrupt) {
+    /// Ends [`Trainer::steps`] after a step, and [`Trainer::evaluate`] with an error, once this
+    /// is requested.
+    pub fn set_interrupt(&mut self, interrupt: Interrupt) {
         self.interrupt = interrupt;
     }
 
@@ -254,154 +256,7 @@ impl<'a> Trainer<'a> {
 
     /// The learning rate of step `step`, counted from 0 over all epochs.
     pub fn learning_rate(&self, step: u64) -> f32 {
-        learning_rate(&self.options, self.steps_per_epoch(), step)
-    }
-
-    /// Trains up to `limit` steps, at most to the end of the epoch. Nothing is left under way.
-    ///
-    /// # Errors
-    /// [`Error::NotFinite`] names the first block, tensor and step where a loss (and with it a
-    /// goodness), a weight or its moment is not a number; [`Error::Numerics`].
-    pub fn steps(&mut self, limit: usize, report: impl FnMut(&StepReport)) -> Result<Reached> {
-        let steps = self.steps_per_epoch();
-        let mut bad_weights = None;
-        let last = steps.min(self.step.saturating_add(limit));
-        let reached = self.run_steps(last, &mut bad_weights, report);
-        self.step = match (reached, bad_weights) {
-            (Err(Error::NotFinite { step, epoch, .. }), Some(block)) => {
-                let (what, value) = self.culprit(block)?;
-                return Err(Error::NotFinite { what, value, step, epoch });
-            }
-            (reached, _) => reached?,
-        };
-        if self.step < steps {
-            return Ok(Reached::Pause);
-        }
-        let scores = self.tally.scores();
-        self.start_epoch(self.epoch + 1);
-        Ok(Reached::EpochEnd(scores))
-    }
-
-    /// Runs the steps before step `last` of the epoch, and returns the next one. Sets
-    /// `bad_weights` to the block whose weights are no numbers.
-    fn run_steps(
-        &mut self,
-        last: usize,
-        bad_weights: &mut Option<usize>,
-        mut report: impl FnMut(&StepReport),
-    ) -> Result<usize> {
-        let steps = self.steps_per_epoch();
-        let before = u64::from(self.epoch) * steps as u64;
-        let Self {
-            session, built, routine, tally, options, train_feeder, interrupt, numerics, ..
-        } = self;
-        let (epoch, mut reported) = (self.epoch, self.step);
-        let mut runner = Runner::new(routine);
-        let mut done = |results: &[f32], images: usize| {
-            let step = before + reported as u64 + 1;
-            let not_finite = |what, value, step: u64| {
-                let epoch = ((step - 1) / steps as u64) as u32 + 1;
-                Err(Error::NotFinite { what, value, step, epoch })
-            };
-            let blocks = built.blocks.len();
-            let losses = &results[..blocks];
-            let weights = &results[metrics_words(blocks)..result_words(blocks)];
-            *bad_weights = weights.iter().position(|bad| *bad != 0.0);
-            // A sum over micro-batches updates weights after they were looked at.
-            if built.update.is_some() && bad_weights.is_some() {
-                return not_finite(String::new(), f32::NAN, (step - 1).max(1));
-            }
-            if let Some(block) = losses.iter().position(|loss| !loss.is_finite()) {
-                *bad_weights = None;
-                let what = format!("the loss of {}", built.blocks[block]);
-                return not_finite(what, losses[block], step);
-            }
-            if bad_weights.is_some() {
-                return not_finite(String::new(), f32::NAN, step);
-            }
-            tally.add(results, images);
-            if tally.images() < ((reported + 1) * options.batch) as u64 {
-                return Ok(()); // More micro-batches of this step are to come.
-            }
-            reported += 1;
-            report(&StepReport { step: reported, steps, scores: tally.scores() });
-            Ok(())
-        };
-        let mut next = self.step;
-        while next < last && !interrupt.requested() {
-            let step = next;
-            let batch = &self.order[step * options.batch..(step + 1) * options.batch];
-            // The last image's partner is the first.
-            let samples: Vec<Sample> = batch
-                .iter()
-                .chain(&batch[..1])
-                .map(|index| {
-                    let key = u64::from(*index);
-                    let mut rng = Rng::new(options.seed, Stream::Augment, epoch.into(), key);
-                    options.augment.draw(*index, train_feeder.sizes(), &mut rng)
-                })
-                .collect();
-            let t = before + step as u64;
-            if let Some(fault) = options.fault.filter(|fault| fault.step == t + 1) {
-                session.inject(fault.kind);
-            }
-            let correction = |beta: f32| (1.0 - f64::from(beta).powf((t + 1) as f64)) as f32;
-            let values = StepValues {
-                lr: learning_rate(options, steps, t),
-                correction1: correction(ADAMW.beta1),
-                correction2: correction(ADAMW.beta2),
-            };
-            for first in (0..options.batch).step_by(routine.batch) {
-                let samples = &samples[first..][..train_feeder.reads()];
-                train_feeder.bring(session, samples, values)?;
-                if let Some(keep) = routine.keep {
-                    let keeping = if first == 0 { 0.0f32 } else { 1.0 };
-                    session.write_bytes(keep, bytemuck::bytes_of(&keeping));
-                }
-                if let Some(key) = routine.dropout_key {
-                    let bits = hash([
-                        options.seed,
-                        Stream::Dropout as u64,
-                        t,
-                        (first / routine.batch) as u64,
-                    ]);
-                    session.write_bytes(key, &bits.to_le_bytes());
-                }
-                match numerics {
-                    None => runner.run(session, routine.batch, &mut done)?,
-                    Some(numerics) => {
-                        let deviation = numerics.run(session, routine.ops.clone())?;
-                        deviation.map_or(Ok(()), |found| Err(found.at(t + 1, epoch + 1)))?;
-                        done(&session.read(routine.metrics)?, routine.batch)?;
-                    }
-                }
-            }
-            match (&built.update, &mut *numerics) {
-                (None, _) => {}
-                (Some(update), None) => session.run(update.clone(), None)?,
-                (Some(update), Some(numerics)) => {
-                    let deviation = numerics.run(session, update.clone())?;
-                    deviation.map_or(Ok(()), |found| Err(found.at(t + 1, epoch + 1)))?;
-                }
-            }
-            next += 1;
-        }
-        runner.finish(session, &mut done)?;
-        Ok(next)
-    }
-
-    /// The first tensor of a block's weights and moments that is not finite, and a value of it.
-    fn culprit(&mut self, block: usize) -> Result<(String, f32)> {
-        let name = &self.built.blocks[block];
-        for (parameter, p) in self.built.parameters.iter().filter(|(_, p)| p.block == block) {
-            for (suffix, id) in [("", p.value), (".m", p.m), (".v", p.v)] {
-                let values = self.session.read(id)?;
-                if let Some(value) = values.into_iter().find(|v| !v.is_finite()) {
-                    return Ok((format!("a value of {parameter}{suffix} ({name})"), value));
-                }
-            }
-        }
-        Ok((format!("a weight of {name}"), f32::NAN))
+        schedule::learning_rate(&self.options, self.steps_per_epoch(), step)
     }
 
     /// Trains to the end of the epoch.
@@ -422,7 +277,7 @@ impl<'a> Trainer<'a> {
     /// [`Error::NotFinite`] names the first block whose loss is not a number,
     /// [`Error::Interrupted`], [`Error::Gpu`].
     pub fn evaluate(&mut self) -> Result<Scores> {
-        self.look(None)
+        self.test(None)
     }
 
     /// The same scores, and more of what is to be seen.
@@ -431,10 +286,10 @@ impl<'a> Trainer<'a> {
     /// As [`Trainer::evaluate`].
     pub fn evaluate_in_detail(&mut self) -> Result<(Scores, Detail)> {
         let mut detail = Detail::new(self.built.blocks.len(), self.dataset.classes.len());
-        Ok((self.look(Some(&mut detail))?, detail))
+        Ok((self.test(Some(&mut detail))?, detail))
     }
 
-    fn look(&mut self, detail: Option<&mut Detail>) -> Result<Scores> {
+    fn test(&mut self, detail: Option<&mut Detail>) -> Result<Scores> {
         let Self { session, built, eval, test_feeder, interrupt, .. } = self;
         let scores = feeder::evaluate(session, built, eval, test_feeder, interrupt, detail)?;
         match scores.not_finite() {
@@ -514,58 +369,11 @@ impl<'a> Trainer<'a> {
         Ok(())
     }
 
-    fn start_epoch(&mut self, epoch: u32) {
-        self.epoch = epoch;
-        self.step = 0;
-        self.tally = Tally::new(self.built.blocks.len());
-        self.order = shuffled(&self.options, &self.dataset.train, epoch);
-        self.expect();
-    }
-
     /// Has the images of the steps to come in this epoch read ahead.
     fn expect(&self) {
         let batch = self.options.batch;
         let rest = self.step * batch..self.steps_per_epoch() * batch;
         let order = if self.finished() { &[] } else { &self.order[rest] };
         self.train_feeder.expect(order.to_vec());
-    }
-}
-
-fn learning_rate(options: &TrainOptions, steps_per_epoch: usize, step: u64) -> f32 {
-    let TrainOptions { lr, schedule, epochs, .. } = *options;
-    match schedule {
-        Schedule::Const => lr,
-        Schedule::Cosine => {
-            let all = u64::from(epochs) * steps_per_epoch as u64;
-            let done = step as f64 / all.max(1) as f64;
-            (f64::from(lr) * 0.5 * (1.0 + (PI * done).cos())) as f32
-        }
-    }
-}
-
-/// The order in which an epoch sees the images.
-fn shuffled(options: &TrainOptions, images: &Images, epoch: u32) -> Vec<u32> {
-    Rng::new(options.seed, Stream::Shuffle, epoch.into(), 0).permutation(images.len() as u32)
-}
-
-/// Sets initial weights. Each parameter draws from a stream of its own, chosen by its name, so
-/// that a layer begins alike in every partition.
-pub(crate) fn initialise(session: &Session, built: &Built, seed: u64) {
-    for (name, parameter) in &built.parameters {
-        let key = name.bytes().fold(0, |key, byte| hash([key, byte.into(), 0, 0]));
-        let mut rng = Rng::new(seed, Stream::Init, 0, key);
-        let mut draw = || match parameter.init {
-            Init::Constant(value) => value,
-            Init::Normal(deviation) => (rng.normal() * f64::from(deviation)) as f32,
-            Init::Uniform(bound) => ((2.0 * rng.uniform() - 1.0) * f64::from(bound)) as f32,
-        };
-        let elements = built.program.tensor(parameter.value).shape.elements();
-        let values: Vec<f32> = (0..elements).map(|_| draw()).collect();
-        session.write(parameter.value, &values);
-    }
-    for id in built.running.values() {
-        let channels = built.program.tensor(*id).shape.c;
-        let values: Vec<f32> = [0.0, 1.0].into_iter().flat_map(|v| vec![v; channels]).collect();
-        session.write(*id, &values);
     }
 }

@@ -4,3 +4,4 @@ mod gradients;
 mod networks;
 mod plan;
 mod shaders;
+mod snapshots;

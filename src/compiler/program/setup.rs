@@ -1,0 +1,250 @@
+//! What a program is built for, and where to find things in it.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::ops::Range;
+
+use super::Program;
+use super::emit::Parameter;
+use crate::base::shape::Shape;
+use crate::compiler::tensor::TensorId;
+use crate::net::augment::Augment;
+use crate::net::layers::{Goodness, Head, Layer, Network, Scale};
+use crate::net::options::{
+    ADAMW, AdamW, IMAGE_CHANNELS, Normalize, Precision, Recompute, TrainOptions,
+};
+use crate::{Error, Result};
+
+/// How images reach a routine.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Feed {
+    /// Images per step.
+    pub batch: usize,
+    /// Images that are kept on the device; with no more than a step reads, each brings its own.
+    pub resident: usize,
+    /// Height and width of the images as they are stored. They may differ from the network's
+    /// input, see [`crate::net::augment`].
+    pub stored: [usize; 2],
+}
+
+impl Feed {
+    /// Batches of `batch` of the stored `images`, each with `partners` more: all images stay on the
+    /// device if they take at most `room` bytes there.
+    pub fn new(images: Shape, batch: usize, partners: usize, room: usize) -> Self {
+        let reads = batch + partners;
+        let resident = if images.elements() <= room { images.n.max(reads) } else { reads };
+        Self { batch, resident, stored: [images.h, images.w] }
+    }
+}
+
+/// What a program is built for, besides the network.
+#[derive(Clone, Debug)]
+pub struct Setup {
+    /// The network's input: `(1, height, width, channels)`.
+    pub image: Shape,
+    /// Per-channel normalisation of the images.
+    pub normalize: Normalize,
+    /// How training images are changed.
+    pub augment: Augment,
+    /// Training, if wanted.
+    pub train: Option<Feed>,
+    /// Evaluation, if wanted.
+    pub eval: Option<Feed>,
+    /// Runs of the training routine whose gradients make one step; [`Feed::batch`] is the
+    /// number of images of each. Batch norm sees each alone.
+    pub micro_batches: usize,
+    /// The optimiser.
+    pub adamw: AdamW,
+    /// What backward computes again.
+    pub recompute: Recompute,
+    /// What maps are stored in.
+    pub precision: Precision,
+    /// How many blocks before a block its loss reaches besides its own. With 0 no gradient
+    /// crosses from block to block (the paper's algorithm); with all, every block learns from
+    /// every later loss (deep supervision).
+    pub window: usize,
+}
+
+impl Setup {
+    /// For images that the network sees in the shape `image`, trained with `options`. There is no
+    /// feed yet, and no normalisation.
+    pub fn new(image: Shape, options: &TrainOptions) -> Self {
+        Self {
+            image,
+            normalize: Normalize::NONE,
+            augment: options.augment,
+            train: None,
+            eval: None,
+            micro_batches: 1,
+            adamw: AdamW { weight_decay: options.weight_decay, ..ADAMW },
+            recompute: options.recompute.unwrap_or_default(),
+            precision: options.precision,
+            window: options.window,
+        }
+    }
+}
+
+/// A range of ops that runs as one submit, and the tensors through which the host talks to it.
+#[derive(Clone, Debug)]
+pub struct Routine {
+    /// Indices of its ops; the first one reads the images.
+    pub ops: Range<usize>,
+    /// Images per step.
+    pub batch: usize,
+    /// u8 pixels, NHWC, four to a word.
+    pub pixels: TensorId,
+    /// A label per image in `pixels`.
+    pub all_labels: TensorId,
+    /// A [`crate::net::augment::Sample`] per image of the batch, and where images are mixed one for the
+    /// partner of the last.
+    pub samples: TensorId,
+    /// Per-step values, see [`crate::compiler::ops::scores::STEP_WORDS`].
+    pub step: TensorId,
+    /// The normalised images.
+    pub x: TensorId,
+    /// The labels of the batch.
+    pub labels: TensorId,
+    /// The label and the share of each image's partner, where images are mixed.
+    pub partners: Option<TensorId>,
+    /// Scores per class, a tensor for each block.
+    pub scores: Vec<TensorId>,
+    /// Loss per image, a tensor for each block.
+    pub losses: Vec<TensorId>,
+    /// Two random words that decide what dropout drops, where there is dropout; other ones for
+    /// each run.
+    pub dropout_key: Option<TensorId>,
+    /// Where micro-batches are summed: 0 in its first value starts a new sum.
+    pub keep: Option<TensorId>,
+    /// Results of the step, see [`crate::compiler::ops::Metrics`].
+    pub metrics: TensorId,
+    /// Input and output (after layer norm, where there is one) of each block.
+    pub maps: Vec<(TensorId, TensorId)>,
+}
+
+/// A program, and where to find things in it.
+#[derive(Clone, Debug)]
+pub struct Built {
+    /// The ops.
+    pub program: Program,
+    /// Forward, losses and gradients of one batch; the update too, unless gradients are summed
+    /// over micro-batches.
+    pub train: Option<Routine>,
+    /// The update after the last micro-batch, if it is not part of `train`.
+    pub update: Option<Range<usize>>,
+    /// One batch of evaluation.
+    pub eval: Option<Routine>,
+    /// Trained tensors by name.
+    pub parameters: BTreeMap<String, Parameter>,
+    /// Running mean (row 0) and variance (row 1), by the name of the batch norm.
+    pub running: BTreeMap<String, TensorId>,
+    /// Names of the blocks.
+    pub blocks: Vec<String>,
+    /// What backward computes again.
+    pub recompute: Recompute,
+}
+
+/// Checks that a network can work on such images.
+pub(super) fn check(network: &Network, setup: &Setup) -> Result<()> {
+    let fail = |message: String| Err(Error::Model(message));
+    let image = setup.image;
+    if network.blocks.is_empty() || network.blocks.iter().any(|b| b.layers.is_empty()) {
+        return fail("a network needs at least one block, and each block a layer".into());
+    }
+    if network.classes < 2 {
+        return fail(format!("a network needs at least 2 classes, not {}", network.classes));
+    }
+    if image.n != 1 || image.elements() == 0 || image.c > IMAGE_CHANNELS {
+        return fail(format!("images of {image} are not supported: 1 to 4 channels, not empty"));
+    }
+    let heads: Vec<String> = match network.head {
+        Head::Linear => vec!["fc".into()],
+        Head::Classifier { .. } => vec!["classifier.0".into(), "classifier.3".into()],
+        Head::Goodness(_) => (0..network.blocks.len())
+            .flat_map(|b| [format!("aux.{b}"), format!("aux.{b}.depthwise")])
+            .collect(),
+    };
+    let mut names = BTreeSet::from_iter(heads);
+    let layers = network.blocks.iter().flat_map(|b| &b.layers);
+    if let Some(twice) = layers.flat_map(Layer::names).find(|name| !names.insert(name.clone())) {
+        // They would share weights, and the gradients of one would be lost.
+        return fail(format!("two layers are called {twice}; rename one"));
+    }
+    match network.head {
+        Head::Linear | Head::Classifier { .. } if network.blocks.len() != 1 => {
+            fail("a linear head needs the whole network as one block".into())
+        }
+        Head::Linear => Ok(()),
+        Head::Classifier { hidden: 0, .. } => {
+            fail("the classifier needs at least one hidden value".into())
+        }
+        Head::Classifier { dropout, .. } if !(0.0..1.0).contains(&dropout) => fail(format!(
+            "the classifier's dropout must be 0 or more and less than 1, not {dropout}"
+        )),
+        Head::Classifier { .. } => Ok(()),
+        Head::Goodness(Goodness { kernel, separable, pool, scale }) => match scale {
+            _ if kernel % 2 == 0 => {
+                fail(format!("the goodness head needs an odd kernel, not {kernel}"))
+            }
+            _ if separable && kernel == 1 => {
+                fail("a separable goodness head needs a kernel of 3 or more, not 1".into())
+            }
+            _ if pool == Some(0) => fail("the goodness head needs maps of at least 1 pixel".into()),
+            Scale::Fixed(scale) if !(scale > 0.0 && scale.is_finite()) => {
+                fail(format!("the goodness head needs a positive scale, not {scale}"))
+            }
+            _ => Ok(()),
+        },
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::base::shape::Window;
+    use crate::compiler::program::build;
+    use crate::net::layers::Block;
+
+    #[test]
+    fn networks_that_cannot_work_are_refused() {
+        let conv = |name: &str, kernel| {
+            let window = Window { kernel, stride: 1, pad: 0 };
+            Layer::Conv2d { name: name.into(), out: 4, window, bias: false }
+        };
+        let refusal = |layers: Vec<Vec<Layer>>, head, classes| {
+            let block = |layers| Block { name: "b".into(), layers };
+            let blocks = layers.into_iter().map(block).collect();
+            let setup = Setup {
+                train: Some(Feed { batch: 2, resident: 2, stored: [5, 5] }),
+                ..Setup::new(Shape::new(1, 5, 5, 1), &TrainOptions::default())
+            };
+            build(&Network { blocks, head, classes }, &setup).unwrap_err().to_string()
+        };
+        let [goodness, even] = [3, 2].map(Head::goodness);
+        let head = |change: fn(&mut Goodness)| {
+            let scale = Scale::Learnable;
+            let mut head = Goodness { kernel: 3, separable: false, pool: None, scale };
+            change(&mut head);
+            Head::Goodness(head)
+        };
+        let separable = head(|head| (head.kernel, head.separable) = (1, true));
+        let no_pixels = head(|head| head.pool = Some(0));
+        let no_scale = head(|head| head.scale = Scale::Fixed(0.0));
+        for (layers, head, classes, expected) in [
+            (vec![vec![conv("a", 3), conv("a", 3)]], goodness, 3, "two layers are called a"),
+            (vec![vec![conv("aux.0", 3)]], goodness, 3, "two layers are called aux.0"),
+            (vec![vec![conv("a", 3)], vec![conv("a", 3)]], goodness, 3, "two layers are called a"),
+            (vec![vec![conv("a", 7)]], goodness, 3, "7×7 window does not fit maps of 5×5"),
+            (vec![vec![conv("a", 3)]], goodness, 1, "at least 2 classes"),
+            (vec![vec![conv("aux.0.depthwise", 3)]], goodness, 3, "two layers are called aux.0.d"),
+            (vec![vec![conv("a", 3)]], even, 3, "odd kernel"),
+            (vec![vec![conv("a", 3)]], separable, 3, "a kernel of 3 or more"),
+            (vec![vec![conv("a", 3)]], no_pixels, 3, "at least 1 pixel"),
+            (vec![vec![conv("a", 3)]], no_scale, 3, "a positive scale, not 0"),
+            (vec![vec![conv("a", 3)], vec![conv("b", 3)]], Head::Linear, 3, "as one block"),
+            (vec![vec![]], goodness, 3, "each block a layer"),
+            (vec![], goodness, 3, "at least one block"),
+        ] {
+            let message = refusal(layers, head, classes);
+            assert!(message.contains(expected), "{message}\nexpected: {expected}");
+        }
+    }
+}
