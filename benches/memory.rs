@@ -4,15 +4,15 @@
 
 use std::time::{Duration, Instant};
 
-use sff::base::shape::Shape;
-use sff::compiler::budget::Demand;
-use sff::compiler::plan::{Limits, Plan, Report};
-use sff::data::{self, Dataset};
-use sff::gpu::device::Gpu;
-use sff::net::layers::{Head, Network};
-use sff::net::models::{self, Stem};
-use sff::net::options::{Partition, Recompute, TrainOptions};
-use sff::train::trainer::Trainer;
+use sff::internals::base::shape::Shape;
+use sff::internals::compiler::budget::Demand;
+use sff::internals::compiler::plan::{Limits, MemoryReport, Plan};
+use sff::internals::data::{self, Dataset};
+use sff::internals::gpu::device::Gpu;
+use sff::internals::net::layers::{Head, Network};
+use sff::internals::net::models::{self, Stem};
+use sff::internals::net::options::{Partition, Recompute, TrainOptions};
+use sff::internals::train::trainer::Trainer;
 use sff::{Error, Result};
 
 /// A network and a batch.
@@ -82,7 +82,7 @@ fn planned(work: Work, way: Way) -> Result<f64> {
     let demand = Demand::new(&network, image, &options(work, way), Limits::NONE);
     let built = demand.build(work.batch, 1, false)?;
     let plan = Plan::new(&built.program, Limits::NONE)?;
-    let report = Report::new(&built.program, &plan, &built.blocks);
+    let report = MemoryReport::new(&built.program, &plan, &built.blocks);
     Ok(report.activations_and_workspace as f64 / f64::from(1 << 20))
 }
 

@@ -5,18 +5,18 @@
 use std::time::Instant;
 
 use serde::Deserialize;
-use sff::base::random::{Rng, Stream};
-use sff::base::shape::{Layout, Shape, Window};
-use sff::compiler::ops;
-use sff::compiler::program::Program;
-use sff::compiler::tensor::{Kind, TensorId};
-use sff::data::{self, Request};
-use sff::gpu::device::Gpu;
-use sff::gpu::session::{Session, SessionOptions};
-use sff::net::layers::{Head, Network};
-use sff::net::models;
-use sff::net::options::{Partition, TrainOptions};
-use sff::train::trainer::Trainer;
+use sff::internals::base::random::{Rng, Stream};
+use sff::internals::base::shape::{Layout, Shape, Window};
+use sff::internals::compiler::ops;
+use sff::internals::compiler::program::Program;
+use sff::internals::compiler::tensor::{Kind, TensorId};
+use sff::internals::data::{self, Request};
+use sff::internals::gpu::device::Gpu;
+use sff::internals::gpu::session::{Session, SessionOptions};
+use sff::internals::net::layers::{Head, Network};
+use sff::internals::net::models;
+use sff::internals::net::options::{Partition, TrainOptions};
+use sff::internals::train::trainer::Trainer;
 
 #[derive(Deserialize)]
 struct Cases {

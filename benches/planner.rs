@@ -5,10 +5,10 @@ use std::time::{Duration, Instant};
 
 use serde_json::json;
 use sff::Result;
-use sff::app::config::{Batch, Config, Method, Recipe};
-use sff::base::shape::Shape;
-use sff::compiler::budget::Demand;
-use sff::compiler::plan::{Limits, Plan};
+use sff::internals::app::config::{Batch, Config, Method, Recipe};
+use sff::internals::base::shape::Shape;
+use sff::internals::compiler::budget::Demand;
+use sff::internals::compiler::plan::{Limits, Plan};
 
 const RUNS: usize = 5;
 

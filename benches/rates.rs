@@ -2,7 +2,7 @@
 //!
 //! Each op of the cases in `tests/cases` is timed on random maps larger than most caches; the best of
 //! several runs counts. Rates are of what the op has to do
-//! (see `sff::app::profile`), next to the peak that was measured just before. With `--json` the figures
+//! (see `sff::internals::app::profile`), next to the peak that was measured just before. With `--json` the figures
 //! as JSON, which `--against` compares with. `SFF_TEST_DEVICE` chooses the device,
 //! `SFF_VARIANT=NAME` the tiles (`src/kernel/variants.rs` has the names).
 
@@ -14,12 +14,12 @@ use std::time::{Duration, Instant};
 
 use cases::{Case, FAMILIES, Purpose};
 use serde_json::{Value, json};
-use sff::app::profile::{Traffic, share};
-use sff::compiler::ops::Node;
-use sff::gpu::device::Gpu;
-use sff::gpu::peak::Peak;
-use sff::gpu::session::{Session, SessionOptions};
-use sff::net::options::Precision;
+use sff::internals::compiler::ops::Node;
+use sff::internals::compiler::work::{Traffic, share};
+use sff::internals::gpu::device::Gpu;
+use sff::internals::gpu::peak::Peak;
+use sff::internals::gpu::session::{Session, SessionOptions};
+use sff::internals::net::options::Precision;
 
 /// How long an op is timed, and how often at least.
 const EFFORT: Duration = Duration::from_millis(300);

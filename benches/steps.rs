@@ -10,18 +10,18 @@ use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
 use clap::Parser;
-use sff::app::pages;
-use sff::app::profile::{self, Profile};
-use sff::base::files::write_whole;
-use sff::base::interrupt::Interrupt;
-use sff::base::shape::Shape;
-use sff::compiler::budget::Demand;
-use sff::gpu::device::Gpu;
-use sff::gpu::peak::Peak;
-use sff::gpu::tune::{Cache, Tune, tune};
-use sff::net::layers::{Head, Network};
-use sff::net::models::{self, Stem};
-use sff::net::options::{Partition, Precision, TrainOptions};
+use sff::internals::app::pages;
+use sff::internals::app::profile::{self, Profile};
+use sff::internals::base::files::write_whole;
+use sff::internals::base::interrupt::Interrupt;
+use sff::internals::base::shape::Shape;
+use sff::internals::compiler::budget::Demand;
+use sff::internals::gpu::device::Gpu;
+use sff::internals::gpu::peak::Peak;
+use sff::internals::gpu::tune::{Cache, Tune, tune};
+use sff::internals::net::layers::{Head, Network};
+use sff::internals::net::models::{self, Stem};
+use sff::internals::net::options::{Partition, Precision, TrainOptions};
 use sff::{Error, Result};
 use table::Row;
 
@@ -115,7 +115,8 @@ impl Cli {
         let training = TrainOptions { batch, precision, ..TrainOptions::default() };
         let demand = Demand::new(&network, image, &training, gpu.limits());
         let built = demand.build(batch, 1, false)?;
-        let bytes = sff::compiler::budget::plan(&built.program, gpu.limits())?.bytes as u64;
+        let bytes =
+            sff::internals::compiler::budget::plan(&built.program, gpu.limits())?.bytes as u64;
         let program = || Ok(built.program.clone());
         let (cache, interrupt) = (Cache::of_user(), Interrupt::default());
         let (gpu, tuning) = tune(gpu, self.tune, &cache, &interrupt, program)?;
@@ -123,7 +124,8 @@ impl Cli {
             eprintln!("{arch}, {method}, batch {batch}: {tuning}");
             tuning.warnings().for_each(|warning| eprintln!("warning: {warning}"));
         }
-        let options = profile::Options { steps: self.steps.into(), clock: None, batch, classes };
+        let options =
+            profile::ProfileOptions { steps: self.steps.into(), clock: None, batch, classes };
         let start = Instant::now();
         let profile = profile::profile(&gpu, &built, peak, options)?;
         let timed = 1e-3 * f64::from(self.steps) * (profile.step_ms + profile.device_ms);

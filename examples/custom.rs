@@ -3,12 +3,9 @@
 //!
 //! The images are drawn by the program, so no files are needed.
 
-use sff::base::shape::Window;
-use sff::data::{self, Request};
-use sff::gpu::device::Gpu;
-use sff::net::layers::{Activation, BatchNorm, Block, Head, Layer, Network};
-use sff::net::options::TrainOptions;
-use sff::train::trainer::Trainer;
+use sff::{
+    Activation, BatchNorm, Block, Gpu, Head, Layer, Network, Request, TrainOptions, Trainer, Window,
+};
 
 fn conv(name: &str, out: usize, stride: usize) -> Layer {
     Layer::Conv2d { name: name.into(), out, window: Window::same(3, stride), bias: false }
@@ -37,7 +34,7 @@ fn main() -> sff::Result<()> {
     };
 
     let gpu = Gpu::open(None)?;
-    let dataset = data::load(&Request {
+    let dataset = sff::load(&Request {
         name: "shapes".into(),
         train_limit: Some(2000),
         seed: 0,
@@ -45,7 +42,7 @@ fn main() -> sff::Result<()> {
     })?;
     let options = TrainOptions { epochs: 4, batch: 32, ..TrainOptions::default() };
     let mut trainer = Trainer::new(&gpu, &network, &dataset, options)?;
-    println!("{}", trainer.session().plan().table(&trainer.built().program));
+    println!("{}", trainer.plan());
 
     while !trainer.finished() {
         let train = trainer.train_epoch(|_| {})?;

@@ -5,6 +5,7 @@ pub mod experiment;
 pub mod folder;
 pub mod inference;
 pub mod inspect;
+pub mod kernels;
 pub mod pages;
 pub mod profile;
 pub mod records;

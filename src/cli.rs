@@ -9,6 +9,7 @@ mod explain;
 mod export;
 mod import;
 mod inspect;
+mod kernels;
 mod manual;
 mod network;
 mod plan;
@@ -72,6 +73,8 @@ enum Command {
     Export(export::Export),
     /// Show what memory training takes, and where it goes; needs no GPU
     Plan(Box<plan::Plan>),
+    /// List the kernels of a training step, and write them down; needs no GPU
+    Kernels(Box<kernels::Kernels>),
     /// Time every kernel of a training step, next to what the device can do at best
     Profile(Box<profile::Profile>),
     /// Measure the device
@@ -199,6 +202,7 @@ pub fn run() -> Result<()> {
         Command::Import(command) => command.run(),
         Command::Export(command) => command.run(),
         Command::Plan(command) => command.run(),
+        Command::Kernels(command) => command.run(),
         Command::Profile(command) => command.run(),
         Command::Bench(command) => command.run(),
         Command::Data(command) => command.run(),

@@ -16,3 +16,4 @@ pub mod split;
 pub mod tensor;
 pub mod variants;
 pub mod wgsl;
+pub mod work;

@@ -70,12 +70,11 @@
 //! # Example
 //!
 //! ```no_run
-//! use sff::app::config::{Config, Recipe};
-//! use sff::{data, gpu::device::Gpu, train::trainer::Trainer};
+//! use sff::{Config, Gpu, Recipe, Trainer};
 //!
 //! # fn main() -> sff::Result<()> {
 //! let config = Config::resolve(Recipe { dataset: Some("shapes".into()), ..Recipe::default() })?;
-//! let dataset = data::load(&config.request())?;
+//! let dataset = sff::load(&config.request())?;
 //! let network = config.network(dataset.classes.len(), config.image(&dataset).h);
 //! let mut trainer = Trainer::new(&Gpu::open(None)?, &network, &dataset, config.training())?;
 //! while !trainer.finished() {
@@ -101,14 +100,59 @@
 //! random numbers are a function of seed, epoch and image ([`base::random`]). The same seed on the same
 //! device gives the same bits, also across an interruption.
 #![warn(missing_docs)]
+// The front page tells contributors of modules that users do not see.
+#![allow(rustdoc::private_intra_doc_links)]
 
-pub mod app;
-pub mod base;
+mod app;
+mod base;
+#[doc(hidden)]
 pub mod cli;
-pub mod compiler;
-pub mod data;
-pub mod gpu;
-pub mod net;
-pub mod train;
+mod compiler;
+mod data;
+mod gpu;
+mod net;
+mod train;
 
+pub use app::config::{Config, Recipe};
+pub use app::inference::{Inference, Prediction};
 pub use base::error::{Error, Result};
+pub use base::shape::Window;
+pub use data::{Dataset, Images, Request, load};
+pub use gpu::device::Gpu;
+pub use net::layers::{Activation, BatchNorm, Block, Goodness, Head, Layer, Network, Scale};
+pub use net::options::TrainOptions;
+pub use train::metrics::{Scores, Vote};
+pub use train::trainer::Trainer;
+
+/// Everything else, for the project's own tests and benchmarks: it may change at any time.
+#[doc(hidden)]
+pub mod internals {
+    /// See the floors on the front page.
+    pub mod app {
+        pub use crate::app::*;
+    }
+    /// See the floors on the front page.
+    pub mod base {
+        pub use crate::base::*;
+    }
+    /// See the floors on the front page.
+    pub mod compiler {
+        pub use crate::compiler::*;
+    }
+    /// See the floors on the front page.
+    pub mod data {
+        pub use crate::data::*;
+    }
+    /// See the floors on the front page.
+    pub mod gpu {
+        pub use crate::gpu::*;
+    }
+    /// See the floors on the front page.
+    pub mod net {
+        pub use crate::net::*;
+    }
+    /// See the floors on the front page.
+    pub mod train {
+        pub use crate::train::*;
+    }
+}

@@ -4,7 +4,7 @@ use std::path::Path;
 
 use serde::{Deserialize, Serialize};
 use sff::Result;
-use sff::base::files::read_text;
+use sff::internals::base::files::read_text;
 
 /// One case of one program.
 #[derive(Clone, Default, Serialize, Deserialize)]

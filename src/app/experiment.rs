@@ -19,7 +19,7 @@ use crate::app::run::{self, Observer, RunOptions};
 use crate::base::files::read_text;
 use crate::base::suggest;
 use crate::gpu::device::Gpu;
-use crate::train::metrics::Votes;
+use crate::train::metrics::{Vote, Votes};
 use crate::{Error, Result};
 
 /// An experiment as its file describes it. Options are those of [`Recipe`]; what a way says wins
@@ -60,29 +60,6 @@ pub struct Part {
     /// Options of its runs.
     #[serde(flatten)]
     pub options: Table,
-}
-
-/// Ways in which blocks vote.
-#[derive(Clone, Copy, PartialEq, Eq, Debug, Default, Deserialize)]
-#[serde(rename_all = "kebab-case")]
-pub enum Vote {
-    /// The mean of all blocks.
-    #[default]
-    All,
-    /// That of the later half.
-    Late,
-    /// The last block.
-    Last,
-}
-
-impl Vote {
-    pub(crate) fn of(self, votes: &Votes) -> f64 {
-        match self {
-            Self::All => votes.all,
-            Self::Late => votes.late,
-            Self::Last => votes.last,
-        }
-    }
 }
 
 /// One run of an experiment.

@@ -30,7 +30,8 @@ pub struct Inference<'a> {
     built: Built,
     routine: Routine,
     feeder: Feeder<'a>,
-    classes: usize,
+    /// Names of the classes.
+    classes: Vec<String>,
 }
 
 /// Classes that a prediction lists with their probability.
@@ -122,7 +123,7 @@ impl<'a> Inference<'a> {
         let mut session = Session::new(gpu, built.program.clone(), SessionOptions::default())?;
         checkpoint::write_device(&mut session, &built, false, arrays, model)?;
         let feeder = Feeder::new(&session, &routine, images)?;
-        Ok(Self { session, built, routine, feeder, classes: info.classes.len() })
+        Ok(Self { session, built, routine, feeder, classes: info.classes.clone() })
     }
 
     /// Accuracy and loss over all images.
@@ -142,12 +143,12 @@ impl<'a> Inference<'a> {
         }
     }
 
-    /// A prediction for each image; `info` is the model's.
+    /// A prediction for each image.
     ///
     /// # Errors
     /// [`Error::Gpu`], or [`Error::Model`] if a score is not a number.
-    pub fn predict(&mut self, info: &ModelInfo, which: Vote) -> Result<Vec<Prediction>> {
-        let mut predictions = Vec::new();
+    pub fn predict(&mut self, which: Vote) -> Result<Vec<Prediction>> {
+        let (mut predictions, classes) = (Vec::new(), self.classes.len());
         for samples in self.feeder.plain().chunks(self.routine.batch) {
             self.feeder.bring(&self.session, samples, StepValues::default())?;
             let mut runner = Runner::new(&self.routine);
@@ -157,9 +158,9 @@ impl<'a> Inference<'a> {
             let blocks: Vec<Vec<f32>> =
                 scores.into_iter().map(|id| self.session.read(id)).collect::<Result<_>>()?;
             for image in 0..samples.len() {
-                let rows = image * self.classes..(image + 1) * self.classes;
+                let rows = image * classes..(image + 1) * classes;
                 let goodness = blocks.iter().map(|b| b[rows.clone()].to_vec()).collect();
-                predictions.push(decide(goodness, which, &info.classes)?);
+                predictions.push(decide(goodness, which, &self.classes)?);
             }
         }
         Ok(predictions)

@@ -3,7 +3,6 @@
 
 pub mod table;
 mod trace;
-mod work;
 
 use std::collections::BTreeMap;
 use std::ops::Range;
@@ -12,11 +11,11 @@ use std::time::{Duration, Instant};
 use serde::Serialize;
 
 pub use trace::trace;
-pub use work::{Traffic, Work, label, share};
 
 use crate::base::random::{Rng, Stream};
 use crate::compiler::program::{Built, Routine};
 use crate::compiler::tensor::{Kind, TensorId};
+use crate::compiler::work::{Traffic, Work, label, share};
 use crate::gpu::device::Gpu;
 use crate::gpu::peak::Peak;
 use crate::gpu::session::{self, Clock, Session};
@@ -26,7 +25,7 @@ use crate::{Error, Result};
 
 /// How to profile.
 #[derive(Clone, Copy, Debug)]
-pub struct Options {
+pub struct ProfileOptions {
     /// Steps to time, after one that warms up.
     pub steps: usize,
     /// How to time; the best that the device has if not given.
@@ -247,7 +246,7 @@ impl<'a> Step<'a> {
 ///
 /// # Errors
 /// Those of [`Session::new`] and of running, [`Error::Usage`] for no steps.
-pub fn profile(gpu: &Gpu, built: &Built, peak: Peak, options: Options) -> Result<Profile> {
+pub fn profile(gpu: &Gpu, built: &Built, peak: Peak, options: ProfileOptions) -> Result<Profile> {
     if options.steps == 0 {
         return Err(Error::Usage("--steps must be at least 1".into()));
     }

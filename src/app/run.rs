@@ -19,7 +19,7 @@ use std::path::{Path, PathBuf};
 
 use crate::app::config::{Batch, Config, Recipe, Start};
 use crate::app::folder::{Folder, read_state};
-use crate::app::pages::run::Report;
+use crate::app::pages::run::RunPage;
 use crate::app::records::StateInfo;
 use crate::base::faults::Fault;
 use crate::base::files::write_whole;
@@ -325,7 +325,7 @@ impl<'a> Job<'a> {
             identity,
             images: config.init.is_some().then_some(images),
             shrunk: self.shrunk,
-            report: Report::new(gpu, config, dataset, &trainer)?,
+            report: RunPage::new(gpu, config, dataset, &trainer)?,
             trainer,
             records: Vec::new(),
             detail: None,

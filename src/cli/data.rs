@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use crate::data::catalog::{ENTRIES, Entry};
-use crate::data::fetch::{self, Options, Origin};
+use crate::data::fetch::{self, FetchOptions, Origin};
 use crate::data::verify::verify;
 use crate::data::{self, Request, picture};
 use crate::{Error, Result};
@@ -196,10 +196,10 @@ fn megabytes(bytes: u64) -> String {
 impl Fetch {
     fn run(self) -> Result<()> {
         let source = data::source(&self.name)?;
-        let options = Options {
+        let options = FetchOptions {
             origin: self.from.unwrap_or(Origin::Official),
             stall: Duration::from_secs(self.timeout),
-            ..Options::default()
+            ..FetchOptions::default()
         };
         let mut bar = Bar { bar: ProgressBar::hidden(), quiet: self.quiet };
         let fetched = fetch::fetch(source, &self.to, &options, &mut bar);

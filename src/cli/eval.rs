@@ -38,14 +38,14 @@ pub struct Eval {
 
 /// What `--json` prints.
 #[derive(Serialize)]
-pub struct Report {
+pub struct Evaluation {
     accuracy: Votes,
     blocks: Vec<f64>,
     loss: f64,
     images: u64,
 }
 
-impl From<Scores> for Report {
+impl From<Scores> for Evaluation {
     fn from(Scores { accuracy, blocks, loss, images, .. }: Scores) -> Self {
         Self { accuracy, blocks, loss, images }
     }
@@ -74,7 +74,7 @@ impl Eval {
         let read = (&arrays, &info);
         let scores = Inference::of_model(&gpu, &model, read, &dataset.test, batch)?.evaluate()?;
         if self.json {
-            return super::print_json(&Report::from(scores));
+            return super::print_json(&Evaluation::from(scores));
         }
         let network = config.network(dataset.classes.len(), info.image[0]);
         let names: Vec<_> = network.blocks.into_iter().map(|b| b.name).collect();

@@ -8,7 +8,7 @@ use crate::app::pages;
 use crate::base::files::write_whole;
 use crate::compiler::budget;
 use crate::compiler::flops::Flops;
-use crate::compiler::plan::{Limits, Plan as Layout, Report};
+use crate::compiler::plan::{Limits, MemoryReport, Plan as Layout};
 use crate::compiler::program::Built;
 use crate::gpu::adapter;
 use crate::net::layers::Head;
@@ -85,7 +85,7 @@ struct Json<'a> {
     /// The heads' part of it.
     heads_share: f64,
     #[serde(flatten)]
-    report: Report,
+    report: MemoryReport,
 }
 
 impl Plan {
@@ -98,7 +98,7 @@ impl Plan {
         let micro_batch = built.train.as_ref().map_or(batch, |routine| routine.batch);
         let count = batch / micro_batch;
         let layout = budget::plan(&built.program, limits)?;
-        let report = Report::new(&built.program, &layout, &built.blocks);
+        let report = MemoryReport::new(&built.program, &layout, &built.blocks);
         let Config { arch, method, partition, .. } = &config;
         let flops = Self::flops(&built);
         let heads = match config.network(given.classes, image).head {
@@ -168,7 +168,7 @@ impl Plan {
             let built = given
                 .build(&config, Limits::NONE, |demand| demand.build(micro_batch, count, false))?;
             let layout = Layout::new(&built.program, Limits::NONE)?;
-            let report = Report::new(&built.program, &layout, &built.blocks);
+            let report = MemoryReport::new(&built.program, &layout, &built.blocks);
             let used = mib(report.activations_and_workspace);
             let (peak, mflop) = (mib(report.peak_bytes), mflop(&built, Self::flops(&built)));
             out.push_str(&format!("\n{name:20} {peak:9.1} {used:24.1} {mflop:9.1}"));

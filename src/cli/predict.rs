@@ -130,7 +130,7 @@ impl Predict {
             None => {
                 let mut inference =
                     Inference::of_model(&gpu, &model, (&arrays, &info), &images, BATCH)?;
-                let predictions = inference.predict(&info, self.vote)?.into_iter();
+                let predictions = inference.predict(self.vote)?.into_iter();
                 predictions.map(|prediction| Answer { prediction, explained: None }).collect()
             }
         };

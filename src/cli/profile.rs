@@ -6,7 +6,7 @@ use std::time::Duration;
 use crate::Result;
 use crate::app::config::{Config, Method};
 use crate::app::pages;
-use crate::app::profile::{self, Options};
+use crate::app::profile::{self, ProfileOptions};
 use crate::base::files::write_whole;
 use crate::gpu::peak::Peak;
 use crate::gpu::session::Clock;
@@ -63,7 +63,7 @@ impl Profile {
         let built = network.build(&config, gpu.limits(), |demand| demand.program(network.batch))?;
         let gpu = self.tune.tune(&gpu, &built.program)?;
         let peak = Peak::measure(&gpu, PEAK)?;
-        let options = Options {
+        let options = ProfileOptions {
             steps: *steps,
             clock: *clock,
             batch: network.batch,

@@ -12,7 +12,7 @@ use crate::{Error, Result};
 use clap::Args;
 use serde::Serialize;
 
-use super::eval::Report;
+use super::eval::Evaluation;
 use super::progress::Progress;
 
 #[derive(Args)]
@@ -64,7 +64,7 @@ pub struct Train {
 struct Json<'a> {
     folder: &'a Path,
     #[serde(flatten)]
-    report: Report,
+    report: Evaluation,
 }
 
 impl Train {

@@ -51,6 +51,22 @@ pub struct Dispatch {
     pub threads: usize,
 }
 
+impl Dispatch {
+    /// Columns and rows of workgroups, `workgroup` invocations in each.
+    pub fn grid(&self, workgroup: u32) -> (u32, u32) {
+        grid(self.threads, workgroup as usize)
+    }
+}
+
+/// Columns and rows of workgroups for `threads` invocations, `workgroup` of them in each.
+pub fn grid(threads: usize, workgroup: usize) -> (u32, u32) {
+    /// Workgroups that a dispatch may have in one dimension, on any device.
+    const MAX_GROUPS: usize = 65_535;
+    let groups = threads.div_ceil(workgroup).max(1);
+    let rows = groups.div_ceil(MAX_GROUPS);
+    (groups.div_ceil(rows) as u32, rows as u32)
+}
+
 /// What dispatches are made for.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Target {

@@ -6,7 +6,7 @@
 mod report;
 mod verify;
 
-pub use report::{BlockPeak, LiveByKind, Report};
+pub use report::{BlockPeak, LiveByKind, MemoryReport};
 pub use verify::verify;
 
 use std::fmt;
@@ -335,7 +335,7 @@ impl fmt::Display for Table<'_> {
                 t.name
             )?;
         }
-        write!(f, "{}", Report::new(program, plan, &[]))
+        write!(f, "{}", MemoryReport::new(program, plan, &[]))
     }
 }
 

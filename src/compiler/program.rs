@@ -3,6 +3,7 @@
 mod backward;
 mod build;
 mod emit;
+mod forward;
 mod fuse;
 mod head;
 mod recompute;

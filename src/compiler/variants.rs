@@ -33,6 +33,19 @@ pub enum Class {
     SlowCompiler,
 }
 
+impl Class {
+    /// What may be given to a device at once, in floating-point operations: about half a second of
+    /// a slow device of its class at a tenth of its peak. A display's watchdog takes a device away
+    /// that does not answer for two seconds; nobody watches a CPU.
+    pub fn max_flops(self) -> u64 {
+        match self {
+            Self::Discrete => 100_000_000_000,
+            Self::Integrated => 10_000_000_000,
+            Self::Cpu | Self::SlowCompiler => u64::MAX,
+        }
+    }
+}
+
 /// The ways in which a device can compute ops.
 #[derive(Clone, Debug)]
 pub struct Variants {

@@ -15,10 +15,12 @@
 mod poison;
 mod preprocess;
 mod reflect;
+mod translate;
 
 pub use poison::poison;
 pub use preprocess::Definitions;
 pub use reflect::{Binding, Reflection, validate};
+pub use translate::{Translated, translate};
 
 use crate::{Error, Result};
 

@@ -29,7 +29,7 @@ pub enum Origin {
 
 /// How to fetch.
 #[derive(Clone, Debug)]
-pub struct Options {
+pub struct FetchOptions {
     /// Where from.
     pub origin: Origin,
     /// How long to wait for a connection.
@@ -42,7 +42,7 @@ pub struct Options {
     pub pause: Duration,
 }
 
-impl Default for Options {
+impl Default for FetchOptions {
     fn default() -> Self {
         Self {
             origin: Origin::Official,
@@ -90,7 +90,7 @@ impl std::str::FromStr for Origin {
 pub fn fetch(
     source: &Source,
     to: &Path,
-    options: &Options,
+    options: &FetchOptions,
     progress: &mut dyn Progress,
 ) -> Result<PathBuf> {
     let target = to.join(source.folder);
@@ -129,7 +129,7 @@ fn one(
     source: &Source,
     download: &Download,
     folder: &Path,
-    options: &Options,
+    options: &FetchOptions,
     progress: &mut dyn Progress,
 ) -> Result<()> {
     let path = folder.join(download.file);

@@ -9,7 +9,7 @@ use std::time::Duration;
 use super::adapter::{Adapter, choose, describe, enumerate, matrices};
 use crate::compiler::kernel::Kernel;
 use crate::compiler::plan::Limits;
-use crate::compiler::variants::{Choices, Class, Variants};
+use crate::compiler::variants::{Choices, Variants};
 use crate::compiler::wgsl::Reflection;
 use crate::{Error, Result};
 
@@ -187,15 +187,9 @@ impl Gpu {
         Variants::of(self.adapter.class(), subgroup, matrices)
     }
 
-    /// What may be given to the device at once, in floating-point operations: about half a second of
-    /// a slow device of its class at a tenth of its peak. A display's watchdog takes a device away
-    /// that does not answer for two seconds; nobody watches a CPU.
+    /// What may be given to the device at once, in floating-point operations.
     pub fn max_flops(&self) -> u64 {
-        match self.adapter.class() {
-            Class::Discrete => 100_000_000_000,
-            Class::Integrated => 10_000_000_000,
-            Class::Cpu | Class::SlowCompiler => u64::MAX,
-        }
+        self.adapter.class().max_flops()
     }
 
     /// The first error that the device reported since it was opened, if any.

@@ -13,9 +13,9 @@ use serde::Serialize;
 
 use super::device::Gpu;
 use super::pipelines::shader_module;
-use crate::compiler::kernel::Kernel;
+use crate::compiler::kernel::{Kernel, grid};
 use crate::compiler::wgsl;
-use crate::gpu::session::{PATIENCE, allocate, grid};
+use crate::gpu::session::{PATIENCE, allocate};
 use crate::{Error, Result};
 
 pub use sheet::Sheet;

@@ -15,7 +15,7 @@ use std::sync::mpsc;
 use std::time::{Duration, Instant};
 
 pub use compare::{Copied, Difference, kernels};
-pub(crate) use ready::{allocate, grid};
+pub(crate) use ready::allocate;
 pub use timed::Clock;
 
 use crate::base::faults::FaultKind;

@@ -134,8 +134,9 @@ pub fn vote(scores: &[Vec<f32>], which: Vote) -> Vec<f32> {
     (0..scores[0].len()).map(|k| mean(k) as f32).collect()
 }
 
-/// Which blocks decide.
-#[derive(Clone, Copy, PartialEq, Eq, Debug, Default, clap::ValueEnum)]
+/// Which blocks decide, by the mean of their scores.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default, serde::Deserialize, clap::ValueEnum)]
+#[serde(rename_all = "kebab-case")]
 pub enum Vote {
     /// All of them.
     #[default]
@@ -144,4 +145,15 @@ pub enum Vote {
     Late,
     /// The last one.
     Last,
+}
+
+impl Vote {
+    /// Its accuracy.
+    pub fn of(self, votes: &Votes) -> f64 {
+        match self {
+            Self::All => votes.all,
+            Self::Late => votes.late,
+            Self::Last => votes.last,
+        }
+    }
 }

@@ -179,6 +179,11 @@ impl<'a> Trainer<'a> {
         self.numerics.as_ref()
     }
 
+    /// What lives where in memory during a step, as a table.
+    pub fn plan(&self) -> impl std::fmt::Display + '_ {
+        self.session.plan().table(&self.built.program)
+    }
+
     /// The data set.
     pub fn dataset(&self) -> &Dataset {
         self.dataset

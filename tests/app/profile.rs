@@ -3,19 +3,19 @@
 use std::time::Duration;
 
 use crate::common::gpu;
-use sff::app::profile;
-use sff::base::shape::{Layout, Shape, Window};
-use sff::compiler::ops::Conv2d;
-use sff::compiler::program::Program;
-use sff::compiler::tensor::Kind;
-use sff::data::{self, Dataset, Request};
-use sff::gpu::device::Gpu;
-use sff::gpu::peak::Peak;
-use sff::gpu::session::{Session, SessionOptions};
-use sff::net::layers::{Head, Network};
-use sff::net::models;
-use sff::net::options::{Partition, TrainOptions};
-use sff::train::trainer::Trainer;
+use sff::internals::app::profile;
+use sff::internals::base::shape::{Layout, Shape, Window};
+use sff::internals::compiler::ops::Conv2d;
+use sff::internals::compiler::program::Program;
+use sff::internals::compiler::tensor::Kind;
+use sff::internals::data::{self, Dataset, Request};
+use sff::internals::gpu::device::Gpu;
+use sff::internals::gpu::peak::Peak;
+use sff::internals::gpu::session::{Session, SessionOptions};
+use sff::internals::net::layers::{Head, Network};
+use sff::internals::net::models;
+use sff::internals::net::options::{Partition, TrainOptions};
+use sff::internals::train::trainer::Trainer;
 
 fn dataset() -> Dataset {
     let request = Request { name: "shapes".into(), train_limit: Some(320), ..Request::default() };

@@ -1,7 +1,7 @@
-use sff::base::shape::Shape;
-use sff::compiler::ops;
-use sff::net::layers::Activation;
-use sff::net::options::Precision;
+use sff::internals::base::shape::Shape;
+use sff::internals::compiler::ops;
+use sff::internals::net::layers::Activation;
+use sff::internals::net::options::Precision;
 
 use super::{Case, Purpose, all_maps, random};
 

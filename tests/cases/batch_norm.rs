@@ -1,7 +1,7 @@
-use sff::base::shape::{Layout, Shape};
-use sff::compiler::ops;
-use sff::net::layers::{Activation, BatchNorm};
-use sff::net::options::Precision;
+use sff::internals::base::shape::{Layout, Shape};
+use sff::internals::compiler::ops;
+use sff::internals::net::layers::{Activation, BatchNorm};
+use sff::internals::net::options::Precision;
 
 use super::activation::ACTIVATIONS;
 use super::{Case, Purpose, all_maps, random};

@@ -1,6 +1,6 @@
-use sff::base::shape::{Shape, Window};
-use sff::compiler::ops;
-use sff::net::options::Precision;
+use sff::internals::base::shape::{Shape, Window};
+use sff::internals::compiler::ops;
+use sff::internals::net::options::Precision;
 
 use super::{Case, Purpose, most_maps};
 

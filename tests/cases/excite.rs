@@ -1,6 +1,6 @@
-use sff::base::shape::{Layout, Shape};
-use sff::compiler::ops;
-use sff::net::options::Precision;
+use sff::internals::base::shape::{Layout, Shape};
+use sff::internals::compiler::ops;
+use sff::internals::net::options::Precision;
 
 use super::{Case, Purpose, all_maps, random};
 

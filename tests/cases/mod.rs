@@ -20,12 +20,12 @@ pub use self::{activation::ACTIVATIONS, goodness::goodness};
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use sff::base::random::{Rng, Stream};
-use sff::base::shape::{Layout, Shape};
-use sff::compiler::program::Program;
-use sff::compiler::reference::Reference;
-use sff::compiler::tensor::{Kind, TensorId};
-use sff::net::options::Precision;
+use sff::internals::base::random::{Rng, Stream};
+use sff::internals::base::shape::{Layout, Shape};
+use sff::internals::compiler::program::Program;
+use sff::internals::compiler::reference::Reference;
+use sff::internals::compiler::tensor::{Kind, TensorId};
+use sff::internals::net::options::Precision;
 
 /// What cases are for.
 #[derive(Clone, Copy, PartialEq, Debug)]

@@ -1,8 +1,8 @@
-use sff::base::shape::{Layout, Shape, Window};
-use sff::compiler::ops;
-use sff::compiler::ops::pool::argmax_shape;
-use sff::compiler::tensor::Kind;
-use sff::net::options::Precision;
+use sff::internals::base::shape::{Layout, Shape, Window};
+use sff::internals::compiler::ops;
+use sff::internals::compiler::ops::pool::argmax_shape;
+use sff::internals::compiler::tensor::Kind;
+use sff::internals::net::options::Precision;
 
 use super::{Case, Purpose, all_maps, random};
 

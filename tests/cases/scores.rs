@@ -1,8 +1,8 @@
-use sff::base::shape::{Layout, Shape};
-use sff::compiler::ops;
-use sff::compiler::ops::scores::result_words;
-use sff::compiler::tensor::Kind;
-use sff::net::options::Precision;
+use sff::internals::base::shape::{Layout, Shape};
+use sff::internals::compiler::ops;
+use sff::internals::compiler::ops::scores::result_words;
+use sff::internals::compiler::tensor::Kind;
+use sff::internals::net::options::Precision;
 
 use super::{Case, Purpose, random};
 
@@ -47,7 +47,7 @@ fn labels(
     case: &mut Case,
     images: usize,
     classes: usize,
-) -> (sff::compiler::tensor::TensorId, sff::compiler::tensor::TensorId) {
+) -> (sff::internals::compiler::tensor::TensorId, sff::internals::compiler::tensor::TensorId) {
     let labels = case.words((0..images).map(|i| (i * 7 % classes) as u32).collect());
     let share = |i: usize| [(i * 5 % classes) as u32, (i as f32 % 6.0 / 10.0).to_bits()];
     let partners = case.words((0..images).flat_map(share).collect());

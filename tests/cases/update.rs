@@ -1,7 +1,7 @@
-use sff::base::shape::{Layout, Shape};
-use sff::compiler::ops;
-use sff::compiler::tensor::{Kind, TensorId};
-use sff::net::options::{AdamW, Precision};
+use sff::internals::base::shape::{Layout, Shape};
+use sff::internals::compiler::ops;
+use sff::internals::compiler::tensor::{Kind, TensorId};
+use sff::internals::net::options::{AdamW, Precision};
 
 use super::{Case, Purpose, random};
 

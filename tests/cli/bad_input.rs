@@ -4,7 +4,7 @@ use std::fs;
 use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
-use sff::train::checkpoint::{self, Array, Arrays};
+use sff::internals::train::checkpoint::{self, Array, Arrays};
 
 use crate::cli::support::{Ran, Sandbox, assert_same, digits, idx};
 

@@ -3,13 +3,13 @@
 use std::fs;
 use std::path::Path;
 
-use sff::app::folder;
-use sff::app::inference::Explainer;
-use sff::app::records::ModelInfo;
-use sff::data::{Images, picture};
-use sff::gpu::device::Gpu;
-use sff::train::checkpoint::Arrays;
-use sff::train::metrics::Vote;
+use sff::internals::app::folder;
+use sff::internals::app::inference::Explainer;
+use sff::internals::app::records::ModelInfo;
+use sff::internals::data::{Images, picture};
+use sff::internals::gpu::device::Gpu;
+use sff::internals::train::checkpoint::Arrays;
+use sff::internals::train::metrics::Vote;
 
 use crate::cli::support::{SMALL, Sandbox};
 

@@ -6,8 +6,8 @@ use std::process::Stdio;
 use std::time::{Duration, SystemTime};
 
 use serde_json::Value;
-use sff::base::random::{Rng, Stream};
-use sff::train::checkpoint;
+use sff::internals::base::random::{Rng, Stream};
+use sff::internals::train::checkpoint;
 
 use crate::cli::interrupted::{killed, waited};
 use crate::cli::support::{SMALL, Sandbox, assert_same};

@@ -1,7 +1,7 @@
 //! Weights as others name, wrap and pack them.
 
 use safetensors::tensor::Dtype;
-use sff::app::config::Method;
+use sff::internals::app::config::Method;
 
 use crate::cli::support::Sandbox;
 use crate::cli::weights::{IMPORT, Raw, cnn, load, random, raw, save};

@@ -5,8 +5,8 @@ use std::fs;
 
 use image::{DynamicImage, GenericImageView, RgbImage, Rgba, RgbaImage, imageops::FilterType};
 use serde_json::Value;
-use sff::data::{self, Dataset, Request};
-use sff::train::checkpoint;
+use sff::internals::data::{self, Dataset, Request};
+use sff::internals::train::checkpoint;
 
 use crate::cli::support::{RUN_FILES, Ran, SMALL, Sandbox, assert_same, digits};
 

@@ -6,7 +6,7 @@ use std::thread::sleep;
 use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
-use sff::train::checkpoint::{self, Arrays};
+use sff::internals::train::checkpoint::{self, Arrays};
 
 use crate::cli::support::{RUN_FILES, SMALL, Sandbox, assert_same, digits};
 

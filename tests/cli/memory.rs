@@ -5,7 +5,7 @@ use std::thread::sleep;
 use std::time::Duration;
 
 use serde_json::Value;
-use sff::train::checkpoint;
+use sff::internals::train::checkpoint;
 
 use crate::cli::support::{Ran, Sandbox, assert_same};
 

@@ -10,6 +10,7 @@ mod foreign;
 mod happy;
 mod inspect;
 mod interrupted;
+mod kernels;
 mod manual;
 mod memory;
 mod photos;

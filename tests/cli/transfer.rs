@@ -3,7 +3,7 @@
 use std::fs;
 
 use serde_json::Value;
-use sff::train::checkpoint::{self, Arrays};
+use sff::internals::train::checkpoint::{self, Arrays};
 
 use crate::cli::support::{Sandbox, assert_same, digits};
 

@@ -8,15 +8,15 @@ use image::{Rgb, RgbImage, imageops};
 use safetensors::SafeTensors;
 use safetensors::tensor::{Dtype, TensorView};
 use serde_json::{Value, json};
-use sff::app::config::{Config, Method, Recipe};
-use sff::base::random::hash;
-use sff::train::checkpoint::{Array, Arrays};
+use sff::internals::app::config::{Config, Method, Recipe};
+use sff::internals::base::random::hash;
+use sff::internals::train::checkpoint::{Array, Arrays};
 
 use crate::cli::support::Sandbox;
-use sff::base::shape::Shape;
-use sff::compiler::budget::Demand;
-use sff::compiler::plan::Limits;
-use sff::net::options::TrainOptions;
+use sff::internals::base::shape::Shape;
+use sff::internals::compiler::budget::Demand;
+use sff::internals::compiler::plan::Limits;
+use sff::internals::net::options::TrainOptions;
 
 /// A tensor of a file: its type, its shape, its bytes.
 pub type Raw = BTreeMap<String, (Dtype, Vec<usize>, Vec<u8>)>;
@@ -273,7 +273,7 @@ fn what_is_imported_comes_out_again() {
         let out = sandbox.ok(&format!("export --run {folder} --out w.safetensors"));
         assert_eq!(out, format!("saved to w.safetensors\n{lacks}"));
         let model = sandbox.path(&folder).join("model.safetensors");
-        let (_, info): (Arrays, Value) = sff::train::checkpoint::load(&model).unwrap();
+        let (_, info): (Arrays, Value) = sff::internals::train::checkpoint::load(&model).unwrap();
         assert!(load(&model) == load(&sandbox.path("w.safetensors")));
         let list = |key: &str| info["normalization"][key].to_string().replace(['[', ']'], "");
         let names: Vec<&str> =

@@ -2,12 +2,12 @@
 
 use std::collections::BTreeMap;
 
-use sff::base::random::{Rng, Stream};
-use sff::compiler::ops::{Input, Op};
-use sff::compiler::program::{Built, Init, Routine};
-use sff::compiler::reference::Reference;
-use sff::compiler::tensor::TensorId;
-use sff::net::augment::{Augment, Sample, Sizes};
+use sff::internals::base::random::{Rng, Stream};
+use sff::internals::compiler::ops::{Input, Op};
+use sff::internals::compiler::program::{Built, Init, Routine};
+use sff::internals::compiler::reference::Reference;
+use sff::internals::compiler::tensor::TensorId;
+use sff::internals::net::augment::{Augment, Sample, Sizes};
 
 /// Values of everything that the host writes: floats, and words.
 pub struct Inputs {

@@ -12,19 +12,19 @@ use std::ops::Deref;
 use std::sync::Mutex;
 use std::thread;
 
-use sff::base::random::{Rng, Stream};
-use sff::base::shape::{Layout, Shape};
-use sff::compiler::kernel::{Kernel, Matrices, Target, Tiles};
-use sff::compiler::ops::Node;
-use sff::compiler::program::Program;
-use sff::compiler::tensor::{Kind, TensorId};
-use sff::compiler::variants::{Class, Variants};
-use sff::gpu::adapter::Adapter;
-use sff::gpu::device::{Access, Gpu};
-use sff::gpu::numerics::Numerics;
-pub use sff::gpu::numerics::TOLERANCE;
-use sff::gpu::session::{Session, SessionOptions};
-use sff::net::options::Precision;
+use sff::internals::base::random::{Rng, Stream};
+use sff::internals::base::shape::{Layout, Shape};
+use sff::internals::compiler::kernel::{Kernel, Matrices, Target, Tiles};
+use sff::internals::compiler::ops::Node;
+use sff::internals::compiler::program::Program;
+use sff::internals::compiler::tensor::{Kind, TensorId};
+use sff::internals::compiler::variants::{Class, Variants};
+use sff::internals::gpu::adapter::Adapter;
+use sff::internals::gpu::device::{Access, Gpu};
+use sff::internals::gpu::numerics::Numerics;
+pub use sff::internals::gpu::numerics::TOLERANCE;
+use sff::internals::gpu::session::{Session, SessionOptions};
+use sff::internals::net::options::Precision;
 
 /// The device under test, lent to one test at a time: the next one finds its kernels compiled.
 pub struct Lent(Gpu);

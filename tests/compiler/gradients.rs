@@ -3,8 +3,8 @@
 use std::collections::BTreeSet;
 
 use crate::cases::{FAMILIES, Purpose};
-use sff::compiler::ops::Op;
-use sff::net::options::Precision;
+use sff::internals::compiler::ops::Op;
+use sff::internals::net::options::Precision;
 
 #[test]
 fn gradients_are_those_of_finite_differences() {

@@ -1,10 +1,10 @@
 //! The built-in networks: as many parameters as everybody counts, and torchvision's names and shapes.
 
-use sff::base::shape::Shape;
-use sff::compiler::program::{Built, Feed, Setup, build};
-use sff::net::layers::{Block, Head, Network};
-use sff::net::models::{Size, Stem, mobilenet_v3, resnet18};
-use sff::net::options::{Partition, TrainOptions};
+use sff::internals::base::shape::Shape;
+use sff::internals::compiler::program::{Built, Feed, Setup, build};
+use sff::internals::net::layers::{Block, Head, Network};
+use sff::internals::net::models::{Size, Stem, mobilenet_v3, resnet18};
+use sff::internals::net::options::{Partition, TrainOptions};
 
 /// Values that are trained, without heads, and the shape of what comes out.
 fn backbone(blocks: Vec<Block>, side: usize) -> (usize, Shape, Built) {

@@ -3,13 +3,13 @@
 
 use std::time::{Duration, Instant};
 
-use sff::base::shape::Shape;
-use sff::compiler::plan::{Limits, Plan, Report, verify};
-use sff::compiler::program::{Feed, Setup, build};
-use sff::net::augment::Augment;
-use sff::net::layers::{Goodness, Head, Network, Scale};
-use sff::net::models::{self, Size, Stem};
-use sff::net::options::{ADAMW, Normalize, Partition, Precision, Recompute};
+use sff::internals::base::shape::Shape;
+use sff::internals::compiler::plan::{Limits, MemoryReport, Plan, verify};
+use sff::internals::compiler::program::{Feed, Setup, build};
+use sff::internals::net::augment::Augment;
+use sff::internals::net::layers::{Goodness, Head, Network, Scale};
+use sff::internals::net::models::{self, Size, Stem};
+use sff::internals::net::options::{ADAMW, Normalize, Partition, Precision, Recompute};
 
 const GOODNESS: Head = Head::goodness(1);
 const SEPARABLE: Head =
@@ -20,7 +20,7 @@ fn report(
     batch: usize,
     side: usize,
     (recompute, window, precision): (Recompute, usize, Precision),
-) -> Report {
+) -> MemoryReport {
     let feed = Some(Feed { batch, resident: batch, stored: [side; 2] });
     let setup = Setup {
         image: Shape::new(1, side, side, 3),
@@ -49,7 +49,7 @@ fn report(
     }
     assert!(took < Duration::from_secs(1), "planning took {took:?}");
     verify(&built.program, &plan).unwrap();
-    Report::new(&built.program, &plan, &built.blocks)
+    MemoryReport::new(&built.program, &plan, &built.blocks)
 }
 
 #[test]

@@ -4,17 +4,17 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 
-use naga::back::{hlsl, msl, spv};
-use naga::valid::ModuleInfo;
-use sff::base::shape::{Layout, Shape, Window};
-use sff::compiler::kernel::{Dispatch, Kernel, Target};
-use sff::compiler::ops::{Node, Op};
-use sff::compiler::program::{Feed, Program, Setup, build};
-use sff::compiler::variants::{Class, Variant, Variants};
-use sff::compiler::wgsl::{Reflection, compose, validate};
-use sff::net::augment::Augment;
-use sff::net::layers::{Activation, BatchNorm, Block, Goodness, Head, Layer, Network, Scale};
-use sff::net::options::{Precision, TrainOptions};
+use sff::internals::base::shape::{Layout, Shape, Window};
+use sff::internals::compiler::kernel::{Dispatch, Kernel, Target};
+use sff::internals::compiler::ops::{Node, Op};
+use sff::internals::compiler::program::{Feed, Program, Setup, build};
+use sff::internals::compiler::variants::{Class, Variant, Variants};
+use sff::internals::compiler::wgsl::{Reflection, compose, translate};
+use sff::internals::net::augment::Augment;
+use sff::internals::net::layers::{
+    Activation, BatchNorm, Block, Goodness, Head, Layer, Network, Scale,
+};
+use sff::internals::net::options::{Precision, TrainOptions};
 
 /// Storage buffers that WebGPU guarantees to a shader stage.
 const MAX_STORAGE_BINDINGS: usize = 8;
@@ -175,44 +175,19 @@ fn rust_and_wgsl_agree_on_parameters_and_operands() {
 #[test]
 fn every_kernel_translates_to_every_backend() {
     let mut kernels: BTreeSet<_> = dispatches(&catalogue()).into_keys().map(|(k, _)| k).collect();
-    kernels.extend(sff::gpu::peak::kernels());
-    kernels.extend(sff::gpu::session::kernels());
+    kernels.extend(sff::internals::gpu::peak::kernels());
+    kernels.extend(sff::internals::gpu::session::kernels());
     for kernel in &kernels {
         let label = label(kernel);
         let wgsl = compose(kernel.file, &kernel.definitions).unwrap();
-        let (module, info) = validate(&label, &wgsl).unwrap_or_else(|e| panic!("{e}"));
-        translate(&label, kernel.entry, &module, &info);
+        let translated = translate(&label, &wgsl, kernel.entry).unwrap_or_else(|e| panic!("{e}"));
+        assert!(translated.spirv.len() > 5, "{label}: SPIR-V is no more than a header");
+        assert!(translated.msl.contains("kernel void"), "{label}: MSL has no kernel");
+        let cooperative = kernel.definitions.get("COOPERATIVE") == Some(&1);
+        assert_eq!(translated.hlsl.is_none(), cooperative, "{label}");
+        assert!(translated.hlsl.is_none_or(|text| text.contains("numthreads")), "{label}");
     }
     println!("{} kernels", kernels.len());
-}
-
-/// Translates one entry point for Vulkan, Metal and DirectX, which has no cooperative matrices.
-fn translate(label: &str, entry: &str, module: &naga::Module, info: &ModuleInfo) {
-    let stage = naga::ShaderStage::Compute;
-    let pipeline = spv::PipelineOptions { shader_stage: stage, entry_point: entry.to_owned() };
-    let words = spv::write_vec(module, info, &spv::Options::default(), Some(&pipeline))
-        .unwrap_or_else(|e| panic!("{label}: SPIR-V: {e}"));
-    assert!(words.len() > 5, "{label}: SPIR-V is no more than a header");
-
-    let pipeline =
-        msl::PipelineOptions { entry_point: Some((stage, entry.to_owned())), ..Default::default() };
-    let options = msl::Options { lang_version: (2, 3), ..Default::default() };
-    let (metal, translated) = msl::write_string(module, info, &options, &pipeline)
-        .unwrap_or_else(|e| panic!("{label}: MSL: {e}"));
-    let names: Vec<_> = translated.entry_point_names.into_iter().map(Result::unwrap).collect();
-    assert!(names.iter().any(|name| metal.contains(name)), "{label}: MSL has none of {names:?}");
-
-    let cooperative =
-        |inner: &naga::TypeInner| matches!(inner, naga::TypeInner::CooperativeMatrix { .. });
-    if module.types.iter().any(|(_, ty)| cooperative(&ty.inner)) {
-        return;
-    }
-    let pipeline = hlsl::PipelineOptions { entry_point: Some((stage, entry.to_owned())) };
-    let mut text = String::new();
-    hlsl::Writer::new(&mut text, &hlsl::Options::default(), &pipeline)
-        .write(module, info, None)
-        .unwrap_or_else(|e| panic!("{label}: HLSL: {e}"));
-    assert!(text.contains("numthreads"), "{label}: HLSL has no compute shader");
 }
 
 #[test]
@@ -224,7 +199,9 @@ fn every_file_of_shaders_is_used() {
     let mut used = BTreeSet::new();
     let mut next: Vec<String> =
         dispatches(&catalogue()).into_keys().map(|(kernel, _)| kernel.file.to_owned()).collect();
-    let others = sff::gpu::peak::kernels().into_iter().chain(sff::gpu::session::kernels());
+    let others = sff::internals::gpu::peak::kernels()
+        .into_iter()
+        .chain(sff::internals::gpu::session::kernels());
     next.extend(others.map(|kernel| kernel.file.to_owned()));
     while let Some(name) = next.pop() {
         let text = std::fs::read_to_string(folder.join(format!("{name}.wgsl"))).unwrap();

@@ -1,15 +1,15 @@
 //! What a small network becomes, as text: its program, its plan, its kernels. After a change that is
 //! meant, run with `INSTA_UPDATE=always` to write what is new, and read the difference.
 
-use sff::base::shape::Shape;
-use sff::compiler::kernel::Target;
-use sff::compiler::plan::{Limits, Plan};
-use sff::compiler::program::{Built, Feed, Setup, build};
-use sff::compiler::variants::{Class, Variants};
-use sff::compiler::wgsl::compose;
-use sff::net::layers::{Head, Network};
-use sff::net::models::{Stem, resnet18};
-use sff::net::options::{Partition, TrainOptions};
+use sff::internals::base::shape::Shape;
+use sff::internals::compiler::kernel::Target;
+use sff::internals::compiler::plan::{Limits, Plan};
+use sff::internals::compiler::program::{Built, Feed, Setup, build};
+use sff::internals::compiler::variants::{Class, Variants};
+use sff::internals::compiler::wgsl::compose;
+use sff::internals::net::layers::{Head, Network};
+use sff::internals::net::models::{Stem, resnet18};
+use sff::internals::net::options::{Partition, TrainOptions};
 
 /// The first two blocks of a ResNet: a convolution, and a residual block.
 fn built() -> Built {

@@ -8,8 +8,8 @@ use std::time::{Duration, Instant};
 
 use flate2::{Compression, write::GzEncoder};
 use sff::Error;
-use sff::data::catalog::{Download, Source};
-use sff::data::fetch::{Options, Origin, Progress, fetch};
+use sff::internals::data::catalog::{Download, Source};
+use sff::internals::data::fetch::{FetchOptions, Origin, Progress, fetch};
 
 use server::{Server, Way};
 
@@ -26,7 +26,7 @@ fn noise(count: usize) -> Vec<u8> {
 fn md5(content: &[u8]) -> &'static str {
     let file = tempfile::NamedTempFile::new().unwrap();
     fs::write(file.path(), content).unwrap();
-    sff::base::files::md5(file.path()).unwrap().leak()
+    sff::internals::base::files::md5(file.path()).unwrap().leak()
 }
 
 /// A data set `set` of these files.
@@ -59,8 +59,8 @@ impl Progress for Notes {
     }
 }
 
-fn options(from: &str) -> Options {
-    Options {
+fn options(from: &str) -> FetchOptions {
+    FetchOptions {
         origin: from.parse().unwrap(),
         connect: Duration::from_secs(2),
         stall: Duration::from_millis(300),

@@ -4,15 +4,17 @@
 use std::collections::BTreeMap;
 
 use crate::common::{Inputs, Pair, gpu};
-use sff::base::random::{Rng, Stream};
-use sff::base::shape::{Shape, Window};
-use sff::compiler::ops::{Node, Op, Product};
-use sff::compiler::program::{Built, Feed, Setup, build};
-use sff::compiler::tensor::Tensors;
-use sff::gpu::session::{Session, SessionOptions};
-use sff::net::augment::Augment;
-use sff::net::layers::{Activation, BatchNorm, Block, Goodness, Head, Layer, Network, Scale};
-use sff::net::options::{AdamW, Normalize, Precision, Recompute};
+use sff::internals::base::random::{Rng, Stream};
+use sff::internals::base::shape::{Shape, Window};
+use sff::internals::compiler::ops::{Node, Op, Product};
+use sff::internals::compiler::program::{Built, Feed, Setup, build};
+use sff::internals::compiler::tensor::Tensors;
+use sff::internals::gpu::session::{Session, SessionOptions};
+use sff::internals::net::augment::Augment;
+use sff::internals::net::layers::{
+    Activation, BatchNorm, Block, Goodness, Head, Layer, Network, Scale,
+};
+use sff::internals::net::options::{AdamW, Normalize, Precision, Recompute};
 
 const BATCH: usize = 3;
 const CLASSES: usize = 5;

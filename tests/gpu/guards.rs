@@ -5,16 +5,18 @@ use std::collections::BTreeSet;
 use std::ops::Range;
 
 use crate::common::{gpu, precisions, random};
-use sff::base::random::{Rng, Stream};
-use sff::base::shape::{Layout, Shape};
-use sff::compiler::ops::{Activate, Add};
-use sff::compiler::program::{Built, Feed, Program, Setup, build};
-use sff::compiler::tensor::{Kind, TensorId};
-use sff::gpu::session::{Session, SessionOptions};
-use sff::net::augment::{Augment, Sizes};
-use sff::net::layers::{Activation, Head, Network};
-use sff::net::models::{self, Stem};
-use sff::net::options::{ADAMW, Normalize, Partition, Precision, Recompute, TrainOptions};
+use sff::internals::base::random::{Rng, Stream};
+use sff::internals::base::shape::{Layout, Shape};
+use sff::internals::compiler::ops::{Activate, Add};
+use sff::internals::compiler::program::{Built, Feed, Program, Setup, build};
+use sff::internals::compiler::tensor::{Kind, TensorId};
+use sff::internals::gpu::session::{Session, SessionOptions};
+use sff::internals::net::augment::{Augment, Sizes};
+use sff::internals::net::layers::{Activation, Head, Network};
+use sff::internals::net::models::{self, Stem};
+use sff::internals::net::options::{
+    ADAMW, Normalize, Partition, Precision, Recompute, TrainOptions,
+};
 
 const GUARD: usize = 512;
 const SENTINEL: u8 = 0xa5;

@@ -2,16 +2,16 @@
 
 use crate::cases::{self, Case, FAMILIES, Purpose};
 use crate::common::{gpu, matrix_tiles, other_tiles, precisions, random, usual_tiles};
-use sff::base::shape::{Layout, Shape, Window};
-use sff::compiler::kernel::Tiles;
-use sff::compiler::ops;
-use sff::compiler::program::Program;
-use sff::compiler::split;
-use sff::compiler::tensor::Kind;
-use sff::gpu::device::Gpu;
-use sff::gpu::session::{Session, SessionOptions};
-use sff::net::layers::{Activation, BatchNorm};
-use sff::net::options::Precision;
+use sff::internals::base::shape::{Layout, Shape, Window};
+use sff::internals::compiler::kernel::Tiles;
+use sff::internals::compiler::ops;
+use sff::internals::compiler::program::Program;
+use sff::internals::compiler::split;
+use sff::internals::compiler::tensor::Kind;
+use sff::internals::gpu::device::Gpu;
+use sff::internals::gpu::session::{Session, SessionOptions};
+use sff::internals::net::layers::{Activation, BatchNorm};
+use sff::internals::net::options::Precision;
 
 /// All cases of a family of ops with the usual tiles, and those that show differences between tiles
 /// with all others; in float16, where all load and store alike, with those that discrete GPUs have by
@@ -175,7 +175,7 @@ fn class_maps_never_exist_for_the_whole_batch() {
             let slice = split::goodness_slice(Layout::Nhwc, x, classes);
             assert!(slice <= batch.div_ceil(4).next_multiple_of(16), "{batch}: {slice}");
             let bytes = |n, c| Layout::Nhwc.bytes(x.with_n(n).with_c(c));
-            assert_eq!(bytes(slice, 24) % sff::base::shape::ALIGNMENT, 0);
+            assert_eq!(bytes(slice, 24) % sff::internals::base::shape::ALIGNMENT, 0);
             let few = (bytes(batch, 24) / 8).max(4 << 20);
             assert!(slice == 1 || bytes(slice, classes) <= few, "{batch}, {side} px, {classes}");
         }

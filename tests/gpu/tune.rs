@@ -4,17 +4,17 @@ use std::time::Duration;
 
 use crate::common::gpu;
 use sff::Error;
-use sff::base::interrupt::Interrupt;
-use sff::base::shape::Shape;
-use sff::compiler::budget::Demand;
-use sff::compiler::kernel::Tiles;
-use sff::compiler::program::Program;
-use sff::compiler::variants::{Choices, Class, Variant, Variants, key};
-use sff::gpu::device::Gpu;
-use sff::gpu::tune::{Cache, Effort, Tune, Tuning, time, tune};
-use sff::net::layers::{Head, Network};
-use sff::net::models;
-use sff::net::options::{Partition, TrainOptions};
+use sff::internals::base::interrupt::Interrupt;
+use sff::internals::base::shape::Shape;
+use sff::internals::compiler::budget::Demand;
+use sff::internals::compiler::kernel::Tiles;
+use sff::internals::compiler::program::Program;
+use sff::internals::compiler::variants::{Choices, Class, Variant, Variants, key};
+use sff::internals::gpu::device::Gpu;
+use sff::internals::gpu::tune::{Cache, Effort, Tune, Tuning, time, tune};
+use sff::internals::net::layers::{Head, Network};
+use sff::internals::net::models;
+use sff::internals::net::options::{Partition, TrainOptions};
 
 const CLASSES: usize = 10;
 

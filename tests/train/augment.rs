@@ -3,22 +3,22 @@
 
 use crate::cases::Case;
 use crate::common::gpu;
-use sff::base::random::{Rng, Stream};
-use sff::base::shape::{Layout, Shape};
-use sff::compiler::budget::Demand;
-use sff::compiler::ops::Input;
-use sff::compiler::ops::scores::PARTNER_WORDS;
-use sff::compiler::program::Feed;
-use sff::compiler::tensor::{Kind, TensorId};
-use sff::data::{self, Dataset, Request};
-use sff::gpu::device::Gpu;
-use sff::gpu::session::{Session, SessionOptions};
-use sff::net::augment::{Augment, Region, Sample, Sizes};
-use sff::net::layers::{Head, Network};
-use sff::net::models;
-use sff::net::options::{Normalize, Partition, TrainOptions};
-use sff::train::feeder::{Feeder, StepValues};
-use sff::train::trainer::{self, Trainer};
+use sff::internals::base::random::{Rng, Stream};
+use sff::internals::base::shape::{Layout, Shape};
+use sff::internals::compiler::budget::Demand;
+use sff::internals::compiler::ops::Input;
+use sff::internals::compiler::ops::scores::PARTNER_WORDS;
+use sff::internals::compiler::program::Feed;
+use sff::internals::compiler::tensor::{Kind, TensorId};
+use sff::internals::data::{self, Dataset, Request};
+use sff::internals::gpu::device::Gpu;
+use sff::internals::gpu::session::{Session, SessionOptions};
+use sff::internals::net::augment::{Augment, Region, Sample, Sizes};
+use sff::internals::net::layers::{Head, Network};
+use sff::internals::net::models;
+use sff::internals::net::options::{Normalize, Partition, TrainOptions};
+use sff::internals::train::feeder::{Feeder, StepValues};
+use sff::internals::train::trainer::{self, Trainer};
 
 const NORMALIZE: Normalize = Normalize { mean: [0.3, 0.4, 0.5, 0.6], std: [0.2, 0.3, 0.4, 0.5] };
 

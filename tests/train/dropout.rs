@@ -4,14 +4,14 @@
 use std::path::Path;
 
 use crate::common::gpu;
-use sff::base::shape::Shape;
-use sff::compiler::budget::Demand;
-use sff::data::shapes::{self, Split};
-use sff::data::{self, Dataset};
-use sff::net::layers::{Head, Network};
-use sff::net::options::{Partition, Recompute, TrainOptions};
-use sff::train::checkpoint::Arrays;
-use sff::train::trainer::{Reached, Trainer};
+use sff::internals::base::shape::Shape;
+use sff::internals::compiler::budget::Demand;
+use sff::internals::data::shapes::{self, Split};
+use sff::internals::data::{self, Dataset};
+use sff::internals::net::layers::{Head, Network};
+use sff::internals::net::options::{Partition, Recompute, TrainOptions};
+use sff::internals::train::checkpoint::Arrays;
+use sff::internals::train::trainer::{Reached, Trainer};
 
 fn options() -> TrainOptions {
     TrainOptions { epochs: 2, batch: 8, lr: 1e-2, seed: 5, ..TrainOptions::default() }
@@ -19,7 +19,11 @@ fn options() -> TrainOptions {
 
 fn network(dropout: f32) -> Network {
     let head = Head::Classifier { hidden: 24, dropout };
-    Network { blocks: sff::net::models::cnn(&[4, 8], Partition::Whole), head, classes: 10 }
+    Network {
+        blocks: sff::internals::net::models::cnn(&[4, 8], Partition::Whole),
+        head,
+        classes: 10,
+    }
 }
 
 fn dataset() -> Dataset {

@@ -2,16 +2,18 @@
 //! micro-batches the same step.
 
 use crate::common::{difference, gpu, precisions, random};
-use sff::base::shape::{Shape, Window};
-use sff::compiler::ops::{Node, Product};
-use sff::compiler::plan::{Limits, Plan, verify};
-use sff::compiler::program::{Built, Feed, Setup, build};
-use sff::compiler::tensor::Tensors;
-use sff::gpu::session::{Session, SessionOptions};
-use sff::net::augment::{Sample, Sizes};
-use sff::net::layers::{Activation, BatchNorm, Block, Goodness, Head, Layer, Network, Scale};
-use sff::net::models;
-use sff::net::options::{Normalize, Partition, Precision, Recompute, TrainOptions};
+use sff::internals::base::shape::{Shape, Window};
+use sff::internals::compiler::ops::{Node, Product};
+use sff::internals::compiler::plan::{Limits, Plan, verify};
+use sff::internals::compiler::program::{Built, Feed, Setup, build};
+use sff::internals::compiler::tensor::Tensors;
+use sff::internals::gpu::session::{Session, SessionOptions};
+use sff::internals::net::augment::{Sample, Sizes};
+use sff::internals::net::layers::{
+    Activation, BatchNorm, Block, Goodness, Head, Layer, Network, Scale,
+};
+use sff::internals::net::models;
+use sff::internals::net::options::{Normalize, Partition, Precision, Recompute, TrainOptions};
 
 const MODES: [Recompute; 3] = [Recompute::None, Recompute::Cheap, Recompute::Block];
 

@@ -2,18 +2,18 @@
 //! it is, and as a narrow twin whose every op is checked against the f64 reference.
 
 use crate::common::{Inputs, Pair, gpu, precisions};
-use sff::app::config::{Config, Method, Recipe};
-use sff::base::shape::Shape;
-use sff::compiler::ops::{self, Op};
-use sff::compiler::program::{Feed, Setup, build};
-use sff::data::shapes::{self, Split};
-use sff::data::{Dataset, Found};
-use sff::gpu::session::{Session, SessionOptions};
-use sff::net::augment::Augment;
-use sff::net::layers::{Head, Layer, Network};
-use sff::net::models;
-use sff::net::options::{ADAMW, Normalize, Partition, Precision, TrainOptions};
-use sff::train::trainer::{Reached, Trainer};
+use sff::internals::app::config::{Config, Method, Recipe};
+use sff::internals::base::shape::Shape;
+use sff::internals::compiler::ops::{self, Op};
+use sff::internals::compiler::program::{Feed, Setup, build};
+use sff::internals::data::shapes::{self, Split};
+use sff::internals::data::{Dataset, Found};
+use sff::internals::gpu::session::{Session, SessionOptions};
+use sff::internals::net::augment::Augment;
+use sff::internals::net::layers::{Head, Layer, Network};
+use sff::internals::net::models;
+use sff::internals::net::options::{ADAMW, Normalize, Partition, Precision, TrainOptions};
+use sff::internals::train::trainer::{Reached, Trainer};
 
 const BATCH: usize = 2;
 const CLASSES: usize = 10;

@@ -2,16 +2,16 @@
 
 use crate::common::{Pair, gpu};
 use sff::Error;
-use sff::base::shape::{Layout, Shape, Window};
-use sff::compiler::ops::{Add, Conv2d};
-use sff::compiler::program::Program;
-use sff::compiler::tensor::{Kind, TensorId};
-use sff::data::{Dataset, shapes};
-use sff::gpu::session::{Session, SessionOptions};
-use sff::net::layers::{Head, Network};
-use sff::net::models;
-use sff::net::options::{Partition, TrainOptions};
-use sff::train::trainer::Trainer;
+use sff::internals::base::shape::{Layout, Shape, Window};
+use sff::internals::compiler::ops::{Add, Conv2d};
+use sff::internals::compiler::program::Program;
+use sff::internals::compiler::tensor::{Kind, TensorId};
+use sff::internals::data::{Dataset, shapes};
+use sff::internals::gpu::session::{Session, SessionOptions};
+use sff::internals::net::layers::{Head, Network};
+use sff::internals::net::models;
+use sff::internals::net::options::{Partition, TrainOptions};
+use sff::internals::train::trainer::Trainer;
 
 const STEPS: usize = 4;
 
@@ -30,7 +30,7 @@ fn found(
     options: TrainOptions,
     dataset: &Dataset,
     name: &str,
-    choose: fn(&sff::compiler::program::Parameter) -> TensorId,
+    choose: fn(&sff::internals::compiler::program::Parameter) -> TensorId,
     value: f32,
 ) -> (String, u64) {
     let options = TrainOptions { epochs: 3, batch: 16, ..options };
@@ -63,7 +63,7 @@ fn weights_and_moments_are_watched_every_step() {
     let plain = TrainOptions::default();
     // The square of a gradient that is too large: the weight does not move any more, and no loss
     // ever shows it.
-    let v = |p: &sff::compiler::program::Parameter| p.v;
+    let v = |p: &sff::internals::compiler::program::Parameter| p.v;
     let conv = found(plain, &dataset, "conv2.weight", v, f32::INFINITY);
     assert_eq!(conv, ("a value of conv2.weight.v (conv2)".into(), 4));
     let aux = found(plain, &dataset, "aux.0.weight", v, f32::NAN);
@@ -86,7 +86,7 @@ fn smallest(dataset: &Dataset) -> usize {
 fn a_goodness_that_is_not_finite_is_a_loss_that_is_not() {
     let dataset = dataset();
     // Maps of 1e30 have no mean square.
-    let value = |p: &sff::compiler::program::Parameter| p.value;
+    let value = |p: &sff::internals::compiler::program::Parameter| p.value;
     for large in [1e30, f32::INFINITY] {
         let found = found(TrainOptions::default(), &dataset, "aux.1.weight", value, large);
         assert_eq!(found, ("the loss of conv2".into(), 4));

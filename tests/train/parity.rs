@@ -7,14 +7,14 @@ use std::path::Path;
 use crate::common::{difference, gpu};
 use safetensors::tensor::{Dtype, TensorView};
 use serde::Deserialize;
-use sff::app::config::Recipe;
-use sff::app::inference::Inference;
-use sff::app::torchvision::{self, About};
-use sff::base::random::hash;
-use sff::data::Images;
-use sff::net::models::Stem;
-use sff::train::checkpoint;
-use sff::train::metrics::Vote;
+use sff::internals::app::config::Recipe;
+use sff::internals::app::inference::Inference;
+use sff::internals::app::torchvision::{self, About};
+use sff::internals::base::random::hash;
+use sff::internals::data::Images;
+use sff::internals::net::models::Stem;
+use sff::internals::train::checkpoint;
+use sff::internals::train::metrics::Vote;
 
 const IMAGES: usize = 2;
 
@@ -100,7 +100,7 @@ fn check(arch: &str) {
             checkpoint::save(&model, &state.arrays, &info).unwrap();
             let images = images(side);
             let mut inference = Inference::new(&gpu, &model, &images, IMAGES).unwrap();
-            let predictions = inference.predict(&info, Vote::All).unwrap();
+            let predictions = inference.predict(Vote::All).unwrap();
             let [one, other] = &logits[..] else { panic!("two images") };
             let as_f32: Vec<f32> = one.iter().map(|v| *v as f32).collect();
             assert!(difference(&as_f32, other) > 1e-2, "the images are all the same to it");

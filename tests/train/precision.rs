@@ -4,13 +4,13 @@
 use std::path::Path;
 
 use crate::common::{gpu, precisions};
-use sff::data::{self, Dataset};
-use sff::gpu::device::{Access, Gpu};
-use sff::net::layers::{Head, Network};
-use sff::net::options::{Partition, Precision, TrainOptions};
-use sff::train::checkpoint::Arrays;
-use sff::train::metrics::Scores;
-use sff::train::trainer::{Reached, Trainer};
+use sff::internals::data::{self, Dataset};
+use sff::internals::gpu::device::{Access, Gpu};
+use sff::internals::net::layers::{Head, Network};
+use sff::internals::net::options::{Partition, Precision, TrainOptions};
+use sff::internals::train::checkpoint::Arrays;
+use sff::internals::train::metrics::Scores;
+use sff::internals::train::trainer::{Reached, Trainer};
 
 fn options(precision: Precision) -> TrainOptions {
     TrainOptions { epochs: 2, batch: 16, lr: 1e-2, seed: 3, precision, ..TrainOptions::default() }
@@ -18,7 +18,11 @@ fn options(precision: Precision) -> TrainOptions {
 
 fn network() -> Network {
     let head = Head::goodness(3);
-    Network { blocks: sff::net::models::cnn(&[8, 16, 16], Partition::Layer), head, classes: 10 }
+    Network {
+        blocks: sff::internals::net::models::cnn(&[8, 16, 16], Partition::Layer),
+        head,
+        classes: 10,
+    }
 }
 
 fn dataset() -> Dataset {

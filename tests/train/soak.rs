@@ -3,11 +3,11 @@
 use std::process::Command;
 use std::time::Instant;
 
-use sff::data::shapes;
-use sff::net::layers::{Head, Network};
-use sff::net::models;
-use sff::net::options::{Partition, TrainOptions};
-use sff::train::trainer::Trainer;
+use sff::internals::data::shapes;
+use sff::internals::net::layers::{Head, Network};
+use sff::internals::net::models;
+use sff::internals::net::options::{Partition, TrainOptions};
+use sff::internals::train::trainer::Trainer;
 
 /// Bytes of this process that are in memory.
 fn resident() -> usize {

@@ -7,13 +7,13 @@ use std::path::PathBuf;
 
 use flate2::Compression;
 use flate2::write::GzEncoder;
-use sff::app::config::{Config, Recipe};
-use sff::app::folder;
-use sff::app::inspect;
-use sff::app::torchvision;
-use sff::data::picture::{self, Fit};
-use sff::data::{Request, cifar, fetch::unpack, idx, mat};
-use sff::train::checkpoint;
+use sff::internals::app::config::{Config, Recipe};
+use sff::internals::app::folder;
+use sff::internals::app::inspect;
+use sff::internals::app::torchvision;
+use sff::internals::data::picture::{self, Fit};
+use sff::internals::data::{Request, cifar, fetch::unpack, idx, mat};
+use sff::internals::train::checkpoint;
 
 /// A file of these bytes in a folder of its own.
 fn file(name: &str, bytes: &[u8]) -> (tempfile::TempDir, PathBuf) {
@@ -128,7 +128,8 @@ pub fn recipe(bytes: &[u8]) {
     {
         let _ = config.to_toml();
     }
-    let _ = sff::app::experiment::Experiment::read(&path).and_then(|e| e.cells().map(drop));
+    let _ =
+        sff::internals::app::experiment::Experiment::read(&path).and_then(|e| e.cells().map(drop));
 }
 
 /// A picture by itself.
@@ -166,7 +167,7 @@ pub fn folder(bytes: &[u8]) {
         let (name, root) = ("folder".to_owned(), Some(folder.path().to_owned()));
         let request =
             Request { name, folder: root, image_size: Some(8), strict, ..Request::default() };
-        if let Ok(loaded) = sff::data::load(&request) {
+        if let Ok(loaded) = sff::internals::data::load(&request) {
             assert!(loaded.train.len() + loaded.test.len() + loaded.skipped.len() <= files);
             assert!(loaded.classes.len() >= 2);
         }

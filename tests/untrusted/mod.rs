@@ -9,7 +9,7 @@ use std::cell::Cell;
 use std::fs;
 use std::path::Path;
 
-use sff::base::random::{Rng, Stream};
+use sff::internals::base::random::{Rng, Stream};
 
 /// Counts what each thread allocates: other tests run beside this one.
 struct Counting;

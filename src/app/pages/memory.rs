@@ -6,7 +6,7 @@ use crate::Result;
 use crate::app::config::{Config, Method, Recipe};
 use crate::app::pages::plan::Area;
 use crate::app::pages::svg::escape;
-use crate::compiler::plan::{Limits, Plan, Report};
+use crate::compiler::plan::{Limits, MemoryReport, Plan};
 use crate::compiler::program::{Built, Program};
 use crate::train::trainer::{self, Trainer};
 
@@ -22,12 +22,12 @@ struct Shown<'a> {
     name: &'static str,
     program: &'a Program,
     plan: Plan,
-    report: Report,
+    report: MemoryReport,
 }
 
 impl<'a> Shown<'a> {
     fn new(name: &'static str, built: &'a Built, plan: Plan) -> Self {
-        let report = Report::new(&built.program, &plan, &built.blocks);
+        let report = MemoryReport::new(&built.program, &plan, &built.blocks);
         Self { name, program: &built.program, plan, report }
     }
 }
@@ -110,7 +110,7 @@ fn picture(shown: &Shown, bytes: usize) -> String {
 }
 
 fn table(all: &[&Shown]) -> String {
-    let kinds = |report: &Report| {
+    let kinds = |report: &MemoryReport| {
         let k = &report.max_live_by_kind;
         [
             ("peak of the arena", report.peak_bytes),

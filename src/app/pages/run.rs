@@ -19,7 +19,7 @@ use crate::train::trainer::Trainer;
 pub(crate) const STYLE: &str = include_str!("style.css");
 
 /// What does not change while a run goes on.
-pub struct Report<'a> {
+pub struct RunPage<'a> {
     config: &'a Config,
     dataset: &'a Dataset,
     device: Adapter,
@@ -46,7 +46,7 @@ pub struct SoFar<'a> {
     pub profile: Option<Result<Profile>>,
 }
 
-impl<'a> Report<'a> {
+impl<'a> RunPage<'a> {
     /// Gathers it, and plans the same training by backpropagation.
     ///
     /// # Errors

@@ -10,7 +10,7 @@ use serde::Serialize;
 use super::Observer;
 use crate::app::config::Config;
 use crate::app::folder::{Folder, read_timings};
-use crate::app::pages::run::{Report, SoFar};
+use crate::app::pages::run::{RunPage, SoFar};
 use crate::app::profile;
 use crate::app::records::{FORMAT, ModelInfo, StateInfo, portable};
 use crate::base::files::write_whole;
@@ -35,7 +35,7 @@ pub struct Run<'a> {
     /// Bytes that it is planned for after the device had no room for more.
     pub shrunk: Option<usize>,
     pub trainer: Trainer<'a>,
-    pub report: Report<'a>,
+    pub report: RunPage<'a>,
     pub records: Vec<EpochRecord>,
     /// What the last test showed, and the epoch before it.
     pub detail: Option<(u32, Detail)>,

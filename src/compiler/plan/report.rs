@@ -10,7 +10,7 @@ use crate::compiler::tensor::Kind;
 
 /// Figures of a plan. All in bytes; tensors that are updated in place count once.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize)]
-pub struct Report {
+pub struct MemoryReport {
     /// Bytes of the arena.
     pub peak_bytes: usize,
     /// Largest sum of simultaneously live bytes.
@@ -49,7 +49,7 @@ pub struct BlockPeak {
     pub peak_bytes: usize,
 }
 
-impl Report {
+impl MemoryReport {
     /// Counts; `blocks` are the names of the program's blocks.
     pub fn new(program: &Program, plan: &Plan, blocks: &[String]) -> Self {
         let ops = program.ops().len();
@@ -104,7 +104,7 @@ impl Report {
     }
 }
 
-impl fmt::Display for Report {
+impl fmt::Display for MemoryReport {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let kinds = &self.max_live_by_kind;
         let rows = [

@@ -17,7 +17,7 @@ use crate::net::layers::{Activation, Goodness, Head, Layer, Network};
 /// next block begins.
 ///
 /// # Errors
-/// [`Error::Model`] if the network cannot work on such images.
+/// [`crate::Error::Model`] if the network cannot work on such images.
 pub fn build(network: &Network, setup: &Setup) -> Result<Built> {
     check(network, setup)?;
     let mut emitter = Emitter::new(setup.train.is_some(), setup.micro_batches > 1, setup.recompute);
@@ -221,5 +221,59 @@ impl RoutineBuilder<'_> {
         let scale = self.gradient_scale();
         e.program.push(ops::CrossEntropy { scores, labels, partners, loss, dscores, scale });
         dscores
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::base::shape::Shape;
+    use crate::net::layers::Block;
+    use crate::net::layers::Scale;
+    use crate::net::options::TrainOptions;
+
+    #[test]
+    fn networks_that_cannot_work_are_refused() {
+        let conv = |name: &str, kernel| {
+            let window = Window { kernel, stride: 1, pad: 0 };
+            Layer::Conv2d { name: name.into(), out: 4, window, bias: false }
+        };
+        let refusal = |layers: Vec<Vec<Layer>>, head, classes| {
+            let block = |layers| Block { name: "b".into(), layers };
+            let blocks = layers.into_iter().map(block).collect();
+            let setup = Setup {
+                train: Some(Feed { batch: 2, resident: 2, stored: [5, 5] }),
+                ..Setup::new(Shape::new(1, 5, 5, 1), &TrainOptions::default())
+            };
+            build(&Network { blocks, head, classes }, &setup).unwrap_err().to_string()
+        };
+        let [goodness, even] = [3, 2].map(Head::goodness);
+        let head = |change: fn(&mut Goodness)| {
+            let scale = Scale::Learnable;
+            let mut head = Goodness { kernel: 3, separable: false, pool: None, scale };
+            change(&mut head);
+            Head::Goodness(head)
+        };
+        let separable = head(|head| (head.kernel, head.separable) = (1, true));
+        let no_pixels = head(|head| head.pool = Some(0));
+        let no_scale = head(|head| head.scale = Scale::Fixed(0.0));
+        for (layers, head, classes, expected) in [
+            (vec![vec![conv("a", 3), conv("a", 3)]], goodness, 3, "two layers are called a"),
+            (vec![vec![conv("aux.0", 3)]], goodness, 3, "two layers are called aux.0"),
+            (vec![vec![conv("a", 3)], vec![conv("a", 3)]], goodness, 3, "two layers are called a"),
+            (vec![vec![conv("a", 7)]], goodness, 3, "7×7 window does not fit maps of 5×5"),
+            (vec![vec![conv("a", 3)]], goodness, 1, "at least 2 classes"),
+            (vec![vec![conv("aux.0.depthwise", 3)]], goodness, 3, "two layers are called aux.0.d"),
+            (vec![vec![conv("a", 3)]], even, 3, "odd kernel"),
+            (vec![vec![conv("a", 3)]], separable, 3, "a kernel of 3 or more"),
+            (vec![vec![conv("a", 3)]], no_pixels, 3, "at least 1 pixel"),
+            (vec![vec![conv("a", 3)]], no_scale, 3, "a positive scale, not 0"),
+            (vec![vec![conv("a", 3)], vec![conv("b", 3)]], Head::Linear, 3, "as one block"),
+            (vec![vec![]], goodness, 3, "each block a layer"),
+            (vec![], goodness, 3, "at least one block"),
+        ] {
+            let message = refusal(layers, head, classes);
+            assert!(message.contains(expected), "{message}\nexpected: {expected}");
+        }
     }
 }

@@ -34,6 +34,8 @@ pub struct Reflection {
     pub bindings: Vec<Binding>,
     /// Members of the struct behind the uniform.
     pub params: Vec<Member>,
+    /// Names of those that are float32, or of float32.
+    pub float_params: Vec<String>,
     /// Bytes of that struct.
     pub params_size: u32,
 }
@@ -77,6 +79,7 @@ impl Reflection {
             workgroup_size: module.entry_points[index].workgroup_size.iter().product(),
             bindings: Vec::new(),
             params: Vec::new(),
+            float_params: Vec::new(),
             params_size: 0,
         };
         for (handle, variable) in module.global_variables.iter() {
@@ -95,6 +98,15 @@ impl Reflection {
             if let (true, naga::TypeInner::Struct { members, span }) =
                 (uniform, &module.types[variable.ty].inner)
             {
+                let float = |m: &&naga::StructMember| {
+                    let base = match module.types[m.ty].inner {
+                        naga::TypeInner::Array { base, .. } => base,
+                        _ => m.ty,
+                    };
+                    module.types[base].inner.scalar() == Some(naga::Scalar::F32)
+                };
+                let names = members.iter().filter(float).map(|m| m.name.clone());
+                reflection.float_params = names.flatten().collect();
                 reflection.params_size = *span;
                 reflection.params = members
                     .iter()

@@ -8,7 +8,7 @@ use std::thread::sleep;
 use ureq::Agent;
 use ureq::http::{Response, StatusCode};
 
-use super::{Failure, Options, Progress, append, limit, too_much};
+use super::{Failure, FetchOptions, Progress, append, limit, too_much};
 use crate::base::files::md5;
 use crate::data::catalog::Download;
 use crate::{Error, Result};
@@ -32,7 +32,7 @@ pub fn download(
     base: &str,
     download: &Download,
     part: &Path,
-    options: &Options,
+    options: &FetchOptions,
     progress: &mut dyn Progress,
 ) -> Result<()> {
     let url = format!("{base}{}", download.file);
@@ -80,7 +80,7 @@ pub fn download(
     }
 }
 
-fn agent(base: &str, options: &Options) -> Agent {
+fn agent(base: &str, options: &FetchOptions) -> Agent {
     Agent::config_builder()
         // A secure address must not lead to one that is not.
         .https_only(base.starts_with("https://"))

@@ -2,10 +2,10 @@
 
 use std::iter::once;
 
-use super::{Session, allocate, grid};
+use super::{Session, allocate};
 use crate::Result;
 use crate::base::shape::Layout;
-use crate::compiler::kernel::Kernel;
+use crate::compiler::kernel::{Kernel, grid};
 use crate::compiler::tensor::TensorId;
 
 /// Invocations that compare: enough to fill a GPU, few enough for the host to sum up.

@@ -1,13 +1,10 @@
-//! SessionOptions what a session needs on the device.
+//! Making what a session needs on the device.
 
 use crate::compiler::kernel::{Dispatch, Operand};
 use crate::compiler::plan::Plan;
 use crate::compiler::program::Program;
 use crate::gpu::device::{Gpu, Pipeline};
 use crate::{Error, Result};
-
-/// Workgroups that a dispatch may have in one dimension, on any device.
-const MAX_GROUPS: usize = 65_535;
 
 /// A dispatch with all that it takes to encode it.
 pub struct Ready {
@@ -99,13 +96,6 @@ pub fn prepare(
         layout,
         entries: &entries,
     });
-    let groups = grid(dispatch.threads, reflection.workgroup_size as usize);
+    let groups = dispatch.grid(reflection.workgroup_size);
     Ok(Ready { pipeline: pipeline.clone(), bind_group, groups })
-}
-
-/// Columns and rows of workgroups for `threads` invocations, `workgroup` of them in each.
-pub(crate) fn grid(threads: usize, workgroup: usize) -> (u32, u32) {
-    let groups = threads.div_ceil(workgroup).max(1);
-    let rows = groups.div_ceil(MAX_GROUPS);
-    (groups.div_ceil(rows) as u32, rows as u32)
 }

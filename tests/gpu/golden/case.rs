@@ -6,9 +6,11 @@ use std::path::{Path, PathBuf};
 
 use safetensors::{Dtype, SafeTensors};
 use serde_json::Value;
-use sff::base::shape::{Layout, Window};
-use sff::net::layers::{Activation, BatchNorm, Block, Goodness, Head, Layer, Network, Scale};
-use sff::net::options::AdamW;
+use sff::internals::base::shape::{Layout, Window};
+use sff::internals::net::layers::{
+    Activation, BatchNorm, Block, Goodness, Head, Layer, Network, Scale,
+};
+use sff::internals::net::options::AdamW;
 
 use super::repr::Module;
 
@@ -214,7 +216,7 @@ impl Case {
             |key: &str| Some(self.tensors.get(&format!("b{block}.{key}"))?.shape[2..].to_vec());
         let (Some(from), Some(to)) = (side("in"), side("h")) else { return Ok(2.min(units.len())) };
         let output = |pools: usize| -> Option<Vec<usize>> {
-            let shape = sff::base::shape::Shape::new(1, from[0], from[1], 1);
+            let shape = sff::internals::base::shape::Shape::new(1, from[0], from[1], 1);
             let windows = units.iter().enumerate().flat_map(|(at, unit)| {
                 let conv = unit.iter().filter_map(|layer| match layer {
                     Layer::Conv2d { window, .. } => Some(*window),

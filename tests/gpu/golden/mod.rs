@@ -12,16 +12,16 @@ use std::path::PathBuf;
 
 use crate::common::gpu;
 use case::Case;
-use sff::base::shape::{Layout, Shape};
-use sff::compiler::ops::scores::late_half;
-use sff::compiler::ops::{AdamW, LayerNorm, Node, Op};
-use sff::compiler::program::{Built, Feed, Parameter, Routine, Setup, build};
-use sff::compiler::reference::Reference;
-use sff::compiler::tensor::TensorId;
-use sff::gpu::session::{Session, SessionOptions};
-use sff::net::augment::Augment;
-use sff::net::layers::Network;
-use sff::net::options::{Normalize, Precision, Recompute};
+use sff::internals::base::shape::{Layout, Shape};
+use sff::internals::compiler::ops::scores::late_half;
+use sff::internals::compiler::ops::{AdamW, LayerNorm, Node, Op};
+use sff::internals::compiler::program::{Built, Feed, Parameter, Routine, Setup, build};
+use sff::internals::compiler::reference::Reference;
+use sff::internals::compiler::tensor::TensorId;
+use sff::internals::gpu::session::{Session, SessionOptions};
+use sff::internals::net::augment::Augment;
+use sff::internals::net::layers::Network;
+use sff::internals::net::options::{Normalize, Precision, Recompute};
 
 /// Something that runs a program's ops one at a time.
 trait Machine {
