@@ -1,4 +1,5 @@
-//! Lists the shaders, so that a new file in `shaders/` is known without a word elsewhere.
+//! Lists the shaders, so that a new file in `shaders/` is known without a word elsewhere, and reads
+//! their parameters, which are written in WGSL only.
 
 use std::fmt::Write;
 use std::path::{Path, PathBuf};
@@ -20,6 +21,15 @@ fn main() -> io::Result<()> {
     list.push_str("]\n");
     let out = PathBuf::from(env::var_os("OUT_DIR").expect("cargo sets it"));
     fs::write(out.join("shaders.rs"), list)?;
+    let mut structs = String::from("params! {\n");
+    for file in &files {
+        let stem = file.file_stem().and_then(|stem| stem.to_str()).expect("a plain name");
+        if let Some(members) = params(&fs::read_to_string(file)?) {
+            let _ = writeln!(structs, "    {} {{ {members} }}", camel_case(stem));
+        }
+    }
+    structs.push_str("}\n");
+    fs::write(out.join("params.rs"), structs)?;
     println!("cargo::rerun-if-changed=shaders");
     Ok(())
 }
@@ -35,4 +45,34 @@ fn collect(folder: &Path, files: &mut Vec<PathBuf>) -> io::Result<()> {
         }
     }
     Ok(())
+}
+
+/// The members of a shader's `struct Params`, as Rust writes them.
+fn params(wgsl: &str) -> Option<String> {
+    let (_, rest) = wgsl.split_once("struct Params {\n")?;
+    let (members, _) = rest.split_once("\n}")?;
+    let member = |line: &str| {
+        let (name, kind) = line.trim().trim_end_matches(',').split_once(": ")?;
+        let kind = match kind {
+            "u32" | "f32" => kind.to_owned(),
+            "vec4<f32>" => "[f32; 4]".to_owned(),
+            _ => {
+                let count =
+                    kind.strip_prefix("array<vec4<u32>, ").and_then(|k| k.strip_suffix('>'));
+                let count =
+                    count.unwrap_or_else(|| panic!("{name}: {kind} is no type of a parameter"));
+                format!("[[u32; 4]; {count}]")
+            }
+        };
+        Some(format!("{name}: {kind}"))
+    };
+    let lines = members.lines().filter(|line| !line.trim_start().starts_with("//"));
+    Some(lines.filter_map(member).collect::<Vec<_>>().join(", "))
+}
+
+/// `batch_norm` as `BatchNorm`; the parameters that several kernels share are called as the first.
+fn camel_case(name: &str) -> String {
+    let words = name.strip_suffix("_params").unwrap_or(name).split('_');
+    let capital = |word: &str| word[..1].to_uppercase() + &word[1..];
+    words.map(capital).collect()
 }

@@ -102,10 +102,9 @@ impl Progress {
 impl Observer for Progress {
     fn began_from(&mut self, start: &Start, taken: &Taken) {
         self.say(&format!("{} tensors are those of {}", taken.tensors, start.path.display()));
-        for (what, names) in [
-            ("it does not have, so they are new", &taken.new),
-            ("it has for nothing", &taken.unused),
-        ] {
+        for (what, names) in
+            [("not in it, so they are new", &taken.new), ("in it, but not used", &taken.unused)]
+        {
             if !names.is_empty() {
                 self.say(&format!("  {what}: {}", names.join(", ")));
             }

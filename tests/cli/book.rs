@@ -150,3 +150,27 @@ fn check_options(sandbox: &Sandbox, page: &str, words: &[&str]) {
         assert!(help.contains(word), "{page}: sff {} has no {word}", words[..depth].join(" "));
     }
 }
+
+/// Code that a page quotes, after a comment with the file's name, is in that file.
+#[test]
+fn quotes_are_what_the_files_say() {
+    let mut quoted = 0;
+    for (page, text) in pages() {
+        let code = ["rust", "wgsl"].map(|language| blocks(&text, language)).concat();
+        for block in code {
+            let (name, lines) = block.split_once('\n').unwrap();
+            let name = name.strip_prefix("// ").unwrap_or_else(|| panic!("{page}: quotes no file"));
+            let file =
+                fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join(name)).unwrap();
+            // Every paragraph, one after another: what lies between may be left out.
+            let mut rest = file.as_str();
+            for paragraph in lines.split("\n\n") {
+                let at = rest.find(paragraph.trim_end());
+                let at = at.unwrap_or_else(|| panic!("{page}: {name} does not say\n{paragraph}"));
+                rest = &rest[at + paragraph.len() - 1..];
+                quoted += 1;
+            }
+        }
+    }
+    assert!(quoted > 5, "{quoted} quotes");
+}

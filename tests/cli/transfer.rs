@@ -141,7 +141,7 @@ fn models_that_do_not_fit_are_refused() {
     );
     ran.ok();
     let ran = sandbox.run(&format!("{STILL} --init m.safetensors --widths 4,6 --out fewer"));
-    assert!(ran.err.contains("it has for nothing: bn3.bias"), "{}", ran.err);
+    assert!(ran.err.contains("in it, but not used: bn3.bias"), "{}", ran.err);
     ran.ok();
     assert!(!sandbox.path("new").exists());
 }

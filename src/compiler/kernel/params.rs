@@ -1,5 +1,5 @@
-//! The uniforms of the kernels, laid out as their WGSL structs are; a test holds the two
-//! against each other.
+//! The uniforms of the kernels. Their structs are written in the shaders, once: `build.rs` reads them
+//! there, and a test compares the layouts.
 
 use bytemuck::{Pod, Zeroable};
 
@@ -13,7 +13,7 @@ macro_rules! params {
     ($($name:ident { $($field:ident: $type:ty),* $(,)? })*) => {$(
         #[repr(C)]
         #[derive(Clone, Copy, Pod, Zeroable)]
-        #[allow(missing_docs)]
+        #[allow(missing_docs, dead_code)]
         pub struct $name { $(pub $field: $type),* }
 
         impl Params for $name {
@@ -24,41 +24,4 @@ macro_rules! params {
     )*};
 }
 
-params! {
-    AdamW { len: u32, factor: f32, beta1: f32, beta2: f32, eps: f32, weight_decay: f32 }
-    AvgPool { in_h: u32, in_w: u32, out_h: u32, out_w: u32, c4: u32, len: u32 }
-    BatchNorm {
-        pixels: u32, c: u32, c4: u32, parts: u32, group: u32, first: u32, total: u32, across: u32,
-        eps: f32, momentum: f32,
-    }
-    BiasGrad { pixels: u32, c4: u32, parts: u32, group: u32, first: u32 }
-    Conv2d {
-        in_h: u32, in_w: u32, in_c4: u32, out_h: u32, out_w: u32, out_c4: u32,
-        kernel: u32, stride: u32, pad: u32, pixels: u32, images: u32, parts: u32,
-        group: u32, first: u32, factor: f32,
-    }
-    CrossEntropy { images: u32, classes: u32, stride: u32, scale: f32 }
-    Dropout {
-        len: u32, c: u32, c4: u32, before: u32, layer: u32, threshold: u32, factor: f32,
-    }
-    Elementwise { len: u32, c: u32, c4: u32, factor: f32 }
-    Excite { images: u32, size: u32, c: u32, c4: u32 }
-    Finite { len: u32, members: u32, first: u32, at: u32, ends: [[u32; 4]; 12] }
-    Gram {
-        images: u32, rows: u32, depth: u32, width: u32, parts: u32, first: u32, factor: f32,
-    }
-    Input {
-        mean: [f32; 4], scale: [f32; 4], luma: [f32; 4], stored_h: u32, stored_w: u32,
-        h: u32, w: u32, first: u32, parts: u32, len: u32, unused: u32,
-    }
-    LayerNorm { images: u32, size: u32, c: u32, c4: u32, chunks: u32, eps: f32 }
-    MaxPool {
-        in_h: u32, in_w: u32, out_h: u32, out_w: u32, c4: u32, pad: u32, len: u32,
-    }
-    Metrics {
-        images: u32, classes: u32, stride: u32, blocks: u32, late: u32,
-        score_stride: u32, loss_stride: u32, words: u32,
-    }
-    ScaleScores { images: u32, c4: u32 }
-    SumRows { rows: u32, len: u32 }
-}
+include!(concat!(env!("OUT_DIR"), "/params.rs"));

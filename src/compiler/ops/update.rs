@@ -147,7 +147,7 @@ impl Operation for AdamW {
             ("v", self.v),
             ("step", self.step),
         ];
-        let params = params::AdamW {
+        let params = params::Adamw {
             len: to_u32(len),
             factor: self.scale.recip(),
             beta1: self.adamw.beta1,
