@@ -10,6 +10,7 @@ use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
 use clap::Parser;
+use sff::internals::app::config::one_of;
 use sff::internals::app::pages;
 use sff::internals::app::profile::{self, Profile};
 use sff::internals::base::files::write_whole;
@@ -43,13 +44,13 @@ struct Cli {
     #[arg(long, value_delimiter = ',', default_value = "10")]
     classes: Vec<usize>,
     /// What maps are stored in
-    #[arg(long, value_delimiter = ',', default_value = "f32")]
+    #[arg(long, value_delimiter = ',', value_parser = one_of::<Precision>(), default_value = "f32")]
     precision: Vec<Precision>,
     /// Steps to time
     #[arg(long, default_value_t = 3, value_parser = clap::value_parser!(u16).range(1..))]
     steps: u16,
     /// How kernels are chosen
-    #[arg(long, default_value = "auto")]
+    #[arg(long, value_parser = one_of::<Tune>(), default_value = "auto")]
     tune: Tune,
     /// A line of JSON per case
     #[arg(long)]

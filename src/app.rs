@@ -2,6 +2,7 @@
 
 pub mod config;
 pub mod experiment;
+pub mod fetch;
 pub mod folder;
 pub mod inference;
 pub mod inspect;

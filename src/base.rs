@@ -1,6 +1,7 @@
 //! What every floor stands on: errors, files, sizes, shapes, random numbers.
 
 pub mod bytes;
+pub mod choice;
 pub mod error;
 pub mod faults;
 pub mod files;

@@ -22,6 +22,7 @@ mod train;
 use std::io::Write;
 use std::path::PathBuf;
 
+use crate::app::config::one_of;
 use crate::app::folder;
 use crate::app::records::ModelInfo;
 use crate::base::interrupt::Interrupt;
@@ -107,7 +108,7 @@ struct TuneArg {
     /// How to compute each op: as suits devices of its kind (off), or as is the fastest on this one,
     /// after timing what was not timed yet: on a GPU for a few seconds (auto), or on any device for as
     /// long as it takes (full)
-    #[arg(long, value_name = "off|auto|full", default_value = "auto", hide_possible_values = true)]
+    #[arg(long, value_name = "off|auto|full", default_value = "auto", hide_possible_values = true, value_parser = one_of::<Tune>())]
     tune: Tune,
 }
 
@@ -163,7 +164,7 @@ impl ModelArg {
 struct PrecisionArg {
     /// What maps are stored in; f16 needs a device that can compute with it [default: as in
     /// training]
-    #[arg(long)]
+    #[arg(long, value_parser = one_of::<Precision>())]
     precision: Option<Precision>,
 }
 

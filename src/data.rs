@@ -1,13 +1,12 @@
 //! Data sets: read from files, or drawn by the program itself.
 //!
 //! [`load`] is the one door. It never fetches files: a data set that is not there is an
-//! [`Error::MissingData`] that says where it was looked for and how to get it. [`fetch::fetch`]
+//! [`Error::MissingData`] that says where it was looked for and how to get it. `sff data fetch`
 //! does when it is asked to.
 
 mod ahead;
 pub mod catalog;
 pub mod cifar;
-pub mod fetch;
 mod folder;
 mod identity;
 pub mod idx;

@@ -6,13 +6,14 @@ mod head;
 mod values;
 
 pub use head::{SHARE, affordable};
-pub use values::{Batch, Start};
+pub use values::{Batch, Start, one_of};
 
 use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 
 use crate::base::bytes::Size;
+use crate::base::choice::choice;
 use crate::base::files::read_text;
 use crate::base::shape::Shape;
 use crate::base::suggest;
@@ -24,14 +25,14 @@ use crate::net::options::{Partition, Precision, Recompute, Schedule, TrainOption
 use crate::train::trainer;
 use crate::{Error, Result};
 
-/// How a network learns.
-#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize, clap::ValueEnum)]
-#[serde(rename_all = "kebab-case")]
-pub enum Method {
-    /// Scalable Forward-Forward: each block by its own goodness.
-    Sff,
-    /// Backpropagation through the whole network, from a linear layer.
-    Bp,
+choice! {
+    /// How a network learns.
+    pub enum Method {
+        /// Scalable Forward-Forward: each block by its own goodness.
+        Sff = "sff",
+        /// Backpropagation through the whole network, from a linear layer.
+        Bp = "bp",
+    }
 }
 
 /// Options of a run; what is not given has a default that may depend on the rest.
@@ -70,13 +71,13 @@ pub struct Recipe {
     #[arg(long, value_delimiter = ',', value_name = "N,…")]
     pub widths: Option<Vec<usize>>,
     /// How resnet18 and mobilenet-v3 begin [default: cifar for images of up to 64 pixels]
-    #[arg(long)]
+    #[arg(long, value_parser = one_of::<Stem>())]
     pub stem: Option<Stem>,
     /// How it learns [default: sff]
-    #[arg(long)]
+    #[arg(long, value_parser = one_of::<Method>())]
     pub method: Option<Method>,
     /// What learns together [default: block]
-    #[arg(long)]
+    #[arg(long, value_parser = one_of::<Partition>())]
     pub partition: Option<Partition>,
     /// Join the blocks of the partition to larger ones: a new one begins at each of these
     #[arg(long, value_delimiter = ',', value_name = "BLOCK,…")]
@@ -108,7 +109,7 @@ pub struct Recipe {
     #[arg(long, allow_negative_numbers = true)]
     pub weight_decay: Option<f32>,
     /// How the learning rate goes on [default: cosine]
-    #[arg(long)]
+    #[arg(long, value_parser = one_of::<Schedule>())]
     pub schedule: Option<Schedule>,
     /// Decides initial weights, order of the images and augmentation [default: 0]
     #[arg(long)]
@@ -149,11 +150,11 @@ pub struct Recipe {
     pub memory: Option<Size>,
     /// What backward computes again instead of keeping it; the results are the same
     /// [default: none, or cheap where that needs less; whatever fits --memory]
-    #[arg(long)]
+    #[arg(long, value_parser = one_of::<Recompute>())]
     pub recompute: Option<Recompute>,
     /// What maps and their gradients are stored in; f16 takes half the memory and needs a device
     /// that can compute with it [default: f32]
-    #[arg(long)]
+    #[arg(long, value_parser = one_of::<Precision>())]
     pub precision: Option<Precision>,
     /// How many blocks before a block its loss reaches; 0 is the paper's algorithm, as many as
     /// there are blocks is deep supervision [default: 0]

@@ -21,6 +21,7 @@ use crate::app::config::{Batch, Config, Recipe, Start};
 use crate::app::folder::{Folder, read_state};
 use crate::app::pages::run::RunPage;
 use crate::app::records::StateInfo;
+use crate::base::choice::choice;
 use crate::base::faults::Fault;
 use crate::base::files::write_whole;
 use crate::base::interrupt::Interrupt;
@@ -82,15 +83,15 @@ pub struct RunOptions {
     pub cache: Cache,
 }
 
-/// What to do when the device has no memory left.
-#[derive(Clone, Copy, PartialEq, Eq, Debug, Default, clap::ValueEnum)]
-pub enum OnOom {
-    /// Stop; the last checkpoint stays.
-    #[default]
-    Stop,
-    /// Go on from the last checkpoint with a plan for less memory: micro-batches, as with a budget.
-    /// Batch norm then sees fewer images at a time.
-    Shrink,
+choice! {
+    /// What to do when the device has no memory left.
+    pub enum OnOom: default Stop {
+        /// Stop; the last checkpoint stays.
+        Stop = "stop",
+        /// Go on from the last checkpoint with a plan for less memory: micro-batches, as with a budget.
+        /// Batch norm then sees fewer images at a time.
+        Shrink = "shrink",
+    }
 }
 
 impl RunOptions {

@@ -4,8 +4,8 @@ use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use crate::app::fetch::{self, FetchOptions, Origin};
 use crate::data::catalog::{ENTRIES, Entry};
-use crate::data::fetch::{self, FetchOptions, Origin};
 use crate::data::verify::verify;
 use crate::data::{self, Request, picture};
 use crate::{Error, Result};

@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use crate::app::config::{Method, Recipe};
+use crate::app::config::{Method, Recipe, one_of};
 use crate::app::torchvision::{self, About};
 use crate::data::Normalization;
 use crate::net::models::Stem;
@@ -26,13 +26,13 @@ pub struct Import {
     #[arg(long, value_delimiter = ',', value_name = "N,…")]
     widths: Option<Vec<usize>>,
     /// How the network begins [default: as the first convolution of resnet18 shows, else imagenet]
-    #[arg(long)]
+    #[arg(long, value_parser = one_of::<Stem>())]
     stem: Option<Stem>,
     /// How it learnt [default: sff if there are tensors aux.*, else bp]
-    #[arg(long)]
+    #[arg(long, value_parser = one_of::<Method>())]
     method: Option<Method>,
     /// What learnt together, for sff [default: block]
-    #[arg(long)]
+    #[arg(long, value_parser = one_of::<Partition>())]
     partition: Option<Partition>,
     /// Where the blocks began that the partition's were joined to, for weights of such a run
     #[arg(long, value_delimiter = ',', value_name = "BLOCK,…")]

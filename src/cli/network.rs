@@ -1,6 +1,6 @@
 //! Which network to look at, and how it would be trained: for commands that need no data.
 
-use crate::app::config::{Batch, Config, Method, Recipe};
+use crate::app::config::{Batch, Config, Method, Recipe, one_of};
 use crate::base::bytes::Size;
 use crate::base::shape::Shape;
 use crate::compiler::budget::Demand;
@@ -22,7 +22,7 @@ pub struct NetworkArgs {
     #[arg(long, value_delimiter = ',', value_name = "N,…")]
     pub widths: Option<Vec<usize>>,
     /// How resnet18 and mobilenet-v3 begin [default: cifar for images of up to 64 pixels]
-    #[arg(long)]
+    #[arg(long, value_parser = one_of::<Stem>())]
     pub stem: Option<Stem>,
     /// Side of the images, in pixels
     #[arg(long, value_name = "PIXELS", default_value_t = 32)]
@@ -41,10 +41,10 @@ pub struct NetworkArgs {
     #[arg(long, value_name = "N", default_value_t = 10)]
     pub classes: usize,
     /// How it learns [default: sff]
-    #[arg(long)]
+    #[arg(long, value_parser = one_of::<Method>())]
     pub method: Option<Method>,
     /// What learns together [default: block]
-    #[arg(long)]
+    #[arg(long, value_parser = one_of::<Partition>())]
     pub partition: Option<Partition>,
     /// Join the blocks of the partition to larger ones: a new one begins at each of these
     #[arg(long, value_delimiter = ',', value_name = "BLOCK,…")]
@@ -67,10 +67,10 @@ pub struct NetworkArgs {
     pub aux_scale: Option<Scale>,
     /// What backward computes again [default: none, or cheap where that needs less; whatever fits
     /// --memory]
-    #[arg(long, value_enum)]
+    #[arg(long, value_parser = one_of::<Recompute>())]
     pub recompute: Option<Recompute>,
     /// What maps and their gradients are stored in
-    #[arg(long, value_enum, default_value_t)]
+    #[arg(long, default_value = "f32", value_parser = one_of::<Precision>())]
     pub precision: Precision,
     /// How many blocks before a block its loss reaches
     #[arg(long, value_name = "BLOCKS", default_value_t = 0)]

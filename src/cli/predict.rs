@@ -3,6 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use crate::app::config::Config;
+use crate::app::config::one_of;
 use crate::app::folder;
 use crate::app::inference::{Explainer, Explanation, Inference, Prediction};
 use crate::app::records::ModelInfo;
@@ -38,7 +39,7 @@ pub struct Predict {
     #[command(flatten)]
     names: super::ClassesArg,
     /// Which blocks decide
-    #[arg(long, value_enum, default_value_t)]
+    #[arg(long, default_value = "all", value_parser = one_of::<Vote>())]
     vote: Vote,
     /// Show the N likeliest classes, at most 5
     #[arg(long, value_name = "N", default_value_t = 1,

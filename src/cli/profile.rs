@@ -4,7 +4,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use crate::Result;
-use crate::app::config::{Config, Method};
+use crate::app::config::{Config, Method, one_of};
 use crate::app::pages;
 use crate::app::profile::{self, ProfileOptions};
 use crate::base::files::write_whole;
@@ -33,7 +33,7 @@ pub struct Profile {
     #[arg(long, value_name = "N", default_value_t = 5)]
     steps: usize,
     /// How to time dispatches [default: the finest that the device has]
-    #[arg(long, value_enum)]
+    #[arg(long, value_parser = one_of::<Clock>())]
     clock: Option<Clock>,
     /// Print JSON: every op too
     #[arg(long)]

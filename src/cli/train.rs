@@ -2,7 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
-use crate::app::config::{Config, Method, Recipe};
+use crate::app::config::{Config, Method, Recipe, one_of};
 use crate::app::folder;
 use crate::app::run::{self, OnOom, RunOptions};
 use crate::app::signals;
@@ -38,7 +38,7 @@ pub struct Train {
     save_steps: usize,
     /// What to do when the device has no memory left: stop, or go on from the last checkpoint with
     /// smaller micro-batches, of which batch norm sees each alone
-    #[arg(long, value_name = "stop|shrink", default_value = "stop", hide_possible_values = true)]
+    #[arg(long, value_name = "stop|shrink", default_value = "stop", hide_possible_values = true, value_parser = one_of::<OnOom>())]
     on_oom: OnOom,
     /// Look at every tensor of every step for numbers that are not finite and, for small networks,
     /// compare every op with a float64 reference; slow

@@ -60,7 +60,7 @@ pub fn verify(name: &str, given: Option<&Path>) -> Result<Verified> {
 
 /// Compares the checksums of the files in `folder` with the list that was made when they were
 /// fetched, or else with those that are known.
-pub(super) fn files(source: &Source, folder: &Path) -> Result<Sums> {
+pub fn files(source: &Source, folder: &Path) -> Result<Sums> {
     // Archives unpack to a folder in the folder that has the list.
     for root in [Some(folder), folder.parent()].into_iter().flatten() {
         let list = root.join(MANIFEST);

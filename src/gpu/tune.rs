@@ -14,6 +14,7 @@ use serde::Serialize;
 pub use cache::Cache;
 pub use trial::Refusal;
 
+use crate::base::choice::choice;
 use crate::base::interrupt::Interrupt;
 use crate::compiler::budget;
 use crate::compiler::program::Program;
@@ -23,17 +24,17 @@ use crate::gpu::device::Gpu;
 use crate::{Error, Result};
 use trial::Trial;
 
-/// How kernels are chosen.
-#[derive(Clone, Copy, PartialEq, Eq, Debug, Default, clap::ValueEnum)]
-pub enum Tune {
-    /// What suits devices of its class, as a rule.
-    Off,
-    /// What was the fastest when it was timed on this device. On a GPU, what was not timed yet is now,
-    /// for a few seconds.
-    #[default]
-    Auto,
-    /// The same on any device, for as long as it takes.
-    Full,
+choice! {
+    /// How kernels are chosen.
+    pub enum Tune: default Auto {
+        /// What suits devices of its class, as a rule.
+        Off = "off",
+        /// What was the fastest when it was timed on this device. On a GPU, what was not timed yet is now,
+        /// for a few seconds.
+        Auto = "auto",
+        /// The same on any device, for as long as it takes.
+        Full = "full",
+    }
 }
 
 /// How long things are timed.

@@ -6,6 +6,7 @@ mod resnet;
 pub use mobilenet::{Size, mobilenet_v3};
 pub use resnet::resnet18;
 
+use crate::base::choice::choice;
 use crate::base::shape::Window;
 use crate::net::layers::{Activation, BatchNorm, Block, Head, Layer};
 use crate::net::options::Partition;
@@ -62,16 +63,14 @@ pub fn cnn(widths: &[usize], partition: Partition) -> Vec<Block> {
         .collect()
 }
 
-/// How a network begins.
-#[derive(
-    Clone, Copy, PartialEq, Eq, Debug, serde::Serialize, serde::Deserialize, clap::ValueEnum,
-)]
-#[serde(rename_all = "kebab-case")]
-pub enum Stem {
-    /// A 3×3 convolution of stride 1: for images of about 32 pixels.
-    Cifar,
-    /// As published, with a stride of 2 at least: for images of about 224 pixels.
-    Imagenet,
+choice! {
+    /// How a network begins.
+    pub enum Stem {
+        /// A 3×3 convolution of stride 1: for images of about 32 pixels.
+        Cifar = "cifar",
+        /// As published, with a stride of 2 at least: for images of about 224 pixels.
+        Imagenet = "imagenet",
+    }
 }
 
 impl Stem {

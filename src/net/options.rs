@@ -1,73 +1,48 @@
 //! How a network is trained.
 
-use serde::{Deserialize, Serialize};
-
+use crate::base::choice::choice;
 use crate::base::faults::Fault;
 use crate::base::shape::{Layout, Shape};
 use crate::net::augment::Augment;
 use crate::{Error, Result};
 
-/// How a backbone is cut into blocks.
-#[derive(
-    Clone, Copy, PartialEq, Eq, Debug, serde::Serialize, serde::Deserialize, clap::ValueEnum,
-)]
-#[serde(rename_all = "kebab-case")]
-pub enum Partition {
-    /// Each convolution on its own.
-    Layer,
-    /// Each block of the architecture.
-    Block,
-    /// The whole backbone as one block.
-    Whole,
+choice! {
+    /// How a backbone is cut into blocks.
+    pub enum Partition {
+        /// Each convolution on its own.
+        Layer = "layer",
+        /// Each block of the architecture.
+        Block = "block",
+        /// The whole backbone as one block.
+        Whole = "whole",
+    }
 }
 
-/// What is computed again instead of kept. Results are the same, bit for bit.
-#[derive(
-    Clone,
-    Copy,
-    PartialEq,
-    Eq,
-    Debug,
-    Default,
-    serde::Serialize,
-    serde::Deserialize,
-    clap::ValueEnum,
-)]
-#[serde(rename_all = "kebab-case")]
-pub enum Recompute {
-    /// Nothing: every value that backward reads is kept.
-    None,
-    /// Outputs of batch norm (and its activation), from its input, and what squeeze-and-excitation
-    /// makes of them: a pass or two over a map for each convolution that follows, and that map
-    /// need not be kept.
-    #[default]
-    Cheap,
-    /// Everything inside each block of the architecture, from the block's input: a second
-    /// forward pass, and only inputs of blocks are kept (Chen et al., arXiv 1604.06174).
-    Block,
+choice! {
+    /// What is computed again instead of kept. Results are the same, bit for bit.
+    pub enum Recompute: default Cheap {
+        /// Nothing: every value that backward reads is kept.
+        None = "none",
+        /// Outputs of batch norm (and its activation), from its input, and what squeeze-and-excitation
+        /// makes of them: a pass or two over a map for each convolution that follows, and that map
+        /// need not be kept.
+        Cheap = "cheap",
+        /// Everything inside each block of the architecture, from the block's input: a second
+        /// forward pass, and only inputs of blocks are kept (Chen et al., arXiv 1604.06174).
+        Block = "block",
+    }
 }
 
-/// What maps and their gradients are stored in. Everything else is float32 in both cases: weights
-/// and their gradients and moments, statistics and means of maps, scores, losses, sums; so is all
-/// arithmetic, with values converted as they are loaded and stored.
-#[derive(
-    Clone,
-    Copy,
-    PartialEq,
-    Eq,
-    Debug,
-    Default,
-    serde::Serialize,
-    serde::Deserialize,
-    clap::ValueEnum,
-)]
-#[serde(rename_all = "kebab-case")]
-pub enum Precision {
-    /// float32.
-    #[default]
-    F32,
-    /// float16: half the memory. For devices that can compute with it.
-    F16,
+choice! {
+    /// What maps and their gradients are stored in. Everything else is float32 in both cases: weights
+    /// and their gradients and moments, statistics and means of maps, scores, losses, sums; so is all
+    /// arithmetic, with values converted as they are loaded and stored.
+    pub enum Precision: default F32 {
+        /// float32.
+        F32 = "f32",
+        /// float16: half the memory. For devices that can compute with it.
+        F16 = "f16",
+    }
 }
 
 impl Precision {
@@ -128,14 +103,14 @@ pub struct AdamW {
 /// Constants of the optimiser, without weight decay.
 pub const ADAMW: AdamW = AdamW { beta1: 0.9, beta2: 0.999, eps: 1e-8, weight_decay: 0.0 };
 
-/// How the learning rate goes from step to step.
-#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize, clap::ValueEnum)]
-#[serde(rename_all = "kebab-case")]
-pub enum Schedule {
-    /// Half a cosine, down to 0 at the last step.
-    Cosine,
-    /// Always the same.
-    Const,
+choice! {
+    /// How the learning rate goes from step to step.
+    pub enum Schedule {
+        /// Half a cosine, down to 0 at the last step.
+        Cosine = "cosine",
+        /// Always the same.
+        Const = "const",
+    }
 }
 
 /// How to train.

@@ -1,5 +1,6 @@
 //! Results: losses, accuracies, and the votes of the blocks.
 
+use crate::base::choice::choice;
 use crate::compiler::ops::scores::{late_half, metrics_words};
 
 /// Sums of what [`crate::compiler::ops::Op::Metrics`] gives, over steps; f64 and in order, so they are the
@@ -134,17 +135,16 @@ pub fn vote(scores: &[Vec<f32>], which: Vote) -> Vec<f32> {
     (0..scores[0].len()).map(|k| mean(k) as f32).collect()
 }
 
-/// Which blocks decide, by the mean of their scores.
-#[derive(Clone, Copy, PartialEq, Eq, Debug, Default, serde::Deserialize, clap::ValueEnum)]
-#[serde(rename_all = "kebab-case")]
-pub enum Vote {
-    /// All of them.
-    #[default]
-    All,
-    /// The later half.
-    Late,
-    /// The last one.
-    Last,
+choice! {
+    /// Which blocks decide, by the mean of their scores.
+    pub enum Vote: default All {
+        /// All of them.
+        All = "all",
+        /// The later half.
+        Late = "late",
+        /// The last one.
+        Last = "last",
+    }
 }
 
 impl Vote {

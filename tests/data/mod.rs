@@ -8,8 +8,8 @@ use std::time::{Duration, Instant};
 
 use flate2::{Compression, write::GzEncoder};
 use sff::Error;
+use sff::internals::app::fetch::{FetchOptions, Origin, Progress, fetch};
 use sff::internals::data::catalog::{Download, Source};
-use sff::internals::data::fetch::{FetchOptions, Origin, Progress, fetch};
 
 use server::{Server, Way};
 

@@ -36,8 +36,8 @@ fn six_hundred_steps_alone() {
     let network = Network { blocks, head, classes: dataset.classes.len() };
     let options = TrainOptions { epochs: 60, batch: 8, ..TrainOptions::default() };
     let mut trainer = Trainer::new(&crate::common::gpu(), &network, &dataset, options).unwrap();
-    // Of each hundred steps: memory after them, and the quickest ten, because somebody else may be
-    // at work for a while.
+    // Of each hundred steps: memory after them, and the quickest ten, because other tests run at
+    // the same time.
     let mut hundreds = Vec::new();
     for _ in 0..6 {
         let mut quickest = f64::INFINITY;
@@ -53,5 +53,7 @@ fn six_hundred_steps_alone() {
     let (first, last) = (hundreds[1], hundreds[5]);
     assert!(last.0 <= first.0 + (4 << 20), "{hundreds:?}");
     assert_eq!(last.1, first.1);
-    assert!(last.2 <= 2.0 * first.2, "{hundreds:?}");
+    let quickest =
+        |hundreds: &[(usize, _, f64)]| hundreds.iter().map(|h| h.2).fold(f64::INFINITY, f64::min);
+    assert!(quickest(&hundreds[3..]) <= 2.0 * quickest(&hundreds[..3]), "{hundreds:?}");
 }

@@ -8,11 +8,12 @@ use std::path::PathBuf;
 use flate2::Compression;
 use flate2::write::GzEncoder;
 use sff::internals::app::config::{Config, Recipe};
+use sff::internals::app::fetch::unpack;
 use sff::internals::app::folder;
 use sff::internals::app::inspect;
 use sff::internals::app::torchvision;
 use sff::internals::data::picture::{self, Fit};
-use sff::internals::data::{Request, cifar, fetch::unpack, idx, mat};
+use sff::internals::data::{Request, cifar, idx, mat};
 use sff::internals::train::checkpoint;
 
 /// A file of these bytes in a folder of its own.

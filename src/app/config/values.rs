@@ -3,7 +3,21 @@
 use std::path::PathBuf;
 use std::str::FromStr;
 
+use clap::builder::{PossibleValue, PossibleValuesParser, TypedValueParser};
 use serde::{Deserialize, Serialize};
+
+use crate::base::choice::Choice;
+
+/// What reads a [`Choice`] on the command line, and tells its variants in the help.
+pub fn one_of<T: Choice>() -> impl TypedValueParser<Value = T> {
+    let value = |(_, name, meaning): &(T, &'static str, &'static str)| {
+        PossibleValue::new(*name).help(meaning.trim().trim_end_matches('.'))
+    };
+    PossibleValuesParser::new(T::ALL.iter().map(value)).map(|text| {
+        let chosen = T::ALL.iter().find(|(_, name, _)| *name == text);
+        chosen.expect("the parser takes no other names").0
+    })
+}
 
 /// Images per step: so many, or as many as fit.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]

@@ -5,17 +5,19 @@ use std::ops::Range;
 use std::time::Instant;
 
 use super::{Session, allocate};
+use crate::base::choice::choice;
 use crate::{Error, Result};
 
-/// How dispatches are timed.
-#[derive(Clone, Copy, PartialEq, Eq, Debug, clap::ValueEnum)]
-pub enum Clock {
-    /// The device's timestamps around each dispatch, all of them in one pass.
-    Timestamps,
-    /// The device's timestamps at the borders of a pass for each dispatch.
-    Passes,
-    /// The host's clock around a submit of each dispatch and a wait for it.
-    Wall,
+choice! {
+    /// How dispatches are timed.
+    pub enum Clock {
+        /// The device's timestamps around each dispatch, all of them in one pass.
+        Timestamps = "timestamps",
+        /// The device's timestamps at the borders of a pass for each dispatch.
+        Passes = "passes",
+        /// The host's clock around a submit of each dispatch and a wait for it.
+        Wall = "wall",
+    }
 }
 
 impl std::fmt::Display for Clock {

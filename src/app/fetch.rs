@@ -11,9 +11,9 @@ use std::io::{Read, Write};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use super::catalog::{Download, Source};
-use super::verify;
 use crate::base::files::{md5, publish, write_whole};
+use crate::data::catalog::{Download, Source};
+use crate::data::verify;
 use crate::{Error, Result};
 
 /// Where files are fetched from.

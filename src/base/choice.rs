@@ -1,0 +1,36 @@
+//! Enums of what people choose by name, on the command line and in files.
+
+/// An enum whose variants have names.
+pub trait Choice: Copy + Send + Sync + 'static {
+    /// Every variant, its name, and what it means.
+    const ALL: &'static [(Self, &'static str, &'static str)];
+}
+
+/// Defines such an enum: variants with a doc comment and a name, and a default if there is one.
+macro_rules! choice {
+    (
+        $(#[$meta:meta])*
+        pub enum $name:ident $(: default $default:ident)? {
+            $($(#[doc = $doc:literal])+ $variant:ident = $text:literal),* $(,)?
+        }
+    ) => {
+        $(#[$meta])*
+        #[derive(Clone, Copy, PartialEq, Eq, Debug, serde::Serialize, serde::Deserialize)]
+        pub enum $name {
+            $($(#[doc = $doc])+ #[serde(rename = $text)] $variant),*
+        }
+
+        impl $crate::base::choice::Choice for $name {
+            const ALL: &'static [(Self, &'static str, &'static str)] =
+                &[$((Self::$variant, $text, concat!($($doc),+))),*];
+        }
+
+        $(impl Default for $name {
+            fn default() -> Self {
+                Self::$default
+            }
+        })?
+    };
+}
+
+pub(crate) use choice;
