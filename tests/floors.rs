@@ -161,3 +161,15 @@ fn modules_have_no_circles() {
     }
     assert!(circles.is_empty(), "{}", circles.join("\n"));
 }
+
+/// Unit tests are a `tests` module of their file, or of `x/tests.rs` beside `x.rs`.
+#[test]
+fn unit_tests_sit_in_their_file_or_beside_it() {
+    // To be moved into its file.
+    let known = Path::new("app/fetch/unpack.rs");
+    for Source { file, .. } in sources() {
+        let text = fs::read_to_string(&file).unwrap();
+        let has_path = text.lines().any(|line| line.trim_start().starts_with("#[path"));
+        assert!(!has_path || file.ends_with(known), "{} has a #[path]", file.display());
+    }
+}

@@ -176,5 +176,4 @@ impl Loading<'_> {
 }
 
 #[cfg(test)]
-#[path = "folder_tests.rs"]
 mod tests;

@@ -391,5 +391,4 @@ fn set_apart(
 }
 
 #[cfg(test)]
-#[path = "layout_tests.rs"]
 mod tests;

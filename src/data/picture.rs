@@ -282,5 +282,4 @@ fn fitting((width, height): (u32, u32), rows: u32, columns: u32) -> (u32, u32) {
 }
 
 #[cfg(test)]
-#[path = "picture_tests.rs"]
 mod tests;

@@ -181,8 +181,8 @@ fn what_is_cut_off_is_refused() {
     }
     // The encoders at hand write neither of these.
     for (name, bytes) in [
-        ("progressive.jpg", &include_bytes!("../../fuzz/corpus/picture/progressive.jpg")[..]),
-        ("lossy.webp", include_bytes!("../../fuzz/corpus/picture/lossy.webp")),
+        ("progressive.jpg", &include_bytes!("../../../fuzz/corpus/picture/progressive.jpg")[..]),
+        ("lossy.webp", include_bytes!("../../../fuzz/corpus/picture/lossy.webp")),
     ] {
         files.push((name.into(), bytes.to_vec()));
     }
