@@ -4,7 +4,8 @@ use safetensors::tensor::Dtype;
 use sff::internals::app::config::Method;
 
 use crate::cli::support::Sandbox;
-use crate::cli::weights::{IMPORT, Raw, cnn, load, random, raw, save};
+use crate::cli::tensors::{Raw, cnn, load, random, raw, save};
+use crate::cli::weights::IMPORT;
 
 /// The same tensors under other names.
 fn renamed(tensors: &Raw, rename: impl Fn(&str) -> String) -> Raw {

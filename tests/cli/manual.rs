@@ -1,4 +1,4 @@
-//! Help, completions, manual pages, and what scripts read.
+//! Help, completions, manual pages, the list of devices, and JSON for scripts.
 
 use serde_json::Value;
 
@@ -80,4 +80,29 @@ fn scripts_read_json_and_hear_nothing_else() {
     assert_eq!(listed[0], "accuracy/a-way-seed-5");
     let quiet = sandbox.ok(&format!("{line} --quiet"));
     assert!(quiet.starts_with("| |") && !quiet.contains("1/1"), "{quiet}");
+}
+
+#[test]
+fn help_and_version_are_no_errors() {
+    let sandbox = Sandbox::new();
+    assert_eq!(sandbox.ok("--version"), concat!("sff ", env!("CARGO_PKG_VERSION"), "\n"));
+    for line in ["--help", "help train", "train -h", "data export --help"] {
+        let ran = sandbox.run(line);
+        assert_eq!(ran.err, "");
+        assert!(ran.ok().contains("Usage: sff"), "{line}");
+    }
+}
+
+#[test]
+fn devices_are_listed() {
+    let sandbox = Sandbox::new();
+    let listed = sandbox.json("devices --json");
+    let used: Vec<_> = listed.as_array().unwrap().iter().filter(|d| d["used"] == true).collect();
+    assert_eq!(used.len(), 1);
+    let name = used[0]["name"].as_str().unwrap();
+    let text = sandbox.ok("devices");
+    assert!(text.contains(name) && text.contains("this one would be used"), "{text}");
+    let last = listed.as_array().unwrap().len() - 1;
+    let listed = sandbox.json(&format!("devices --json --device {last}"));
+    assert_eq!(listed[last]["used"], true);
 }

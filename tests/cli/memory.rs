@@ -169,3 +169,20 @@ fn plans_respect_limits() {
     sandbox.refuses(&format!("{line} --limits webgpu"), &["the device allows", "smaller --batch"]);
     sandbox.ok(&format!("{line} --limits webgpu --memory 200MiB --json"));
 }
+
+#[test]
+fn plans_count_arithmetic() {
+    let sandbox = Sandbox::new();
+    let line = "plan --arch resnet18 --image 32 --batch 4";
+    let json = sandbox.json(&format!("{line} --aux-kernel 1 --json"));
+    assert_eq!(json["heads"], "1×1");
+    let mflop = json["mflop_per_image"].as_f64().unwrap();
+    assert!((2850.0..2851.0).contains(&mflop), "{mflop}");
+    assert!(json["heads_share"].as_f64().unwrap() < 0.01);
+    let heads = "--aux-kernel 3 --aux-separable --aux-pool 4 --aux-scale learnable";
+    let text = sandbox.ok(&format!("{line} {heads}"));
+    let said = "heads of separable 3×3 on at most 4×4 pixels, learnable scale\n";
+    assert!(text.contains(" MFLOP per image, ") && text.contains(said), "{text}");
+    let json = sandbox.json(&format!("{line} --method bp --json"));
+    assert_eq!((&json["heads"], json["heads_share"].as_f64()), (&Value::Null, Some(0.0)));
+}

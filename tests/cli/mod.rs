@@ -1,13 +1,13 @@
 //! The program from outside: every command, its files, its errors, and runs that are killed.
 
 mod bad_input;
+mod blocks;
 mod book;
 mod compare;
 mod data;
 mod explain;
 mod faults;
 mod foreign;
-mod happy;
 mod inspect;
 mod interrupted;
 mod kernels;
@@ -15,8 +15,12 @@ mod manual;
 mod memory;
 mod photos;
 mod precision;
+mod predict;
 mod profile;
+mod sheet;
 pub mod support;
+mod tensors;
+mod train;
 mod transfer;
 mod tune;
 mod weights;

@@ -1,6 +1,6 @@
 //! A folder of its own for each test, and the program run in it.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
@@ -205,4 +205,25 @@ pub fn digits(sandbox: &Sandbox, folder: &str, side: usize, train: usize, test: 
         sandbox.put(&format!("{folder}/{name}-images-idx3-ubyte"), images);
         sandbox.put(&format!("{folder}/{name}-labels-idx1-ubyte"), idx(&[count], &labels));
     }
+}
+
+/// The keys of a JSON object.
+pub fn keys(value: &Value) -> BTreeSet<&str> {
+    value.as_object().unwrap().keys().map(String::as_str).collect()
+}
+
+/// A JSON array of numbers.
+pub fn numbers(value: &Value) -> Vec<f64> {
+    value.as_array().unwrap().iter().map(|v| v.as_f64().unwrap()).collect()
+}
+
+/// The last line of a run's metrics.
+pub fn last_record(sandbox: &Sandbox, folder: &str) -> Value {
+    let text = fs::read_to_string(sandbox.path(folder).join("metrics.jsonl")).unwrap();
+    serde_json::from_str(text.lines().last().unwrap()).unwrap()
+}
+
+/// The index of the largest value, the first of equal ones.
+pub fn largest(values: &[f64]) -> usize {
+    (0..values.len()).rev().max_by(|a, b| values[*a].total_cmp(&values[*b])).unwrap()
 }

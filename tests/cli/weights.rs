@@ -1,68 +1,17 @@
 //! State dicts in and out, and predictions with them.
 
-use std::collections::BTreeMap;
-use std::path::Path;
+use std::collections::BTreeSet;
 
 use half::{bf16, f16};
 use image::{Rgb, RgbImage, imageops};
 use safetensors::SafeTensors;
-use safetensors::tensor::{Dtype, TensorView};
+use safetensors::tensor::Dtype;
 use serde_json::{Value, json};
-use sff::internals::app::config::{Config, Method, Recipe};
-use sff::internals::base::random::hash;
-use sff::internals::train::checkpoint::{Array, Arrays};
+use sff::internals::app::config::Method;
+use sff::internals::train::checkpoint::Arrays;
 
-use crate::cli::support::Sandbox;
-use sff::internals::base::shape::Shape;
-use sff::internals::compiler::budget::Demand;
-use sff::internals::compiler::plan::Limits;
-use sff::internals::net::options::TrainOptions;
-
-/// A tensor of a file: its type, its shape, its bytes.
-pub type Raw = BTreeMap<String, (Dtype, Vec<usize>, Vec<u8>)>;
-
-pub fn save(path: &Path, tensors: &Raw) {
-    let views = tensors.iter().map(|(name, (dtype, shape, bytes))| {
-        (name, TensorView::new(*dtype, shape.clone(), bytes).unwrap())
-    });
-    std::fs::write(path, safetensors::serialize(views, None).unwrap()).unwrap();
-}
-
-pub fn load(path: &Path) -> Raw {
-    let bytes = std::fs::read(path).unwrap();
-    let file = SafeTensors::deserialize(&bytes).unwrap();
-    let tensor = |(name, view): (&str, TensorView)| {
-        (name.to_owned(), (view.dtype(), view.shape().to_vec(), view.data().to_vec()))
-    };
-    file.iter().map(tensor).collect()
-}
-
-pub fn raw(arrays: &Arrays) -> Raw {
-    let bytes = |array: &Array| bytemuck::cast_slice(&array.values).to_vec();
-    let tensor = |(name, array): (&String, &Array)| {
-        (name.clone(), (Dtype::F32, array.shape.clone(), bytes(array)))
-    };
-    arrays.iter().map(tensor).collect()
-}
-
-/// Weights for the cnn with widths 4 and 5 by backpropagation, 3 classes.
-pub fn cnn() -> Arrays {
-    let mut arrays = Arrays::new();
-    let mut add = |name: &str, shape: &[usize]| {
-        let value = |at| (hash([at, shape[0] as u64, 0, 0]) % 1000) as f32 / 1000.0;
-        let values = (0..shape.iter().product::<usize>() as u64).map(value).collect();
-        arrays.insert(name.to_owned(), Array { shape: shape.to_vec(), values });
-    };
-    for (number, cin, cout) in [(1, 3, 4), (2, 4, 5)] {
-        add(&format!("conv{number}.weight"), &[cout, cin, 3, 3]);
-        for part in ["weight", "bias", "running_mean", "running_var"] {
-            add(&format!("bn{number}.{part}"), &[cout]);
-        }
-    }
-    add("fc.weight", &[3, 5]);
-    add("fc.bias", &[3]);
-    arrays
-}
+use crate::cli::support::{Sandbox, numbers};
+use crate::cli::tensors::{Raw, cnn, load, random, raw, save};
 
 pub const IMPORT: &str =
     "import w.safetensors --arch cnn --widths 4,5 --image-size 16 --out m.safetensors";
@@ -170,7 +119,7 @@ fn files_that_cannot_be_weights() {
     let message = sandbox.error(IMPORT);
     let lines: Vec<&str> = message.lines().map(str::trim).collect();
     assert_eq!(lines[0], "w.safetensors: 4 of its tensors cannot be used:");
-    let listed: std::collections::BTreeSet<&str> = lines[1..].iter().copied().collect();
+    let listed: BTreeSet<&str> = lines[1..].iter().copied().collect();
     let expected = [
         "bn1.weight holds NaN at position 2",
         "bn2.weight holds inf at position 0",
@@ -294,41 +243,6 @@ fn mobilenet(method: Method, classes: usize) -> Raw {
     random("mobilenet-v3-small", method, classes)
 }
 
-/// Random weights for a network.
-pub fn random(arch: &str, method: Method, classes: usize) -> Raw {
-    let config = Config::resolve(Recipe {
-        arch: Some(arch.into()),
-        method: Some(method),
-        ..Recipe::default()
-    });
-    let network = config.unwrap().network(classes, 32);
-    let demand =
-        Demand::new(&network, Shape::new(1, 32, 32, 3), &TrainOptions::default(), Limits::NONE);
-    let built = demand.build(1, 1, false).unwrap();
-    let mut out = Raw::new();
-    let mut add = |name: String, shape: Vec<usize>, low: f32, high: f32| {
-        let key = name.bytes().fold(0, |key, byte| hash([key, byte.into(), 0, 0]));
-        let value = |at| low + (high - low) * (hash([key, at, 0, 0]) % 1001) as f32 / 1000.0;
-        let values: Vec<f32> = (0..shape.iter().product::<usize>() as u64).map(value).collect();
-        out.insert(name, (Dtype::F32, shape, bytemuck::cast_slice(&values).to_vec()));
-    };
-    for (name, parameter) in &built.parameters {
-        let shape = parameter.file_shape.clone();
-        let bound = (6.0 / shape[1..].iter().product::<usize>() as f32).sqrt();
-        match shape.len() {
-            1 if name.ends_with("weight") => add(name.clone(), shape, 0.5, 1.5),
-            1 => add(name.clone(), shape, -0.2, 0.2),
-            _ => add(name.clone(), shape, -bound, bound),
-        }
-    }
-    for (name, id) in &built.running {
-        let channels = built.program.tensor(*id).shape.c;
-        add(format!("{name}.running_mean"), vec![channels], -0.2, 0.2);
-        add(format!("{name}.running_var"), vec![channels], 0.5, 1.5);
-    }
-    out
-}
-
 #[test]
 fn differences_from_torchvision_are_told() {
     let sandbox = Sandbox::new();
@@ -363,8 +277,7 @@ fn an_imported_model_predicts_by_itself() {
     let predict = "predict --init m.safetensors --image-size 32 --json";
     let line = format!("{predict} --classes-file names.txt middle.png");
     let prediction = &sandbox.json(&line)[0];
-    let logits: Vec<f64> =
-        prediction["logits"].as_array().unwrap().iter().map(|v| v.as_f64().unwrap()).collect();
+    let logits = numbers(&prediction["logits"]);
     assert_eq!(logits.len(), 7);
     let total: f64 = logits.iter().map(|v| v.exp()).sum();
     let mut order: Vec<usize> = (0..7).collect();
