@@ -1,4 +1,4 @@
-//! What every floor stands on: errors, files, sizes, shapes, random numbers.
+//! The ground floor: errors, files, sizes, shapes, random numbers.
 
 pub mod bytes;
 pub mod choice;

@@ -1,8 +1,8 @@
 //! Data sets: read from files, or drawn by the program itself.
 //!
-//! [`load`] is the one door. It never fetches files: a data set that is not there is an
-//! [`Error::MissingData`] that says where it was looked for and how to get it. `sff data fetch`
-//! does when it is asked to.
+//! [`load`] is the entry point. It never downloads: a data set that is not found is an
+//! [`Error::MissingData`] that says where it was searched and how to get it. `sff data fetch`
+//! downloads.
 
 mod ahead;
 pub mod catalog;
@@ -50,8 +50,8 @@ pub const NAMES: &[&str] = &[
     "shapes32",
 ];
 
-/// Photos that are measured for a data set's [`Normalization`].
-const MEASURED: usize = 2000;
+/// Photos sampled to measure a data set's [`Normalization`].
+const SAMPLED: usize = 2000;
 
 /// A data set: images to train on, and others to test with.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -64,23 +64,23 @@ pub struct Dataset {
     pub train: Images,
     /// Images to test with, of the same size.
     pub test: Images,
-    /// What was wrong with each photo that was left out; names the file.
+    /// For each photo that was left out, the file and what is wrong with it.
     pub skipped: Vec<String>,
-    /// Where it was found.
+    /// Where it was read from.
     pub found: Found,
 }
 
-/// What was found where a data set was looked for.
+/// Where a data set was read from, and what is notable there.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Found {
-    /// Which folder it was read from and, of photos, which part of that is to train on and which to
-    /// test with; empty for a data set that the program draws. For people.
+    /// The folder and, for photos, which part of it is for training and which for testing. Empty for
+    /// generated data sets. A text to print.
     pub source: String,
-    /// What is there and not used, or not as one would expect: a line each.
+    /// Files that are not used, and other surprises, a line each.
     pub notes: Vec<String>,
-    /// The files of photos.
+    /// The photo files; `None` for other data sets.
     pub files: Option<Files>,
-    /// Whether all photos are to test with because none of them were set apart for that.
+    /// Whether all photos are test images because there is no folder for testing.
     pub whole: bool,
 }
 
@@ -104,18 +104,18 @@ pub struct Files {
 }
 
 impl Dataset {
-    /// How its images are normalised: measured on all images to train on, or on at most 2,000
-    /// photos, always the same ones.
+    /// The normalisation of its images, measured on the training images, or on a fixed sample of
+    /// 2,000 of them if they are photos.
     ///
     /// # Errors
-    /// Those of reading photos again.
+    /// Those of reading photos.
     pub fn normalization(&self) -> Result<Normalization> {
         let count = self.train.len();
-        if count <= MEASURED || !catalog::entry(&self.name).is_some_and(catalog::Entry::photos) {
+        if count <= SAMPLED || !catalog::entry(&self.name).is_some_and(catalog::Entry::photos) {
             return Normalization::of(&self.train);
         }
         let mut some = Rng::new(0, Stream::Split, 1, 0).permutation(count as u32);
-        some.truncate(MEASURED);
+        some.truncate(SAMPLED);
         Normalization::of_some(&self.train, some)
     }
 }
@@ -125,41 +125,40 @@ impl Dataset {
 pub struct Request {
     /// One of [`NAMES`].
     pub name: String,
-    /// The folder given with `--data`, the only one that is searched; drawn data sets have none.
+    /// The folder given with `--data`, the only one that is searched. Generated data sets take none.
     pub folder: Option<PathBuf>,
-    /// Keep only the first so many training images (of photos, as many of each class as its size
-    /// suggests); more than there are means all.
+    /// Keep only this number of training images: the first ones or, for photos, the same share of
+    /// each class. A limit above their number keeps all.
     pub train_limit: Option<usize>,
-    /// Keep only the first so many test images (of photos as above).
+    /// The same for test images.
     pub test_limit: Option<usize>,
-    /// Seed of the drawn data sets, and of which photos are set apart to test with.
+    /// Seed of generated data sets, and of the test split of photos.
     pub seed: u64,
     /// The classes to use, see [`Classes::new`]; all by default.
     pub classes: Option<Vec<String>>,
-    /// Side of the images that photos become.
+    /// Side of the square images that photos are resized to, in pixels.
     pub image_size: Option<usize>,
-    /// The share of a folder's photos that is set apart to test with.
+    /// The fraction of a folder's photos in the test split.
     pub val_fraction: Option<f32>,
-    /// Bytes of decoded photos to keep in memory; if there are more, they are decoded whenever
-    /// they are needed.
+    /// Bytes of decoded photos to keep in memory. If all of them take more, they are decoded on
+    /// demand.
     pub photo_cache: usize,
-    /// Whether a corrupt photo is an error; otherwise it is left out.
+    /// Whether a corrupt photo is an error. Otherwise it is left out.
     pub strict: bool,
-    /// Whether the training images are of no use; there may then be none.
+    /// Whether only test images are needed; there may be no training images then.
     pub test_only: bool,
-    /// The classes of a model that is to be measured on these photos: all of them are to test with,
-    /// unless a part of them is in a folder for that. Other data sets have no use for it.
+    /// The classes of a model to evaluate on these photos. All of them are test images, unless there
+    /// is a folder for testing. Ignored for other data sets.
     pub measured: Option<Vec<String>>,
 }
 
-/// Loads or draws a data set.
+/// Loads or generates a data set.
 ///
 /// # Errors
 ///
-/// [`Error::Usage`] for an unknown name or class, a limit of 0, an option that the data set has no
-/// use for, a folder that is not there or whose photos make no data set, [`Error::MissingData`]
-/// when the files are in none of the places searched, and [`Error::Corrupt`] or [`Error::Io`] when
-/// they cannot be read.
+/// [`Error::Usage`] for an unknown name or class, a limit of 0, an option that does not apply to the
+/// data set, or a folder that does not exist or has no usable layout; [`Error::MissingData`] when
+/// the files are not found; [`Error::Corrupt`] or [`Error::Io`] when they cannot be read.
 pub fn load(request: &Request) -> Result<Dataset> {
     let name = request.name.as_str();
     let entry = catalog::entry(name).ok_or_else(|| unknown(name))?;
@@ -188,7 +187,7 @@ pub fn load(request: &Request) -> Result<Dataset> {
         )));
     }
     let limit = if request.test_only { 1 } else { request.train_limit.unwrap_or(usize::MAX) };
-    // Of some classes, it is not known how many images must be drawn.
+    // With a choice of classes, it is not known how many images to generate.
     let drawn = if request.classes.is_some() { usize::MAX } else { limit };
     let places = || Places::new(given);
     let mut data = match name {
@@ -233,7 +232,7 @@ pub fn source(name: &str) -> Result<&'static catalog::Source> {
 /// The folder that [`load`] would read the files of a data set from.
 ///
 /// # Errors
-/// [`Error::Usage`] for a name without files, [`Error::MissingData`] if they are nowhere.
+/// [`Error::Usage`] for a name without files, [`Error::MissingData`] if they are not found.
 pub fn locate(name: &str, given: Option<&Path>) -> Result<PathBuf> {
     source(name)?;
     let places = Places::new(given)?;
@@ -262,12 +261,12 @@ fn photos(request: &Request, given: Option<&Path>) -> Result<Dataset> {
         let message = "--dataset folder needs --data FOLDER, with a sub-folder for each class";
         return Err(Error::Usage(message.into()));
     };
-    // A folder that is not there is no empty one.
+    // Refuses a folder that does not exist.
     Places::new(given)?;
     folder::load(root, request, 128, str::to_owned)
 }
 
-/// The error for a name that is not in [`NAMES`], with the likeliest one that was meant.
+/// The error for a name that is not in [`NAMES`], with a did-you-mean.
 pub(crate) fn unknown(name: &str) -> Error {
     Error::Usage(suggest::unknown("data set", name, NAMES))
 }

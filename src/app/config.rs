@@ -226,7 +226,7 @@ impl Recipe {
         toml::from_str(&text).map_err(|e| {
             let start = e.span().map_or(0, |span| span.start.min(text.len()));
             let line = 1 + text[..start].matches('\n').count();
-            Error::corrupt(path, format!("line {line}: {}", suggest::said_by_serde(e.message())))
+            Error::corrupt(path, format!("line {line}: {}", suggest::serde_message(e.message())))
         })
     }
 

@@ -260,7 +260,7 @@ fn recipe(options: &[&Table], seed: u64) -> Result<Recipe> {
     for table in options {
         all.extend(table.iter().map(|(k, v)| (k.clone(), v.clone())));
     }
-    let said = |e: toml::de::Error| Error::Usage(suggest::said_by_serde(e.message()));
+    let said = |e: toml::de::Error| Error::Usage(suggest::serde_message(e.message()));
     let recipe: Recipe = all.try_into().map_err(said)?;
     Ok(Recipe { seed: Some(seed), ..recipe })
 }

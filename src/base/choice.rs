@@ -1,4 +1,4 @@
-//! Enums of what people choose by name, on the command line and in files.
+//! Enums whose variants are chosen by name, on the command line and in files.
 
 /// An enum whose variants have names.
 pub trait Choice: Copy + Send + Sync + 'static {

@@ -26,7 +26,7 @@ pub enum Error {
     /// The GPU refused a request.
     #[error("GPU error: {0}")]
     Gpu(String),
-    /// The device is gone: pulled out, or reset by its driver.
+    /// The device was lost: removed, or reset by its driver.
     #[error("the device was lost ({0})")]
     Lost(String),
     /// The device has no memory left.
@@ -35,7 +35,7 @@ pub enum Error {
     /// The device does not answer.
     #[error("the device did not finish its work within {} s", .0.as_secs_f64())]
     TimedOut(Duration),
-    /// Somebody asked the run to end.
+    /// A signal interrupted the run.
     #[error("interrupted by {}", crate::base::interrupt::name(*.0))]
     Interrupted(i32),
     /// A tensor or dispatch is larger than the device allows.
@@ -83,7 +83,7 @@ pub enum Error {
         /// What was found, at which offset, and what was expected.
         problem: String,
     },
-    /// Weights that do not fit. The one error of several lines: which tensors, after what is wrong.
+    /// Weights that do not fit the network. The only error of several lines: it lists the tensors.
     #[error("{}: {problem}:\n  {}", path.display(), listed(tensors))]
     Weights {
         /// The file.
@@ -115,7 +115,7 @@ pub enum Error {
         /// Epoch, counted from 1.
         epoch: u32,
     },
-    /// An op that did not compute what it should have.
+    /// An op whose result differs from the reference.
     #[error("step {step} (epoch {epoch}): {problem}")]
     Numerics {
         /// Which op, which tensor, and by how much.
@@ -135,7 +135,7 @@ pub enum Error {
     },
 }
 
-/// Lines that are listed with an error; more are only counted.
+/// Lines that are listed with an error; the rest are counted.
 const LISTED: usize = 10;
 
 fn listed(lines: &[String]) -> String {
@@ -147,21 +147,21 @@ fn listed(lines: &[String]) -> String {
 }
 
 impl Error {
-    /// Exit code of errors that leave the device in a state that nobody knows.
+    /// Exit code of errors that leave the device in an unknown state.
     pub const DEVICE_EXIT: u8 = 3;
 
-    /// What the process says of this error to whoever started it.
+    /// The exit code of the process for this error.
     pub fn exit_code(&self) -> u8 {
         match self.root() {
             Self::Lost(_) | Self::OutOfMemory(_) | Self::TimedOut(_) => Self::DEVICE_EXIT,
             Self::NotFinite { .. } | Self::Numerics { .. } => 4,
-            // As a shell says it of a process that the signal ended.
+            // As shells report a process that a signal ended.
             Self::Interrupted(signal) => 128 + u8::try_from(*signal).unwrap_or_default(),
             _ => 2,
         }
     }
 
-    /// What stopped a run, where it is that which this error tells.
+    /// The cause of [`Error::Stopped`], or the error itself.
     pub fn root(&self) -> &Self {
         match self {
             Self::Stopped { source, .. } => source.root(),
@@ -169,7 +169,7 @@ impl Error {
         }
     }
 
-    /// How a run that this stopped can go on, if it can.
+    /// How to continue a run that this error stopped, if that is possible.
     pub(crate) fn remedy(&self) -> Option<&'static str> {
         Some(match self {
             Self::Lost(_) => "once `sff devices` shows it again, go on with --resume",

@@ -1,5 +1,4 @@
-//! Fault injection: a run meets a fault at a chosen step, and what it does then can be seen. For
-//! tests, and for people who want to know before they trust it with a week.
+//! Fault injection: a fault happens at a chosen step, for tests and to try how a run recovers.
 
 use std::str::FromStr;
 
@@ -14,7 +13,7 @@ pub enum FaultKind {
     Stall,
 }
 
-/// A fault and its time.
+/// A fault, and when it happens.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Fault {
     /// What goes wrong.

@@ -1,4 +1,4 @@
-//! Files that appear whole or not at all.
+//! Atomic writes, checksums and text files.
 
 use std::fs::{self, File};
 use std::io::{self, Read, Write};
@@ -8,8 +8,8 @@ use md5::{Digest, Md5};
 
 use crate::{Error, Result};
 
-/// Writes `path` under another name, syncs it, and renames it: whoever looks, and whenever the
-/// power fails, there is the old content or the new one.
+/// Writes `path` atomically: under another name, synced, then renamed. A reader, or a power
+/// failure, finds the old content or the new one.
 ///
 /// # Errors
 /// [`Error::Io`]; the old file is then untouched.
@@ -18,7 +18,7 @@ pub fn write_whole(
     write: impl FnOnce(&mut dyn Write) -> io::Result<()>,
 ) -> Result<()> {
     let mut name = path.file_name().unwrap_or_default().to_owned();
-    // Always the same name, so that a run that was killed leaves one such file at most.
+    // Always the same name: a killed run leaves at most one such file.
     name.push(".partial");
     let partial = path.with_file_name(name);
     let attempt = || -> io::Result<()> {
@@ -35,7 +35,7 @@ pub fn write_whole(
     })
 }
 
-/// Makes a rename last; Windows has no such call and needs none.
+/// Syncs the folder, so that a rename survives a power failure. Windows needs no such call.
 fn sync_folder(path: &Path) -> io::Result<()> {
     match path.parent() {
         Some(folder) if cfg!(unix) => {
@@ -46,7 +46,7 @@ fn sync_folder(path: &Path) -> io::Result<()> {
     }
 }
 
-/// The MD5 of a file's content, in hexadecimal: tells a damaged file, not a forged one.
+/// The MD5 of a file's content, in hexadecimal. It detects damage, not forgery.
 ///
 /// # Errors
 /// [`Error::Io`].
@@ -68,7 +68,7 @@ pub fn hex(bytes: &[u8]) -> String {
     bytes.iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
-/// Renames a finished file or folder to its place; lasts through a power failure.
+/// Renames a finished file or folder to its place, and syncs that.
 ///
 /// # Errors
 /// [`Error::Io`].
@@ -76,11 +76,10 @@ pub fn publish(from: &Path, to: &Path) -> Result<()> {
     fs::rename(from, to).and_then(|()| sync_folder(to)).map_err(Error::io("create", to))
 }
 
-/// Reads a text file as editors write them: in UTF-8 or, with a byte order mark, in UTF-16. The mark
-/// is left out.
+/// Reads a text file in UTF-8 or, with a byte order mark, in UTF-16. The mark is removed.
 ///
 /// # Errors
-/// [`Error::Io`], or [`Error::Corrupt`] with the byte where it is no text.
+/// [`Error::Io`], or [`Error::Corrupt`] with the byte where the encoding is invalid.
 pub fn read_text(path: &Path) -> Result<String> {
     let bytes = fs::read(path).map_err(Error::io("read", path))?;
     let wide = |unit: fn([u8; 2]) -> u16| {
@@ -99,7 +98,7 @@ pub fn read_text(path: &Path) -> Result<String> {
     }
 }
 
-/// Reads a list, one item a line; blank lines at the end do not count.
+/// Reads a list, one item a line. Blank lines at the end are ignored.
 ///
 /// # Errors
 /// As [`read_text`], and [`Error::Corrupt`] for a blank line between others, or no item at all.
@@ -120,7 +119,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn md5_of_published_examples() {
+    fn md5_agrees_with_the_examples_of_the_rfc() {
         // RFC 1321, A.5.
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("a");

@@ -1,4 +1,4 @@
-//! A request that a run ends: it finishes a step, saves, and says so.
+//! Interrupts: a run that is asked to stop finishes its step, saves, and exits.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -18,7 +18,7 @@ impl Interrupt {
     /// Requests an interrupt, as `signal` would; returns whether it is the first request. Safe to
     /// call in a signal handler.
     pub fn request(&self, signal: i32) -> bool {
-        // In one step, because the other signal may be handled by another thread meanwhile.
+        // Atomic: the other signal may be handled by another thread at the same time.
         self.0.swap(signal as usize, Ordering::SeqCst) == 0
     }
 
@@ -27,7 +27,7 @@ impl Interrupt {
         self.check().is_err()
     }
 
-    /// For where work can end.
+    /// To be called where work can stop.
     ///
     /// # Errors
     /// [`Error::Interrupted`] if an interrupt was requested.
@@ -39,7 +39,7 @@ impl Interrupt {
     }
 }
 
-/// What a signal is called.
+/// The name of a signal.
 pub(crate) fn name(signal: i32) -> String {
     match signal {
         SIGINT => "SIGINT".into(),

@@ -1,13 +1,13 @@
-//! The one random generator of the crate: a counter-based one.
+//! The crate's only random generator. It is counter-based.
 //!
-//! Every draw is a function of (seed, stream, epoch, index, number of the draw), so what image 17
-//! gets in epoch 3 does not depend on who drew before, on threads, or on resuming a run.
+//! Every draw is a function of (seed, stream, epoch, index, number of the draw). What image 17
+//! gets in epoch 3 does not depend on earlier draws, on threads, or on resuming a run.
 //!
 //! The mixing is SplitMix64: Steele, Lea and Flood, *Fast Splittable Pseudorandom Number
 //! Generators*, OOPSLA 2014, with the finaliser constants of David Stafford's variant 13, as in
 //! Sebastiano Vigna's public-domain `splitmix64.c` (<https://prng.di.unimi.it/splitmix64.c>).
 
-/// 2^64 divided by the golden ratio, made odd: the step of SplitMix64's counter.
+/// 2^64 divided by the golden ratio, rounded to an odd number: the step of SplitMix64's counter.
 const GAMMA: u64 = 0x9e37_79b9_7f4a_7c15;
 
 /// SplitMix64's finaliser: a bijection in which every input bit reaches every output bit.
@@ -26,7 +26,7 @@ pub const fn hash(key: [u64; 4]) -> u64 {
     mix((h ^ d).wrapping_add(GAMMA))
 }
 
-/// What random numbers are for; two streams of one seed have nothing in common.
+/// What random numbers are for. The streams of a seed are independent.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(u64)]
 pub enum Stream {
@@ -34,13 +34,13 @@ pub enum Stream {
     Init = 1,
     /// The order of the training images in an epoch.
     Shuffle = 2,
-    /// What happens to one image in one epoch.
+    /// The augmentation of one image in one epoch.
     Augment = 3,
     /// The drawn data sets; the epoch is the split, the index the image.
     Shapes = 4,
-    /// Which images are set apart to test with, or to be measured.
+    /// Which images form the test split, or are measured for the normalisation.
     Split = 16,
-    /// What dropout drops; the epoch is the step, the index the micro-batch in it.
+    /// Dropout masks; the epoch is the step, the index the micro-batch in it.
     Dropout = 32,
 }
 
@@ -48,12 +48,12 @@ pub enum Stream {
 #[derive(Clone, Debug)]
 pub struct Rng {
     state: u64,
-    /// Box-Muller makes two normals at a time; the second waits here.
+    /// Box-Muller gives two normals at a time; this is the second.
     spare: Option<f64>,
 }
 
 impl Rng {
-    /// The sequence of `index` in `epoch` (0 for both where they mean nothing).
+    /// The sequence of `index` in `epoch` (0 for both where they do not apply).
     pub fn new(seed: u64, stream: Stream, epoch: u64, index: u64) -> Self {
         Self { state: hash([seed, stream as u64, epoch, index]), spare: None }
     }
@@ -76,7 +76,7 @@ impl Rng {
         loop {
             let product = u128::from(self.next_u64()) * u128::from(n);
             let (high, low) = ((product >> 64) as u64, product as u64);
-            // Only the lowest 2^64 mod n values of `low` would make some results likelier.
+            // The lowest 2^64 mod n values of `low` are rejected: they would bias the result.
             if low >= n || low >= n.wrapping_neg().checked_rem(n).unwrap_or(0) {
                 return high;
             }
@@ -85,7 +85,7 @@ impl Rng {
 
     /// Normally distributed with mean 0 and standard deviation 1 (Box-Muller).
     ///
-    /// `ln`, `sin` and `cos` are the platform's, so the last bit may differ between platforms.
+    /// `ln`, `sin` and `cos` are the platform's: the last bit may differ between platforms.
     pub fn normal(&mut self) -> f64 {
         if let Some(spare) = self.spare.take() {
             return spare;
@@ -97,10 +97,10 @@ impl Rng {
         radius * cos
     }
 
-    /// Drawn from Beta(alpha, alpha): between 0 and 1, evenly for 1, close to 0 or 1 for less and
-    /// to 1/2 for more. `alpha` is positive.
+    /// A draw from Beta(alpha, alpha), in [0, 1]: uniform for alpha 1, close to 0 or 1 for a
+    /// smaller alpha, close to 1/2 for a larger one. `alpha` is positive.
     pub fn beta(&mut self, alpha: f64) -> f64 {
-        // Of two gamma variates, the share of the first; as logarithms they cannot underflow.
+        // a / (a + b) of two gamma variates. Their logarithms cannot underflow.
         let [a, b] = [(); 2].map(|()| self.log_gamma(alpha));
         1.0 / (1.0 + (b - a).exp())
     }
@@ -108,7 +108,7 @@ impl Rng {
     /// Logarithm of a draw from Gamma(shape, 1).
     ///
     /// George Marsaglia and Wai Wan Tsang, *A Simple Method for Generating Gamma Variables*, 2000;
-    /// shapes below 1 are brought up by 1 as in their section 6.
+    /// shapes below 1 are raised by 1 as in their section 6.
     fn log_gamma(&mut self, shape: f64) -> f64 {
         // 1 - uniform() is in (0, 1]: its logarithm is finite.
         if shape < 1.0 {
@@ -158,7 +158,7 @@ mod tests {
     }
 
     #[test]
-    fn values_are_pinned() {
+    fn values_are_the_same_in_every_version() {
         assert_eq!(hash([0; 4]), 0x2130_748a_aac8_0268);
         assert_eq!(hash([1, 2, 3, 4]), 0xd55c_cd4a_eb3c_cafb);
         assert_eq!(rng().next_u64(), 0xb973_4902_a401_c7fa);
@@ -166,59 +166,37 @@ mod tests {
         assert!((rng().normal() + 0.930_394_704_750_158_7).abs() < 1e-12, "{}", rng().normal());
     }
 
-    #[test]
-    fn every_part_of_the_key_matters() {
-        let base = rng().next_u64();
-        assert_eq!(base, rng().next_u64());
-        for mut other in [
-            Rng::new(8, Stream::Shuffle, 3, 11),
-            Rng::new(7, Stream::Augment, 3, 11),
-            Rng::new(7, Stream::Shuffle, 4, 11),
-            Rng::new(7, Stream::Shuffle, 3, 12),
-            Rng::new(7, Stream::Shuffle, 11, 3),
-        ] {
-            assert_ne!(base, other.next_u64());
-        }
+    /// Kolmogorov's test: the largest distance between the distribution function of 100,000 draws
+    /// and the true one is below 0.006 in 99.9% of cases.
+    fn distance(draw: impl Fn(&mut Rng) -> f64, distribution: impl Fn(f64) -> f64) -> f64 {
+        let mut rng = rng();
+        let mut draws: Vec<f64> = (0..100_000).map(|_| draw(&mut rng)).collect();
+        draws.sort_by(f64::total_cmp);
+        let off = |(at, x): (usize, &f64)| (distribution(*x) - at as f64 / 100_000.0).abs();
+        draws.iter().enumerate().map(off).fold(0.0, f64::max)
+    }
+
+    /// The distribution function of a standard normal, by integrating its density (trapezoids).
+    fn normal_distribution(x: f64) -> f64 {
+        let steps = 200;
+        let density = |t: f64| (-0.5 * t * t).exp() / std::f64::consts::TAU.sqrt();
+        let h = x / f64::from(steps);
+        let inner: f64 = (1..steps).map(|i| density(f64::from(i) * h)).sum();
+        0.5 + h * (inner + 0.5 * (density(0.0) + density(x)))
     }
 
     #[test]
-    fn neighbouring_keys_differ_in_half_the_bits() {
-        let flips: u32 =
-            (0..4096).map(|i| (hash([1, 2, 3, i]) ^ hash([1, 2, 3, i + 1])).count_ones()).sum();
-        let mean = f64::from(flips) / 4096.0;
-        assert!((mean - 32.0).abs() < 0.5, "{mean}");
-    }
-
-    #[test]
-    fn moments() {
-        let (n, mut rng) = (200_000, rng());
-        let mut mean_and_variance = |draw: fn(&mut Rng) -> f64| {
-            let draws: Vec<f64> = (0..n).map(|_| draw(&mut rng)).collect();
-            let mean = draws.iter().sum::<f64>() / f64::from(n);
-            (mean, draws.iter().map(|x| (x - mean).powi(2)).sum::<f64>() / f64::from(n))
-        };
-        let (mean, variance) = mean_and_variance(Rng::uniform);
-        assert!((mean - 0.5).abs() < 0.003 && (variance - 1.0 / 12.0).abs() < 0.001);
-        let (mean, variance) = mean_and_variance(Rng::normal);
-        assert!(mean.abs() < 0.01 && (variance - 1.0).abs() < 0.02, "{mean} {variance}");
-    }
-
-    /// The largest distance between the drawn and the true distribution function; Kolmogorov's
-    /// test at this size allows 0.006 in 99.9% of cases.
-    #[test]
-    fn beta_has_its_distribution() {
+    fn draws_have_their_distribution() {
+        let normal = distance(Rng::normal, normal_distribution);
+        assert!(normal < 0.006, "normal: {normal}");
         let arcsine = |x: f64| 2.0 / std::f64::consts::PI * x.sqrt().asin();
         let cases: [(f64, &dyn Fn(f64) -> f64); 3] =
             [(0.5, &arcsine), (1.0, &|x| x), (2.0, &|x| x * x * (3.0 - 2.0 * x))];
         for (alpha, distribution) in cases {
-            let mut rng = rng();
-            let mut draws: Vec<f64> = (0..100_000).map(|_| rng.beta(alpha)).collect();
-            draws.sort_by(f64::total_cmp);
-            let off = |(at, x): (usize, &f64)| (distribution(*x) - at as f64 / 100_000.0).abs();
-            let worst = draws.iter().enumerate().map(off).fold(0.0, f64::max);
-            assert!(worst < 0.006, "alpha {alpha}: {worst}");
+            let beta = distance(|rng| rng.beta(alpha), distribution);
+            assert!(beta < 0.006, "beta, alpha {alpha}: {beta}");
         }
-        // The ends of what is useful, and beyond.
+        // From degenerate to nearly constant.
         for alpha in [1e-40, 1e-3, 0.2, 100.0] {
             let mut rng = rng();
             let draws: Vec<f64> = (0..20_000).map(|_| rng.beta(alpha)).collect();
@@ -232,7 +210,7 @@ mod tests {
     }
 
     #[test]
-    fn below_is_even_and_in_range() {
+    fn below_is_uniform_and_in_range() {
         let mut rng = rng();
         let mut counts = [0u32; 7];
         for _ in 0..70_000 {
@@ -246,10 +224,9 @@ mod tests {
     }
 
     #[test]
-    fn permutation_holds_each_number_once() {
-        for n in [0, 1, 2, 1000] {
+    fn a_permutation_has_each_number_once() {
+        for n in [0, 1, 1000] {
             let mut order = rng().permutation(n);
-            assert!(n < 1000 || order.iter().zip(0..).filter(|&(&a, b)| a == b).count() < 10);
             order.sort_unstable();
             assert!(order.into_iter().eq(0..n));
         }

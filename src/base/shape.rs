@@ -93,7 +93,7 @@ pub enum Layout {
 }
 
 impl Layout {
-    /// The padded shape that is really stored.
+    /// The padded shape in memory.
     pub const fn stored(self, shape: Shape) -> Shape {
         let c = shape.c.next_multiple_of(LANES);
         match self {
@@ -116,8 +116,8 @@ impl Layout {
         self.stored(shape).elements() * self.width()
     }
 
-    /// What is stored of a value: the nearest float16 of maps in half precision, at most the
-    /// largest finite one; the value itself elsewhere.
+    /// The value as stored: rounded to the nearest finite float16 in half precision, otherwise
+    /// unchanged.
     pub fn round(self, value: f64) -> f64 {
         match self {
             Self::Half => {
@@ -220,9 +220,9 @@ mod tests {
     }
 
     #[test]
-    fn halves_are_the_nearest_and_stay_finite() {
+    fn float16_rounds_to_nearest_and_saturates() {
         let half = |value| Layout::Half.round(value);
-        // Between 1 and 2 they lie 2^-10 apart.
+        // Between 1 and 2 the spacing is 2^-10.
         assert_eq!([1.0004, 1.0006].map(half), [1.0, 1.0 + 2f64.powi(-10)]);
         assert_eq!([1e6, -65_530.0, 1e-9].map(half), [65_504.0, -65_504.0, 0.0]);
         assert!(half(f64::NAN).is_nan());
@@ -234,7 +234,7 @@ mod tests {
     }
 
     #[test]
-    fn windows_give_the_usual_sizes() {
+    fn windows_give_the_output_size_of_torch() {
         let x = Shape::new(1, 28, 27, 3);
         let out = |k, s, p| Window { kernel: k, stride: s, pad: p }.output(x).map(|y| (y.h, y.w));
         assert_eq!(out(3, 1, 1), Some((28, 27)));

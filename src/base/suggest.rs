@@ -1,16 +1,16 @@
-//! Names: how they compare, and what to say of one that there is not.
+//! Did-you-mean: comparing names, and messages for unknown ones.
 
 use unicode_normalization::UnicodeNormalization;
 
-/// Letters of a name that are compared; what is longer is no typing error.
+/// Characters of a name that are compared. A longer name is no typing error.
 const COMPARED: usize = 64;
 
-/// A name in composed Unicode (NFC), so that it compares: macOS decomposes the names of files.
+/// A name in composed Unicode (NFC), for comparison: macOS decomposes the names of files.
 pub fn composed(name: &str) -> String {
     name.nfc().collect()
 }
 
-/// The name that is most like `typed`, if any is like it: at most half of its letters are wrong.
+/// The name closest to `typed` by edit distance, if at most half of its characters differ.
 pub fn nearest<'a>(typed: &str, names: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
     let typed: String = typed.to_lowercase().chars().take(COMPARED).collect();
     names
@@ -21,20 +21,20 @@ pub fn nearest<'a>(typed: &str, names: impl IntoIterator<Item = &'a str>) -> Opt
         .map(|(_, known)| known)
 }
 
-/// A question after the nearest name in parentheses, or nothing.
+/// ` (did you mean `NAME`?)` with the nearest name, or an empty string.
 pub fn hint<'a>(typed: &str, names: impl IntoIterator<Item = &'a str>) -> String {
     nearest(typed, names).map_or(String::new(), |known| format!(" (did you mean `{known}`?)"))
 }
 
-/// A line for a name that is none of `names`; `what` is what they are names of.
+/// The message for a name that is not in `names`; `what` says what they are names of.
 pub fn unknown(what: &str, typed: &str, names: &[&str]) -> String {
     let hint = hint(typed, names.iter().copied());
     format!("there is no {what} `{typed}`{hint}; there are: {}", names.join(", "))
 }
 
-/// What serde says, in one line; of an unknown field or value the nearest one that it lists,
-/// instead of its list.
-pub fn said_by_serde(message: &str) -> String {
+/// A serde error message on one line. For an unknown field or value, the list of the known ones is
+/// replaced by the nearest one, if there is one.
+pub fn serde_message(message: &str) -> String {
     let line = message.lines().collect::<Vec<_>>().join(" ");
     let quoted: Vec<&str> = line.split('`').skip(1).step_by(2).collect();
     match quoted[..] {
@@ -56,7 +56,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_nearest_name_is_asked_for() {
+    fn the_nearest_name_is_suggested() {
         let names = ["layer1.0", "layer1.1", "layer2.0", "head"];
         for (typed, near) in [
             ("layer2", Some("layer2.0")),
@@ -76,7 +76,7 @@ mod tests {
     }
 
     #[test]
-    fn serde_lists_what_it_expected() {
+    fn unknown_fields_get_a_suggestion() {
         #[derive(Debug, serde::Deserialize)]
         #[serde(deny_unknown_fields)]
         #[allow(dead_code)]
@@ -84,11 +84,12 @@ mod tests {
             epochs: u32,
             batch: Option<u32>,
         }
-        let said = |text: &str| said_by_serde(toml::from_str::<Two>(text).unwrap_err().message());
-        assert_eq!(said("epoch = 1"), "unknown field `epoch` (did you mean `epochs`?)");
-        assert!(said("x = 1").contains("expected `epochs` or `batch`"), "{}", said("x = 1"));
+        let message =
+            |text: &str| serde_message(toml::from_str::<Two>(text).unwrap_err().message());
+        assert_eq!(message("epoch = 1"), "unknown field `epoch` (did you mean `epochs`?)");
+        assert!(message("x = 1").contains("expected `epochs` or `batch`"), "{}", message("x = 1"));
         assert_eq!(
-            said("epochs = -1"),
+            message("epochs = -1"),
             toml::from_str::<Two>("epochs = -1").unwrap_err().message()
         );
     }

@@ -1,5 +1,5 @@
-//! Work done ahead of its use: threads make the items that are expected next, a few at a time,
-//! and hand them out in the expected order.
+//! Prefetching: worker threads make the items that are expected next, a bounded number at a time,
+//! and return them in the expected order.
 
 use std::collections::{HashMap, VecDeque};
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -8,12 +8,12 @@ use std::thread::{self, JoinHandle};
 
 use crate::{Error, Result};
 
-/// Items that may be made or waiting, per thread.
+/// Items per thread that may be in progress or ready.
 const WINDOW: usize = 32;
 
 type Item = Result<Vec<u8>>;
 
-/// Makes items by index, ahead of time. Which thread makes one has no influence on it.
+/// Makes items by index, ahead of time. An item does not depend on the thread that makes it.
 pub struct Ahead {
     shared: Arc<Shared>,
     workers: Vec<JoinHandle<()>>,
@@ -22,21 +22,21 @@ pub struct Ahead {
 struct Shared {
     make: Box<dyn Fn(u32) -> Item + Send + Sync>,
     state: Mutex<State>,
-    /// Something changed: there is work, an item is ready, or it is over.
+    /// Signalled when there is work, an item is ready, or the workers must end.
     changed: Condvar,
     window: usize,
 }
 
 #[derive(Default)]
 struct State {
-    /// Expected, but not begun.
+    /// Indices that are expected but not started.
     coming: VecDeque<u32>,
-    /// Begun but not handed out, in order: number of the item, and its index.
+    /// Items that are started but not returned, in order: ticket and index.
     begun: VecDeque<(u64, u32)>,
-    /// Finished and not handed out, by number.
+    /// Finished items that are not returned, by ticket.
     ready: HashMap<u64, Item>,
-    /// The number of the next item. Numbers are never used again, so that a late item of an order
-    /// that was given up is not mistaken for another.
+    /// The next ticket. Tickets are unique, so that a late item of a replaced order is not mistaken
+    /// for another.
     number: u64,
     over: bool,
 }
@@ -47,7 +47,7 @@ impl Ahead {
         Self::with_threads(thread::available_parallelism().map_or(1, usize::from), make)
     }
 
-    /// The same with so many threads. If none can be had, items are not made ahead.
+    /// The same with this number of threads. If none can be started, nothing is prefetched.
     pub fn with_threads(
         threads: usize,
         make: impl Fn(u32) -> Item + Send + Sync + 'static,
@@ -66,7 +66,7 @@ impl Ahead {
         Self { shared, workers }
     }
 
-    /// Says what will be asked for next; replaces what was expected so far.
+    /// Sets the indices that [`Ahead::next`] will be called with, in order. Replaces earlier ones.
     pub fn expect(&self, order: Vec<u32>) {
         let mut state = self.shared.lock();
         (state.begun, state.ready) = Default::default();
@@ -75,7 +75,7 @@ impl Ahead {
         self.shared.changed.notify_all();
     }
 
-    /// The item with this index if it is the next one expected: waits until it is made.
+    /// The item with this index if it is the next one expected; waits for it.
     pub fn next(&self, index: u32) -> Option<Item> {
         if self.workers.is_empty() {
             return None;
@@ -104,14 +104,14 @@ impl Drop for Ahead {
         self.shared.lock().over = true;
         self.shared.changed.notify_all();
         for worker in self.workers.drain(..) {
-            // A panic of a worker was caught and reported in place of its item.
+            // A panic of a worker was caught and returned as the error of its item.
             let _ = worker.join();
         }
     }
 }
 
 impl Shared {
-    /// No code that may panic runs under the lock, so its state is always sound.
+    /// No code that may panic runs under the lock, so the state is consistent even if it is poisoned.
     fn lock(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -151,7 +151,7 @@ mod tests {
     use std::sync::atomic::{AtomicUsize, Ordering};
     use std::time::Duration;
 
-    /// Four bytes of the index; takes longer for some than for others.
+    /// The bytes of the index, after a delay that varies.
     fn slowly(index: u32) -> Item {
         thread::sleep(Duration::from_micros(u64::from(index * 7919 % 500)));
         match index {
@@ -161,7 +161,7 @@ mod tests {
     }
 
     #[test]
-    fn items_come_in_the_expected_order_with_any_number_of_threads() {
+    fn items_come_in_order_with_any_number_of_threads() {
         for threads in [1, 2, 7] {
             let ahead = Ahead::with_threads(threads, slowly);
             let order: Vec<u32> = (0..300).map(|i| i * 37 % 300).collect();
@@ -177,7 +177,7 @@ mod tests {
     }
 
     #[test]
-    fn no_more_is_made_than_the_window_holds() {
+    fn no_more_items_are_made_than_the_window_holds() {
         let made = Arc::new(AtomicUsize::new(0));
         let counter = made.clone();
         let ahead = Ahead::with_threads(2, move |index| {
@@ -194,7 +194,7 @@ mod tests {
     }
 
     #[test]
-    fn another_order_replaces_the_first() {
+    fn a_new_order_replaces_the_old_one() {
         let ahead = Ahead::with_threads(3, slowly);
         ahead.expect((0..100).collect());
         assert!(ahead.next(5).is_none(), "not the next one");
@@ -205,7 +205,7 @@ mod tests {
     }
 
     #[test]
-    fn a_panic_is_an_error_of_that_item() {
+    fn a_panic_becomes_the_error_of_its_item() {
         let make = |index| if index == 1 { panic!("a bug for the test") } else { slowly(index) };
         let ahead = Ahead::with_threads(1, make);
         ahead.expect(vec![0, 1, 2]);

@@ -1,4 +1,4 @@
-//! What data sets there are, and where their files come from.
+//! The known data sets, and where their files come from.
 
 /// A data set, as it is published.
 #[derive(Clone, Copy, Debug)]
@@ -7,30 +7,30 @@ pub struct Entry {
     pub name: &'static str,
     /// Number of classes; 0 where the files decide.
     pub classes: usize,
-    /// Height, width and channels of an image; photos have a size of their own each.
+    /// Height, width and channels of an image; `None` for photos, whose sizes differ.
     pub image: Option<[usize; 3]>,
     /// Images to train on.
     pub train: usize,
     /// Images to test with.
     pub test: usize,
-    /// Where its files are had from, if it has any.
+    /// Where its files come from, if it has any.
     pub source: Option<Source>,
-    /// Its licence as far as its authors say, and who they are.
+    /// Its authors, and the licence that they state.
     pub about: &'static str,
 }
 
 /// The files of a data set.
 #[derive(Clone, Copy, Debug)]
 pub struct Source {
-    /// The folder that they belong in, under `datasets`.
+    /// Their folder under `datasets`.
     pub folder: &'static str,
     /// Address of the folder that they are downloaded from, ending in `/`.
     pub base: &'static str,
-    /// What is downloaded.
+    /// The files to download.
     pub downloads: &'static [Download],
     /// Whether the downloads are gzipped tar archives, which are unpacked.
     pub archives: bool,
-    /// Names of unpacked files whose MD5 is known, too.
+    /// Unpacked files with a known MD5.
     pub unpacked: &'static [(&'static str, &'static str)],
 }
 
@@ -237,7 +237,7 @@ pub fn entry(name: &str) -> Option<&'static Entry> {
 }
 
 impl Entry {
-    /// Whether its images are photos of all sizes.
+    /// Whether its images are photos, whose sizes differ.
     pub fn photos(&self) -> bool {
         self.image.is_none()
     }
@@ -255,7 +255,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn entries_are_sound() {
+    fn entries_are_unique_and_complete() {
         for (i, entry) in ENTRIES.iter().enumerate() {
             assert!(!entry.name.is_empty() && ENTRIES[..i].iter().all(|e| e.name != entry.name));
             let Some(source) = entry.source else { continue };

@@ -1,8 +1,8 @@
-//! CIFAR-10 and CIFAR-100 in their official versions: binary, or for Python.
+//! CIFAR-10 and CIFAR-100 in two official formats: binary, and Python pickles.
 //!
 //! The binary format is described at <https://www.cs.toronto.edu/~kriz/cifar.html>: files of records,
-//! each one byte of label (CIFAR-100: two, coarse and fine) and 3,072 of pixels: 32 x 32 of red,
-//! then green, then blue, row by row. The files for Python are pickles of the same pixels and labels.
+//! each with a label byte (CIFAR-100: two, coarse and fine) and 3,072 bytes of pixels: the red, green
+//! and blue planes of 32 x 32, row-major. The pickles hold the same pixels and labels.
 
 use std::fs::{self, File};
 use std::io::Read;
@@ -21,17 +21,17 @@ const PLANE: usize = SIDE * SIDE;
 pub struct Set {
     /// Number of classes.
     classes: usize,
-    /// Bytes of labels before the pixels, and which of them counts.
+    /// Label bytes before the pixels, and the index of the one to use.
     labels: (usize, usize),
-    /// The folder that the data set is in.
+    /// The folder of the data set.
     folder: &'static str,
-    /// Those that its archives unpack to.
+    /// The folders that its archives unpack to.
     unpacked: [&'static str; 2],
-    /// Files of images to train on, the last one to test with.
+    /// Files of training images; the last one holds the test images.
     files: &'static [&'static str],
     /// The file with the names of the classes, one a line.
     names: &'static str,
-    /// For Python, where names and labels are: the file of the names, and the keys of both.
+    /// In the Python version: the file of class names, and the keys of names and labels.
     keys: [&'static str; 3],
     advice: &'static str,
 }
@@ -79,7 +79,7 @@ pub const COARSE: Set = Set {
     ..CIFAR100
 };
 
-/// The names of CIFAR-10's classes where `batches.meta.txt` is not there.
+/// The names of CIFAR-10's classes if `batches.meta.txt` is missing.
 const NAMES: [&str; 10] =
     ["airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck"];
 
@@ -87,7 +87,7 @@ const NAMES: [&str; 10] =
 ///
 /// # Errors
 ///
-/// A sentence naming the byte where the content is wrong and what was expected.
+/// A message with the byte offset and what was expected there.
 pub fn parse(bytes: &[u8], set: &Set) -> Result<Images, String> {
     let (before, which) = set.labels;
     let record = before + 3 * PLANE;
@@ -112,7 +112,7 @@ pub fn parse(bytes: &[u8], set: &Set) -> Result<Images, String> {
     Ok(Images::in_memory([SIDE, SIDE, 3], pixels, labels))
 }
 
-/// Appends an image of three planes (CHW) as pixels (HWC).
+/// Appends an image, from CHW planes to HWC pixels.
 fn interleave(planes: &[u8], pixels: &mut Vec<u8>) {
     let (red, rest) = planes.split_at(PLANE);
     let (green, blue) = rest.split_at(PLANE);
@@ -121,10 +121,10 @@ fn interleave(planes: &[u8], pixels: &mut Vec<u8>) {
     }
 }
 
-/// Parses a pickle of the version for Python into images of 32 x 32 x 3, HWC.
+/// Parses a pickle of the Python version into images of 32 x 32 x 3, HWC.
 ///
 /// # Errors
-/// A sentence that says what is wrong.
+/// A message that says what is wrong.
 pub fn parse_python(bytes: &[u8], set: &Set) -> Result<Images, String> {
     let other = |e| format!("{e} as the official files for Python are; {}", set.advice);
     let batch = pickle::parse(bytes).map_err(other)?;
@@ -154,11 +154,11 @@ pub fn parse_python(bytes: &[u8], set: &Set) -> Result<Images, String> {
     Ok(Images::in_memory([SIDE, SIDE, 3], pixels, labels))
 }
 
-/// Parses a file of names: one class a line, and nothing else but empty lines.
+/// Parses a file of class names, one a line; empty lines are ignored.
 ///
 /// # Errors
 ///
-/// A sentence saying how many names there are.
+/// A message with the number of names found.
 pub fn parse_names(text: &str, classes: usize) -> Result<Vec<String>, String> {
     let lines =
         text.trim_start_matches('\u{feff}').lines().map(str::trim).filter(|line| !line.is_empty());
@@ -205,7 +205,7 @@ fn read(path: &Path, set: &Set) -> Result<Images> {
     images.map_err(|problem| Error::corrupt(path, problem))
 }
 
-/// The class names in the file at `path`, or the usual ones of CIFAR-10 if it is not there.
+/// The class names in the file at `path`, or the standard ones of CIFAR-10 if it is missing.
 fn class_names(path: &Path, set: &Set) -> Result<Vec<String>> {
     let [python, key, _] = set.keys;
     let python = path.with_file_name(python);
@@ -216,7 +216,7 @@ fn class_names(path: &Path, set: &Set) -> Result<Vec<String>> {
     if set.classes == NAMES.len() && !path.exists() {
         return Ok(NAMES.map(String::from).into());
     }
-    // The official files have at most 1,143 bytes; whatever is much larger is something else.
+    // The official files have at most 1,143 bytes; read no more than 16 KiB of another file.
     let mut bytes = Vec::new();
     let file = File::open(path).map_err(Error::io("read", path))?;
     file.take(1 << 14).read_to_end(&mut bytes).map_err(Error::io("read", path))?;

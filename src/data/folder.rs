@@ -1,8 +1,8 @@
 //! Folders of photos, a sub-folder for each class.
 //!
-//! [`super::layout`] says which folder is for what. All photos are decoded once when they are loaded: the
-//! corrupt ones are left out, and if the others fit into [`Request::photo_cache`] they stay in
-//! memory. Otherwise they are decoded again whenever they are needed.
+//! [`super::layout`] tells classes and splits from the folder names. All photos are decoded once when
+//! they are loaded: corrupt ones are left out, and if the others fit into [`Request::photo_cache`]
+//! they stay in memory. Otherwise they are decoded again on demand.
 
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
@@ -15,11 +15,11 @@ use super::select::Classes;
 use super::{Dataset, Files, Found, Images, Pixels, Request};
 use crate::{Error, Result};
 
-/// Sides of the images that a network may take.
+/// Valid sides of images, in pixels.
 const SIDES: std::ops::RangeInclusive<usize> = 8..=1024;
 
-/// Loads the photos in `root` as `request` says, for images of `side` x `side` unless it says
-/// otherwise. `rename` gives the classes names for those of their folders.
+/// Loads the photos in `root` as images of `side` x `side`, unless `request` has another size.
+/// `rename` maps folder names to class names.
 pub(super) fn load(
     root: &Path,
     request: &Request,
@@ -79,7 +79,7 @@ pub(super) fn load(
     Ok(Dataset { name, classes: chosen.into_names(), train, test, skipped, found })
 }
 
-/// Which folders the pictures are from, for people.
+/// The text for [`Found::source`].
 fn source(layout: &Layout, request: &Request, [train, test]: [usize; 2]) -> String {
     let folder = layout.train_folder.display();
     match &layout.test_folder {
@@ -100,12 +100,12 @@ fn source(layout: &Layout, request: &Request, [train, test]: [usize; 2]) -> Stri
     }
 }
 
-/// At most `limit` photos with their labels, from each class in proportion to its size.
+/// At most `limit` photos with their labels, stratified by class.
 fn limited(classes: &[Class], limit: usize) -> Vec<(PathBuf, u32)> {
     let mut all: Vec<(u64, u32, &PathBuf)> = Vec::new();
     for (class, label) in classes.iter().zip(0..) {
         let count = class.photos.len() as u64;
-        // How far into its class a photo is, in units that compare exactly.
+        // The relative position of a photo in its class, as a fixed-point number.
         let rank = |i: u64| ((2 * i + 1) << 32) / (2 * count);
         all.extend((0..).zip(&class.photos).map(|(i, path)| (rank(i), label, path)));
     }
@@ -117,11 +117,11 @@ fn limited(classes: &[Class], limit: usize) -> Vec<(PathBuf, u32)> {
     all.into_iter().map(|(_, label, path)| (path.clone(), label)).collect()
 }
 
-/// Decodes all photos once.
+/// The state of decoding all photos once.
 struct Loading<'a> {
     request: &'a Request,
     classes: &'a [String],
-    /// Bytes that are kept in memory.
+    /// Bytes kept in memory so far.
     kept: usize,
     skipped: Vec<String>,
 }
@@ -157,7 +157,7 @@ impl Loading<'_> {
             }
         }
         for (name, label) in self.classes.iter().zip(0..) {
-            // A limit may leave a class without pictures, but damage must not.
+            // A limit may leave a class without pictures, but corrupt files must not.
             if wanted.contains(&label) && !labels.contains(&label) {
                 let reason = self.skipped.last().map_or("", String::as_str);
                 let problem = format!("no picture of class '{name}' can be read: {reason}");

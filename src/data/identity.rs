@@ -1,4 +1,4 @@
-//! What tells whether images are the ones that a run began with.
+//! Fingerprints of data sets: a resumed run must see the same images.
 
 use std::fs::File;
 use std::io::{Read, Seek, SeekFrom};
@@ -11,11 +11,11 @@ use super::{Dataset, Images};
 use crate::base::files::hex;
 use crate::{Error, Result};
 
-/// Bytes at the end of a photo's file that are looked at, besides its size: reading all of many
-/// photos takes too long, and an edit that changes neither is rare.
+/// Bytes at the end of a photo's file that are hashed, besides its size. Hashing whole photos takes
+/// too long, and an edit that changes neither is rare.
 const TAIL: u64 = 4096;
 
-/// The identity of a data set: of the images to train on, and of those to test with.
+/// The identity of a data set: of its training images and of its test images.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Identity {
     train: Part,
@@ -26,17 +26,17 @@ pub struct Identity {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 struct Part {
     images: usize,
-    /// Of photos, the checksum of their paths below the folder of the data set.
+    /// For photos, the checksum of their paths relative to the folder of the data set.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     paths: Option<String>,
     labels: String,
-    /// The checksum of all pixels; of photos that of the size and the last bytes of each file.
+    /// The checksum of all pixels; for photos, of the size and the last bytes of each file.
     contents: String,
 }
 
 impl Identity {
-    /// That of a data set. Where its folder is, and whether photos are kept in memory, is of no
-    /// matter.
+    /// The identity of a data set. It does not depend on where its folder is, nor on whether photos
+    /// are kept in memory.
     ///
     /// # Errors
     /// [`Error::Io`] if a photo cannot be read.
@@ -50,12 +50,12 @@ impl Identity {
         })
     }
 
-    /// Images to train on and to test with, together.
+    /// Number of training and test images together.
     pub fn images(&self) -> usize {
         self.train.images + self.test.images
     }
 
-    /// What is not the same in `other`, the first thing; `None` if all is.
+    /// The first difference from `other`; `None` if they are equal.
     pub fn difference(&self, other: &Self) -> Option<String> {
         [(&self.train, &other.train, "train on"), (&self.test, &other.test, "test with")]
             .into_iter()
@@ -72,13 +72,13 @@ impl Part {
             None => contents.update(images.all()?),
             Some(files) => {
                 for path in files {
-                    // The same on every system.
+                    // By components, so that the separator of the system does not matter.
                     for part in path.strip_prefix(root).unwrap_or(path).components() {
                         paths.update(part.as_os_str().as_encoded_bytes());
                         paths.update([0]);
                     }
                     paths.update([1]);
-                    glance(path, &mut contents).map_err(Error::io("read", path))?;
+                    hash_tail(path, &mut contents).map_err(Error::io("read", path))?;
                 }
             }
         }
@@ -90,7 +90,7 @@ impl Part {
         })
     }
 
-    /// The beginning of a sentence that says what is not the same.
+    /// The first difference, as the start of a sentence that ends with the purpose.
     fn difference(&self, other: &Self) -> Option<String> {
         if self.images != other.images {
             return Some(format!("there were {} images, not {}, to ", self.images, other.images));
@@ -108,8 +108,8 @@ impl Part {
     }
 }
 
-/// Adds the size and the last bytes of a file.
-fn glance(path: &Path, to: &mut Md5) -> std::io::Result<()> {
+/// Hashes the size and the last bytes of a file.
+fn hash_tail(path: &Path, to: &mut Md5) -> std::io::Result<()> {
     let mut file = File::open(path)?;
     let size = file.metadata()?.len();
     to.update(size.to_le_bytes());

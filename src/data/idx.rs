@@ -1,8 +1,8 @@
 //! MNIST and Fashion-MNIST: idx files, plain or gzipped.
 //!
-//! The format is described at the foot of <http://yann.lecun.com/exdb/mnist/>: two bytes 0, the
-//! type of the elements (8: unsigned byte), the number of dimensions, each dimension as a
-//! big-endian u32, then the elements, last dimension fastest.
+//! The format is described at the end of <http://yann.lecun.com/exdb/mnist/>: two zero bytes, the
+//! element type (8: unsigned byte), the number of dimensions, each dimension as a big-endian u32,
+//! then the elements in row-major order.
 
 use std::fs::File;
 use std::io::{BufReader, Read};
@@ -24,10 +24,10 @@ pub struct Array {
     pub data: Vec<u8>,
 }
 
-/// Parses an idx stream of unsigned bytes with `rank` dimensions, to its very end.
+/// Parses an idx stream of unsigned bytes with `rank` dimensions, to its end.
 ///
-/// `limit` is the most bytes that `stream` can hold: a header that promises more is refused
-/// before anything is read, and never is more read than it promises.
+/// `limit` is an upper bound of the bytes in `stream`. A header that declares more is refused before
+/// anything is allocated, and no more is read than the header declares.
 pub fn parse(mut stream: impl Read, rank: u8, limit: u64) -> Result<Array, Fault> {
     let header = 4 + 4 * usize::from(rank);
     let head = fill(&mut stream, 0, header as u64)?;
@@ -44,16 +44,17 @@ pub fn parse(mut stream: impl Read, rank: u8, limit: u64) -> Result<Array, Fault
     let dims: Vec<u32> = sizes.as_chunks().0.iter().map(|size| u32::from_be_bytes(*size)).collect();
     let shape = dims.iter().map(u32::to_string).collect::<Vec<_>>().join(" x ");
     let promised = dims.iter().try_fold(1u64, |product, &dim| product.checked_mul(dim.into()));
-    let room = limit.saturating_sub(header as u64);
+    let available = limit.saturating_sub(header as u64);
     let promised = match promised {
         Some(0) => return content(format!("at byte 4: the header says {shape}, which is nothing")),
-        Some(bytes) if bytes <= room => bytes,
+        Some(bytes) if bytes <= available => bytes,
         _ => {
-            let problem = format!("the header promises {shape} bytes, but at most {room} follow");
+            let problem =
+                format!("the header promises {shape} bytes, but at most {available} follow");
             return content(format!("at byte 4: truncated: {problem}"));
         }
     };
-    // One byte more than promised shows whether anything trails, and has gzip check its sum.
+    // Reading one byte more detects trailing data, and makes gzip verify its checksum.
     let mut data = fill(&mut stream, header, promised + 1)?;
     let (end, found) = (header as u64 + promised, data.len() as u64);
     if found < promised {
@@ -67,10 +68,10 @@ pub fn parse(mut stream: impl Read, rank: u8, limit: u64) -> Result<Array, Fault
     Ok(Array { dims: dims.into_iter().map(|dim| dim as usize).collect(), data })
 }
 
-/// Deflate cannot pack more than this many bytes into one (zlib's `Technical Details`: 1032:1).
+/// The largest compression ratio of deflate (zlib's `Technical Details`: 1032:1).
 const DEFLATE_RATIO: u64 = 1032;
 
-/// Reads an idx file; one whose name ends in `.gz` is unpacked on the way.
+/// Reads an idx file; one whose name ends in `.gz` is decompressed.
 pub fn read(path: &Path, rank: u8) -> Result<Array> {
     let file = File::open(path).map_err(Error::io("read", path))?;
     let size = file.metadata().map_err(Error::io("read", path))?.len();
@@ -119,7 +120,7 @@ pub const DIGITS: Set = Set {
     advice: "`sff data fetch mnist` gets it; or take `--dataset shapes`, which needs no files",
 };
 
-/// The names of the four files: images and labels to train on, images and labels to test with.
+/// The four files: training images and labels, test images and labels.
 const FILES: [&str; 4] = [
     "train-images-idx3-ubyte",
     "train-labels-idx1-ubyte",
@@ -127,8 +128,8 @@ const FILES: [&str; 4] = [
     "t10k-labels-idx1-ubyte",
 ];
 
-/// Other paths that a file comes under: gzipped, with a dot as some programs unpack it, and each in a
-/// folder of its own name.
+/// Alternative paths of a file: gzipped, with a dot before `idx` as some programs unpack it, and in a
+/// folder of the same name.
 fn spellings(file: &str) -> Vec<String> {
     let names = [file.to_owned(), file.replace("-idx", ".idx")];
     let ends = ["", ".gz"];
@@ -181,7 +182,7 @@ fn pair(images_path: &Path, labels_path: &Path, classes: usize) -> Result<Images
 
 #[cfg(test)]
 mod tests {
-    //! Tests of the idx reader: every way in which a file can be wrong.
+    //! Tests of the idx reader.
 
     use super::*;
     use flate2::{Compression, write::GzEncoder};
@@ -203,7 +204,7 @@ mod tests {
         encoder.finish().unwrap()
     }
 
-    /// A good set of four files of 2 x 2 pixels, in an order that `FILES` gives.
+    /// Four valid files with images of 2 x 2 pixels, in the order of `FILES`.
     fn good() -> [Vec<u8>; 4] {
         [
             idx(&[3, 2, 2], &(0..12).collect::<Vec<_>>()),
@@ -306,7 +307,7 @@ mod tests {
     }
 
     #[test]
-    fn says_where_a_file_is_cut() {
+    fn a_truncated_file_is_refused_with_the_byte_where_it_ends() {
         let mut files = good();
         files[0].pop();
         let [plain, packed] = load_both(&files).map(|loaded| loaded.unwrap_err().to_string());
@@ -315,7 +316,7 @@ mod tests {
     }
 
     #[test]
-    fn refuses_corrupt_gzip() {
+    fn corrupt_gzip_is_refused() {
         let whole = gz(&good()[0]);
         let mut cases = vec![vec![], b"not gzip at all".to_vec(), [&whole[..], b"junk"].concat()];
         cases.extend((1..whole.len()).map(|end| whole[..end].to_vec()));
@@ -332,7 +333,7 @@ mod tests {
     }
 
     #[test]
-    fn a_bomb_is_not_unpacked() {
+    fn a_zip_bomb_is_not_decompressed() {
         // 64 MiB of zeros in 64 KiB, behind a header that promises four bytes.
         let bomb = gz(&idx(&[1, 2, 2], &vec![0; 1 << 26]));
         let folder = tempfile::tempdir().unwrap();
@@ -340,7 +341,7 @@ mod tests {
         fs::write(&path, bomb).unwrap();
         let message = read(&path, 3).unwrap_err().to_string();
         assert!(message.contains("at byte 20: more bytes follow"), "{message}");
-        // No deflate stream of this size can hold what this header promises.
+        // The header declares more than a deflate stream of this size can hold.
         let claim = gz(&idx(&[1 << 20, 1 << 10, 1 << 10], &[0; 100]));
         fs::write(&path, claim).unwrap();
         let message = read(&path, 3).unwrap_err().to_string();
@@ -367,7 +368,7 @@ mod tests {
         fn random_bytes_never_panic(bytes: Vec<u8>, rank: u8, limit: u64, dims: [u8; 3]) {
             let _ = parse(bytes.as_slice(), rank, limit);
             let _ = parse(MultiGzDecoder::new(bytes.as_slice()), rank, limit);
-            // Behind a good header, more of the parser is reached.
+            // A valid header reaches more of the parser.
             let file = idx(&dims.map(u32::from), &bytes);
             let _ = parse(file.as_slice(), 3, limit);
             if let Ok(array) = parse(file.as_slice(), 3, file.len() as u64) {

@@ -1,6 +1,6 @@
-//! Imagenette: photos of ten ImageNet classes that are easy to tell apart.
+//! Imagenette: photos of ten ImageNet classes that are easy to distinguish.
 //!
-//! Its archives hold `train/` and `val/` with a folder for each class, named by WordNet's number.
+//! Its archives hold `train/` and `val/` with a folder for each class, named by its WordNet ID.
 
 use std::path::PathBuf;
 
@@ -8,7 +8,7 @@ use super::place::Places;
 use super::{Dataset, Request, folder};
 use crate::Result;
 
-/// WordNet's numbers, and what they stand for.
+/// WordNet IDs and class names.
 const CLASSES: [(&str, &str); 10] = [
     ("n01440764", "tench"),
     ("n02102040", "English springer"),

@@ -1,4 +1,4 @@
-//! Labelled images of one size: in memory, or photos that are decoded when they are needed.
+//! Labelled images of one size: in memory, or photos that are decoded on demand.
 
 use std::borrow::Cow;
 use std::cell::Cell;
@@ -32,7 +32,7 @@ pub struct Images {
 pub enum Pixels {
     /// All images one after the other: `len() * height * width * channels` bytes.
     Memory(Vec<u8>),
-    /// Files that are decoded whenever their image is needed; always three channels.
+    /// Files that are decoded on demand; always three channels.
     Files(Photos),
 }
 
@@ -92,7 +92,7 @@ impl Images {
         self
     }
 
-    /// The images whose class `relabel` gives a new number, with that number.
+    /// The images for which `relabel` gives a new label, with that label.
     pub fn relabelled(self, relabel: impl Fn(u32) -> Option<u32>) -> Self {
         let new: Vec<Option<u32>> = self.labels.iter().map(|label| relabel(*label)).collect();
         let kept = |(item, label): (_, &Option<u32>)| label.map(|_| item);
@@ -126,7 +126,7 @@ impl Images {
     }
 }
 
-/// Reads images one by one; files are decoded ahead, by several threads.
+/// Reads images one by one; files are decoded ahead by worker threads.
 pub struct Reader<'a> {
     images: &'a Images,
     ahead: Option<Ahead>,
@@ -143,7 +143,8 @@ impl<'a> Reader<'a> {
         Self { images, ahead, waited: Cell::default() }
     }
 
-    /// Says which images will be read next, and in which order. Another order costs time only.
+    /// Announces the next images, in order, to decode them ahead. Reading others is slower but
+    /// correct.
     pub fn expect(&self, order: Vec<u32>) {
         if let Some(ahead) = &self.ahead {
             ahead.expect(order);
@@ -164,14 +165,14 @@ impl<'a> Reader<'a> {
         Ok(())
     }
 
-    /// How long all reads took so far.
+    /// Total time of all reads.
     pub fn waited(&self) -> Duration {
         self.waited.get()
     }
 }
 
 impl Photos {
-    /// Threads that decode these photos.
+    /// Worker threads that decode these photos.
     pub(super) fn ahead(&self) -> Ahead {
         let Self { paths, fit } = self.clone();
         Ahead::new(move |index| {
@@ -181,7 +182,8 @@ impl Photos {
     }
 }
 
-/// Per channel, what maps `pixel / 255` to mean 0 and standard deviation 1: `(x - mean) / std`.
+/// Mean and standard deviation per channel: `(pixel / 255 - mean) / std` has mean 0 and standard
+/// deviation 1.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Normalization {
     /// Mean of each channel, of pixels scaled to 0..=1.
@@ -199,10 +201,10 @@ impl Normalization {
         Self::of_some(images, (0..images.len() as u32).collect())
     }
 
-    /// Measures the images with these indices. Sums are of integers, so the result is the same
-    /// everywhere.
+    /// Measures the images with these indices. The sums are integers, so the result is the same on
+    /// every platform.
     ///
-    /// A channel that is the same in every pixel (or has none) gets the standard deviation 1.
+    /// A constant channel, or one without pixels, gets the standard deviation 1.
     ///
     /// # Errors
     /// As [`Images::image`].
@@ -225,7 +227,7 @@ impl Normalization {
         }
         let scale = pixels.max(1) as f64 * 255.0;
         let measure = |(sum, squares): (u64, u64)| {
-            // The square of the sum passes 2^64 with a few ten thousand images.
+            // The square of the sum overflows u64 with tens of thousands of images.
             let spread =
                 (u128::from(pixels) * u128::from(squares)).saturating_sub(u128::from(sum).pow(2));
             let std = if spread == 0 { 1.0 } else { (spread as f64).sqrt() / scale };

@@ -1,4 +1,4 @@
-//! Which folders of photos are classes, which are to train on and which to test with.
+//! Finds classes and splits from the names of photo folders.
 
 use std::path::{Path, PathBuf};
 
@@ -31,27 +31,27 @@ pub struct Class {
 pub struct Layout {
     pub train: Vec<Class>,
     pub test: Vec<Class>,
-    /// The folder of the images to train on.
+    /// The folder of the training images.
     pub train_folder: PathBuf,
-    /// The folder of the images to test with, if it is another one.
+    /// The folder of the test images, if it is another one.
     pub test_folder: Option<PathBuf>,
-    /// What is there and not used, and what is not as one would expect: a line each.
+    /// Files that are not used, and other surprises, a line each.
     pub notes: Vec<String>,
 }
 
-/// Finds out what is in the folder `root`: `train/` and a folder to test with, or the classes
-/// themselves. A part of each class is set apart to test with, if there is no folder for that. Where
-/// only `some` classes are wanted, there may be others to test with than to train on.
+/// The layout of the folder `root`: `train/` with a folder for testing, or the classes themselves.
+/// Without a folder for testing, a part of each class becomes the test split. With `some` (a choice
+/// of classes), test classes without training images are ignored.
 ///
 /// # Errors
-/// [`Error::Usage`] says what was found, and what to do; [`Error::Io`].
+/// [`Error::Usage`] says what was found and what to do; [`Error::Io`].
 pub fn find(root: &Path, fraction: Option<f32>, seed: u64, some: bool) -> Result<Layout> {
     let Parts { train, test, mut notes } = Parts::of(root)?;
-    // Without a folder to train on, the one to test with is as good as any other.
+    // A folder for testing counts only beside one for training.
     let test_folder = test.filter(|_| train.is_some());
     let train_folder = train.unwrap_or_else(|| root.to_owned());
     let train = classes(&train_folder, &mut notes)?;
-    enough(&train_folder, &train)?;
+    require_two(&train_folder, &train)?;
     let Some(test_folder) = test_folder else {
         let (train, test) = set_apart(train, fraction, seed, &mut notes)?;
         return Ok(Layout { train, test, train_folder, test_folder: None, notes });
@@ -74,7 +74,7 @@ pub fn find(root: &Path, fraction: Option<f32>, seed: u64, some: bool) -> Result
             "{shown} is of a class that there is no training for{hint}: {} has no pictures for it; \
              rename the folder, move it away, or name the classes to use, such as --classes {},{}",
             train_folder.join(&class.name).display(),
-            // `enough` refuses a single class, and `classes` none.
+            // `require_two` and `classes` refuse fewer.
             names[0],
             names[1]
         )))
@@ -82,9 +82,9 @@ pub fn find(root: &Path, fraction: Option<f32>, seed: u64, some: bool) -> Result
     Ok(Layout { train, test, train_folder, test_folder: Some(test_folder), notes })
 }
 
-/// All images in `root` to test a model with that knows the classes `known`: those of its folder
-/// to test with, if there is one. `rename` gives folders the names of classes; with `some`, classes
-/// that the model does not know are passed over.
+/// The layout for evaluating a model with the classes `known`: the images of the folder for testing
+/// if there is one, otherwise all. `rename` maps folder names to class names. With `some`, classes
+/// that the model does not know are ignored.
 ///
 /// # Errors
 /// As [`find`].
@@ -116,7 +116,7 @@ impl Class {
     }
 }
 
-/// What the folders in a folder are for.
+/// The folders for training and for testing.
 struct Parts {
     train: Option<PathBuf>,
     test: Option<PathBuf>,
@@ -133,7 +133,7 @@ impl Parts {
             Ok(walk::folders(folder)?.iter().any(|inner| walk::any_picture(inner)))
         };
         let mut notes = Vec::new();
-        // Beside `train/`, they are no classes themselves.
+        // With `train/`, the other folders are splits and not classes.
         if let Some(train) = train {
             if of_classes(&train)? {
                 return Self::beside(train, tests, below, of_classes);
@@ -172,7 +172,7 @@ impl Parts {
         Ok(Self { train: None, test, notes })
     }
 
-    /// With a folder to train on.
+    /// The parts if there is a folder for training.
     fn beside(
         train: PathBuf,
         tests: Vec<PathBuf>,
@@ -208,7 +208,7 @@ impl Parts {
     }
 }
 
-/// The folder that has one of these names, in any case of letters.
+/// The folder that has one of these names, ignoring case.
 fn named(folders: &[PathBuf], names: &[&str]) -> Result<Option<PathBuf>> {
     let is = |folder: &&PathBuf| {
         let name = folder.file_name().unwrap_or_default().to_string_lossy().to_lowercase();
@@ -226,7 +226,7 @@ fn named(folders: &[PathBuf], names: &[&str]) -> Result<Option<PathBuf>> {
     }
 }
 
-/// The classes in a folder, sorted by name: the folders that have pictures, however deep.
+/// The classes in a folder, sorted by name: the folders with pictures at any depth.
 fn classes(root: &Path, notes: &mut Vec<String>) -> Result<Vec<Class>> {
     let mut classes: Vec<Class> = Vec::new();
     let shown = root.display();
@@ -238,9 +238,9 @@ fn classes(root: &Path, notes: &mut Vec<String>) -> Result<Vec<Class>> {
             notes.push(empty(&folder));
             continue;
         }
-        apart(&folder, root)?;
-        if let Some(twin) = classes.iter().find(|class| class.name == folder.name) {
-            let (one, other) = (twin.folder.display(), folder.path.display());
+        refuse_splits(&folder, root)?;
+        if let Some(same) = classes.iter().find(|class| class.name == folder.name) {
+            let (one, other) = (same.folder.display(), folder.path.display());
             return Err(Error::Usage(format!(
                 "{one} and {other} have the same name in Unicode, written in two ways: rename one"
             )));
@@ -271,8 +271,8 @@ fn classes(root: &Path, notes: &mut Vec<String>) -> Result<Vec<Class>> {
     Ok(classes)
 }
 
-/// Refuses fewer than two classes.
-fn enough(root: &Path, classes: &[Class]) -> Result<()> {
+/// Refuses a single class.
+fn require_two(root: &Path, classes: &[Class]) -> Result<()> {
     let [one] = classes else { return Ok(()) };
     let shown = root.display();
     let inner = Folder::read(&one.folder)?.inner();
@@ -281,7 +281,7 @@ fn enough(root: &Path, classes: &[Class]) -> Result<()> {
             "{shown} has one class only ('{}'): there must be two or more, a folder for each",
             one.name
         ),
-        // The usual case of an archive that was unpacked into a folder.
+        // Often an archive that was unpacked into a folder of its own.
         inner => format!(
             "{shown} has one folder with pictures only, {0}, which has the folders {1}: if these \
              are what you mean, give --data {0}",
@@ -291,8 +291,8 @@ fn enough(root: &Path, classes: &[Class]) -> Result<()> {
     }))
 }
 
-/// Refuses a class that is divided in itself: walking through it would mix both parts.
-fn apart(folder: &Folder, root: &Path) -> Result<()> {
+/// Refuses a class folder with splits inside: walking it would mix training and test images.
+fn refuse_splits(folder: &Folder, root: &Path) -> Result<()> {
     let inner = folder.inner();
     let is =
         |names: &[&str]| inner.iter().any(|name| names.contains(&name.to_lowercase().as_str()));
@@ -308,22 +308,22 @@ fn apart(folder: &Folder, root: &Path) -> Result<()> {
     )))
 }
 
-/// A line for a folder without pictures.
+/// The note about a folder without pictures.
 fn empty(folder: &Folder) -> String {
     let others = folder.others.summary().map_or(String::new(), |others| format!(", but {others}"));
     format!("{} is no class: it has no pictures{others}", folder.path.display())
 }
 
-/// The classes of `found` in the order of `names`, those that are lacking without photos. `strange`
-/// decides about a class that is none of them; it is told which one may be meant.
+/// The classes of `found` in the order of `names`; missing ones have no photos. `unknown` is called
+/// for each class that is not in `names`, with a did-you-mean, and may refuse it.
 fn matched(
     mut found: Vec<Class>,
     names: &[String],
     folder: &Path,
-    mut strange: impl FnMut(&Class, String) -> Result<()>,
+    mut unknown: impl FnMut(&Class, String) -> Result<()>,
 ) -> Result<Vec<Class>> {
     for class in found.iter().filter(|class| !names.contains(&class.name)) {
-        strange(class, suggest::hint(&class.name, names.iter().map(String::as_str)))?;
+        unknown(class, suggest::hint(&class.name, names.iter().map(String::as_str)))?;
     }
     let mut take = |name: &String| {
         let at = found.iter().position(|class| class.name == *name)?;
@@ -333,7 +333,7 @@ fn matched(
     Ok(all.collect())
 }
 
-/// A line about the classes that cannot be tested, if there are any.
+/// The note about classes without test images, if there are any.
 pub fn lacking(classes: &[Class], folder: &Path) -> Option<String> {
     let lacking = classes.iter().filter(|class| class.photos.is_empty());
     let lacking: Vec<String> = lacking.map(|class| class.name.clone()).collect();
@@ -342,7 +342,7 @@ pub fn lacking(classes: &[Class], folder: &Path) -> Option<String> {
         .then(|| format!("{shown} has no pictures of {}: not tested", listed(&lacking)))
 }
 
-/// Names for a sentence.
+/// Quoted names, at most [`LISTED`] of them.
 fn listed(names: &[String]) -> String {
     let some: Vec<String> = names.iter().take(LISTED).map(|name| format!("'{name}'")).collect();
     let more = match names.len().saturating_sub(LISTED) {
@@ -352,7 +352,7 @@ fn listed(names: &[String]) -> String {
     some.join(", ") + &more
 }
 
-/// Sets a part of each class apart, at random; of a single picture nothing.
+/// Moves a random part of each class to the test split. A single picture stays in training.
 fn set_apart(
     all: Vec<Class>,
     fraction: Option<f32>,

@@ -1,8 +1,8 @@
-//! Arrays, lists and texts out of pickles, as CIFAR's Python version comes in.
+//! A reader of Python pickles, for CIFAR's Python version: arrays, lists and texts.
 //!
 //! A pickle is a program for a stack machine; its opcodes are described in Python's `pickletools`.
-//! Nothing of it is executed here: what would call a function becomes an opaque value, but for one
-//! that makes an array of bytes.
+//! No code of it is executed: a function call gives an opaque value, except for the two NumPy
+//! functions that make an array.
 
 use std::collections::HashMap;
 
@@ -13,13 +13,13 @@ const DEPTH: usize = 16;
 #[derive(Clone, Debug, PartialEq)]
 pub enum Value<'a> {
     Int(i64),
-    /// A text, or bytes: Python 2 makes no difference.
+    /// Text or bytes: Python 2 does not distinguish them.
     Bytes(&'a [u8]),
     Tuple(Vec<Value<'a>>),
     List(Vec<Value<'a>>),
-    /// Keys and values, one after the other.
+    /// Keys and values, alternating.
     Dict(Vec<Value<'a>>),
-    /// An array of bytes, the last dimension fastest.
+    /// An array of bytes in row-major order.
     Array {
         shape: Vec<i64>,
         bytes: &'a [u8],
@@ -49,8 +49,8 @@ impl<'a> Value<'a> {
         self.items().iter().map(Self::depth).max().map_or(0, |depth| depth + 1)
     }
 
-    /// What `numpy` makes an array of: version, shape, type, order and bytes or, in protocol 5,
-    /// bytes, type, shape and order.
+    /// The array from the state that NumPy saves: version, shape, type, order and bytes or, in
+    /// protocol 5, bytes, type, shape and order.
     fn array(parts: &Self) -> Option<Self> {
         let ([_, Self::Tuple(shape), _, _, Self::Bytes(bytes)]
         | [Self::Bytes(bytes), _, Self::Tuple(shape), _]) = parts.items()
@@ -63,7 +63,7 @@ impl<'a> Value<'a> {
         };
         let shape: Vec<i64> = shape.iter().map(side).collect::<Option<_>>()?;
         let product = shape.iter().try_fold(1i64, |product, side| product.checked_mul(*side));
-        // Other types than bytes have more of them.
+        // Elements of other types take more bytes.
         (product == i64::try_from(bytes.len()).ok()).then_some(Self::Array { shape, bytes })
     }
 }
@@ -76,7 +76,7 @@ pub fn is_pickle(bytes: &[u8]) -> bool {
 /// Reads a pickle.
 ///
 /// # Errors
-/// A sentence that names the byte where it ends too early, or has something that is not read here.
+/// A message with the byte offset where the pickle ends or has an unsupported opcode.
 pub fn parse(bytes: &[u8]) -> Result<Value<'_>, String> {
     let mut machine = Machine { bytes, at: 0, ..Machine::default() };
     loop {
@@ -94,7 +94,7 @@ struct Machine<'a> {
     bytes: &'a [u8],
     at: usize,
     stack: Vec<Value<'a>>,
-    /// Lengths of the stack where something of many parts begins.
+    /// Stack lengths at each MARK opcode.
     marks: Vec<usize>,
     memo: HashMap<usize, Value<'a>>,
 }
@@ -120,11 +120,11 @@ impl<'a> Machine<'a> {
     }
 
     fn push(&mut self, value: Value<'a>) -> Option<()> {
-        // Deep values would be dropped by deep recursion.
+        // Dropping a deep value would recurse as deeply.
         (value.depth() < DEPTH).then(|| self.stack.push(value))
     }
 
-    /// What was pushed since the last mark.
+    /// The values pushed since the last mark.
     fn marked(&mut self) -> Option<Vec<Value<'a>>> {
         let mark = self.marks.pop()?;
         (mark <= self.stack.len()).then(|| self.stack.split_off(mark))
@@ -150,7 +150,7 @@ impl<'a> Machine<'a> {
 
     fn remember(&mut self, key: usize) -> Option<()> {
         let value = match self.stack.last()? {
-            // What grows later, or is large, is not needed again.
+            // Containers may grow later or be large, and are not needed again.
             Value::Tuple(_) | Value::List(_) | Value::Dict(_) => Value::Opaque,
             value => value.clone(),
         };
@@ -158,7 +158,7 @@ impl<'a> Machine<'a> {
         Some(())
     }
 
-    /// One opcode; the value that is left at the end.
+    /// Runs one opcode. Gives the result at the STOP opcode, and `None` for a bad pickle.
     fn step(&mut self) -> Option<Option<Value<'a>>> {
         match self.number(1)? as u8 {
             0x80 => drop(self.take(1)?),
@@ -210,7 +210,7 @@ impl<'a> Machine<'a> {
             b'R' | 0x81 => {
                 let (parts, function) = (self.stack.pop()?, self.stack.pop()?);
                 self.push(match function {
-                    // Its state comes next.
+                    // BUILD sets its state next.
                     Value::Global(_, b"_reconstruct") => {
                         Value::Array { shape: vec![0], bytes: &[] }
                     }
@@ -247,7 +247,7 @@ impl<'a> Machine<'a> {
         self.push(Value::Int(i64::try_from(number).ok()?))
     }
 
-    /// Bytes after their number.
+    /// Bytes with a length prefix.
     fn sized(&mut self, bytes: usize) -> Option<()> {
         let count = self.number(bytes)?;
         let content = self.take(count)?;
@@ -263,12 +263,12 @@ impl<'a> Machine<'a> {
 
 #[cfg(test)]
 pub(super) mod tests {
-    //! Tests of reading pickles, and the writing of small ones.
+    //! Tests, and writers of small pickles.
 
     use super::*;
     use proptest::prelude::*;
 
-    /// A text as Python 2 writes it.
+    /// A short string in the encoding of Python 2.
     fn text(text: &str) -> Vec<u8> {
         [&[b'U', text.len() as u8][..], text.as_bytes()].concat()
     }
@@ -278,7 +278,7 @@ pub(super) mod tests {
         [&b"]("[..], &items.concat(), b"e"].concat()
     }
 
-    /// A batch as those of CIFAR's Python version are: `rows` of 3,072 bytes, and lists of labels.
+    /// A batch of CIFAR's Python version: `rows` of 3,072 bytes, and lists of labels.
     pub fn batch(rows: &[Vec<u8>], labels: &[(&str, Vec<u8>)]) -> Vec<u8> {
         let bytes = rows.concat();
         let lists = labels.iter().map(|(name, labels)| {
@@ -298,7 +298,7 @@ pub(super) mod tests {
         .concat()
     }
 
-    /// The names of classes, as the Python version has them.
+    /// The file of class names in the Python version.
     pub fn names(key: &str, names: &[String]) -> Vec<u8> {
         [&b"\x80\x02}("[..], &text(key), &list(names.iter().map(|name| text(name))), b"u."].concat()
     }
@@ -314,7 +314,7 @@ pub(super) mod tests {
         assert_eq!(value.get("data"), Some(&array));
         assert_eq!(value.get("filenames"), Some(&Value::List(vec![Value::Bytes(b"a.png")])));
         assert_eq!(value.get("nothing"), None);
-        // Protocol 5 has arrays in one piece.
+        // Protocol 5 stores arrays by `_frombuffer`.
         let five = b"\x80\x05}(\x8c\x04data\x8c\x13numpy._core.numeric\x94\x8c\x0b_frombuffer\x94\x93(\x96\
             \x02\0\0\0\0\0\0\0\x07\x09cnumpy\ndtype\n\x8c\x02u1\x89\x88\x87RK\x01K\x02\x86\x8c\x01Ct\x94Ru.";
         let array = Value::Array { shape: vec![1, 2], bytes: &[7, 9] };
@@ -326,17 +326,17 @@ pub(super) mod tests {
     }
 
     #[test]
-    fn what_is_cut_off_or_strange_is_refused() {
+    fn truncated_and_malformed_pickles_are_refused() {
         let bytes = batch(&[vec![7; 3072]], &[("labels", vec![3])]);
         for length in (0..bytes.len()).step_by(7).chain(bytes.len() - 20..bytes.len()) {
             assert!(parse(&bytes[..length]).is_err(), "{length}");
         }
-        // An array of another size than it says.
+        // An array whose size differs from its shape.
         let at = bytes.windows(3).position(|w| w == b"M\x00\x0c").unwrap();
         let mut other = bytes.clone();
         other[at + 1] = 1;
         assert!(parse(&other).unwrap_err().starts_with("at byte "));
-        // Nested deeper than any stack.
+        // Nested too deeply for recursion.
         let deep = [&b"\x80\x02)"[..], &vec![0x85; 1 << 20], b"."].concat();
         assert!(parse(&deep).is_err());
         let deep = [&b"\x80\x02"[..], &vec![b']'; 1 << 16], &vec![b'a'; 1 << 16], b"."].concat();

@@ -1,4 +1,4 @@
-//! Single pictures: any common file to the bytes that a network takes, and bytes to a PNG.
+//! Reads picture files to the pixels that a network takes, and writes PNGs.
 
 mod jpeg;
 
@@ -22,27 +22,27 @@ use crate::{Error, Result};
 const MAX_SIDE: u32 = 65_535;
 /// The most pixels of a picture.
 const MAX_PIXELS: u64 = 200_000_000;
-/// The most memory that the decoded pixels may take, in bytes; also that of the file. While it is
-/// decoded, a picture may need the same again for its decoder, and for the part that is used.
+/// The most memory of decoded pixels, and the largest file, in bytes. The decoder, and the crop that
+/// is used, may take as much again each.
 const MAX_BYTES: u64 = 1 << 30;
-/// Bytes of decoded pixels from which on pictures wait for each other, so that threads which decode
-/// at the same time do not need many times as much.
+/// Pictures with more bytes of decoded pixels are decoded one at a time, so that several threads do
+/// not need several times the memory.
 const LARGE: u64 = 64 << 20;
 static ONE_LARGE: Mutex<()> = Mutex::new(());
 
 /// Reads a PNG, JPEG, WebP, BMP, GIF (its first frame), PNM or TIFF of any mode.
 ///
 /// The result is `height * width * channels` bytes, HWC; `channels` is 1 (grey, by sRGB's
-/// luminance) or 3 (RGB). Samples of 16 bits are scaled to 8, transparent pixels lie on black, and
-/// the picture is turned as its Exif orientation says. A picture of another shape is cropped to
-/// its middle, and one of another size is resized (triangle filter, which averages when it
-/// shrinks); one of the very size comes through untouched. Pictures have up to 200 megapixels; those
-/// of more than 64 MiB are decoded one at a time.
+/// luminance) or 3 (RGB). Samples of 16 bits are scaled to 8, transparent pixels are blended with
+/// black, and the Exif orientation is applied. A picture of another aspect ratio is cropped to its
+/// centre, and one of another size is resized (triangle filter, which averages when it shrinks); one
+/// of the exact size is not changed. The limit is 200 megapixels; pictures of more than 64 MiB are
+/// decoded one at a time.
 ///
 /// # Errors
 ///
-/// [`Error::Usage`] for a size of 0 or other channels, [`Error::Io`] when the file cannot be
-/// read, [`Error::Corrupt`] when it is no picture, one that is cut off, or one too large.
+/// [`Error::Usage`] for a size of 0 or another number of channels, [`Error::Io`] when the file cannot
+/// be read, [`Error::Corrupt`] when it is no picture, truncated, or too large.
 pub fn read(path: &Path, height: usize, width: usize, channels: usize) -> Result<Vec<u8>> {
     let (rows, columns) = target(height, width, channels)?;
     let raw = decode(path)?;
@@ -52,12 +52,12 @@ pub fn read(path: &Path, height: usize, width: usize, channels: usize) -> Result
         1 => DynamicImage::ImageLuma8(fits.into_luma8()),
         _ => DynamicImage::ImageRgb8(fits.into_rgb8()),
     };
-    // Of the very size, this is a copy.
+    // A copy, if the size is the same.
     Ok(fits.resize_exact(columns, rows, FilterType::Triangle).into_bytes())
 }
 
-/// How a photo becomes a square image: its short side is scaled to `short` pixels, and the middle
-/// `side` x `side` of them are kept.
+/// How a photo becomes a square image: its short side is scaled to `short` pixels, then the centre
+/// `side` x `side` is cropped.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Fit {
     /// Side of the image, in pixels; at most `short`.
@@ -67,26 +67,25 @@ pub struct Fit {
 }
 
 impl Fit {
-    /// For a network that takes `side` x `side`: an eighth of the photo's short side is cut off,
-    /// as in the usual 224 out of 256.
+    /// For evaluation at `side` x `side`: an eighth of the short side is cropped, as in the usual
+    /// 224 out of 256.
     pub fn evaluating(side: u32) -> Self {
         Self { side, short: short_side(side) }
     }
 
-    /// For images to train a network on that takes `side` x `side`: nothing is cut off the short
-    /// side, which leaves room for crops.
+    /// For training at `side` x `side`: the whole short side is kept, for random crops.
     pub fn training(side: u32) -> Self {
         Self { side: short_side(side), short: short_side(side) }
     }
 }
 
-/// 256 for 224, and so on.
+/// The short side before a centre crop to `side`: 256 for 224.
 fn short_side(side: u32) -> u32 {
     (side * 8 + 3) / 7
 }
 
-/// Reads a file as [`read`] does, and makes it an RGB image of `fit.side` x `fit.side`: `side *
-/// side * 3` bytes, HWC.
+/// Reads a file like [`read`], as an RGB image of `fit.side` x `fit.side`: `side * side * 3` bytes,
+/// HWC.
 ///
 /// # Errors
 ///
@@ -95,7 +94,7 @@ pub fn photo(path: &Path, fit: Fit) -> Result<Vec<u8>> {
     let (side, _) = target(fit.side as usize, fit.side as usize, 3)?;
     let raw = decode(path)?;
     let (width, height) = raw.size();
-    // Cropping first gives nearly the same pixels, and there are fewer to resize.
+    // Cropping before resizing gives nearly the same pixels and is faster.
     let edge = u64::from(width.min(height)) * u64::from(side);
     let edge = (edge + u64::from(fit.short) / 2) / u64::from(fit.short.max(side));
     let edge = (edge.max(1) as u32).min(width.min(height));
@@ -105,11 +104,11 @@ pub fn photo(path: &Path, fit: Fit) -> Result<Vec<u8>> {
 
 /// Writes `height * width * channels` bytes, HWC, as a PNG.
 ///
-/// The file appears whole or not at all: it is written under another name and then renamed.
+/// The file is written atomically.
 ///
 /// # Errors
 ///
-/// [`Error::Usage`] when the size is 0 or not that of `pixels`, [`Error::Io`] when the file cannot
+/// [`Error::Usage`] when the size is 0 or does not match `pixels`, [`Error::Io`] when the file cannot
 /// be written.
 pub fn write(
     path: &Path,
@@ -132,7 +131,7 @@ pub fn write(
     write_whole(path, |file| file.write_all(&png))
 }
 
-/// Rows and columns as the `image` crate wants them, if they and `channels` make a picture.
+/// Checks the size and channels of a picture, and converts the size to the types of `image`.
 fn target(height: usize, width: usize, channels: usize) -> Result<(u32, u32)> {
     let side = |n: usize| u32::try_from(n).ok().filter(|n| (1..=MAX_SIDE).contains(n));
     match (side(height), side(width), channels) {
@@ -144,7 +143,7 @@ fn target(height: usize, width: usize, channels: usize) -> Result<(u32, u32)> {
     }
 }
 
-/// A decoded picture, and how it is to be turned.
+/// A decoded picture, before its orientation is applied.
 struct Raw {
     picture: DynamicImage,
     orientation: Orientation,
@@ -155,7 +154,7 @@ struct Raw {
 /// Decodes a file within the limits.
 fn decode(path: &Path) -> Result<Raw> {
     let failed = |error: ImageError| match error {
-        // An end of file inside the picture is the file's fault, not the system's.
+        // An unexpected end of the file is a corrupt file, not an error of the system.
         ImageError::IoError(e) if e.raw_os_error().is_some() => Error::io("read", path)(e),
         ImageError::Limits(_) => Error::corrupt(path, format!("it is too large: {}", most())),
         error => Error::corrupt(path, format!("not a readable picture: {error}")),
@@ -181,7 +180,7 @@ fn decode(path: &Path) -> Result<Raw> {
     limits.max_alloc = Some(MAX_BYTES);
     reader.limits(limits);
     let mut decoder = reader.into_decoder().map_err(failed)?;
-    // Not every decoder looks at the limits, so what the header asks for is checked here too.
+    // Not every decoder respects the limits, so the header is checked here too.
     let (width, height) = decoder.dimensions();
     let size = decoder.total_bytes();
     if u64::from(width) * u64::from(height) > MAX_PIXELS || size > MAX_BYTES {
@@ -199,7 +198,7 @@ fn decode(path: &Path) -> Result<Raw> {
     Ok(Raw { picture, orientation, _permit })
 }
 
-/// How large pictures may be, and what to do about others.
+/// The text with the limits.
 fn most() -> String {
     format!(
         "pictures of up to {} megapixels, {MAX_SIDE} pixels a side and {} MB are read; make it smaller",
@@ -208,20 +207,20 @@ fn most() -> String {
     )
 }
 
-/// A lock that only one picture larger than [`LARGE`] holds at a time; smaller ones need none.
+/// The lock for pictures larger than [`LARGE`]; `None` for smaller ones.
 fn permit(bytes: u64) -> Option<MutexGuard<'static, ()>> {
     (bytes > LARGE).then(|| ONE_LARGE.lock().unwrap_or_else(PoisonError::into_inner))
 }
 
 impl Raw {
-    /// Columns and rows of the upright picture.
+    /// Width and height after orientation.
     fn size(&self) -> (u32, u32) {
         let (width, height) = (self.picture.width(), self.picture.height());
         if turned(self.orientation).0 { (height, width) } else { (width, height) }
     }
 
-    /// The middle `width` x `height` pixels of the upright picture, on black where it is transparent. What can wait until only the part is left does: large pictures are
-    /// copied once at most.
+    /// The centre `width` x `height` pixels after orientation, blended with black where transparent.
+    /// Cropping comes first, so that a large picture is copied at most once.
     fn middle(self, width: u32, height: u32) -> DynamicImage {
         let Self { picture, orientation, .. } = &self;
         let orientation = *orientation;
@@ -235,8 +234,7 @@ impl Raw {
     }
 }
 
-/// Whether an orientation exchanges rows and columns, and then mirrors left and right, top and
-/// bottom.
+/// Whether an orientation swaps rows and columns, and then flips left-right and top-bottom.
 fn turned(orientation: Orientation) -> (bool, bool, bool) {
     match orientation {
         Orientation::NoTransforms => (false, false, false),
@@ -250,7 +248,7 @@ fn turned(orientation: Orientation) -> (bool, bool, bool) {
     }
 }
 
-/// Where a part of the upright picture (column, row, width, height) is before it is turned.
+/// Maps a rectangle of the oriented picture (x, y, width, height) to the stored one.
 fn unturned(orientation: Orientation, size: [u32; 2], [x, y, w, h]: [u32; 4]) -> [u32; 4] {
     let (swapped, right, bottom) = turned(orientation);
     let [x, y, w, h] = if swapped { [y, x, h, w] } else { [x, y, w, h] };
@@ -259,7 +257,7 @@ fn unturned(orientation: Orientation, size: [u32; 2], [x, y, w, h]: [u32; 4]) ->
     [x, y, w, h]
 }
 
-/// Puts a picture with transparency on black; others stay as they are.
+/// Blends a picture with transparency with black; others are unchanged.
 fn flat(picture: DynamicImage) -> DynamicImage {
     if !picture.color().has_alpha() {
         return picture;
@@ -273,7 +271,7 @@ fn flat(picture: DynamicImage) -> DynamicImage {
     }))
 }
 
-/// Columns and rows of the largest part of a picture that has the shape of `rows` x `columns`.
+/// Width and height of the largest crop with the aspect ratio of `rows` x `columns`.
 fn fitting((width, height): (u32, u32), rows: u32, columns: u32) -> (u32, u32) {
     let scaled = |n: u32, by: u32, of: u32| {
         (u64::from(n) * u64::from(by)).div_ceil(u64::from(of)).min(MAX_SIDE.into()) as u32

@@ -1,4 +1,4 @@
-//! Where the files of a data set are searched.
+//! The folders where data sets are searched.
 
 use std::path::{Path, PathBuf};
 
@@ -8,7 +8,7 @@ use crate::{Error, Result};
 /// Where Debian's `dataset-*` packages put their files.
 const SYSTEM: &str = "/usr/share/datasets";
 
-/// The folders to search, most particular first.
+/// The folders to search.
 pub struct Places {
     given: Option<PathBuf>,
     local: PathBuf,
@@ -16,16 +16,16 @@ pub struct Places {
 }
 
 impl Places {
-    /// `given` is the user's `--data`, and then the only folder that is searched; otherwise these
-    /// are `datasets/` and the system's folder.
+    /// `given` is the user's `--data`, and then the only folder searched; otherwise these are
+    /// `datasets/` and the system's folder.
     ///
-    /// A `given` that is no folder is an [`Error::Usage`]: a typing error must not silently
-    /// become another data set.
+    /// A `given` that is not a folder is an [`Error::Usage`]: a typing error must not silently load
+    /// another data set.
     pub fn new(given: Option<&Path>) -> Result<Self> {
         Self::within(given, Path::new("datasets"), Path::new(SYSTEM))
     }
 
-    /// As [`Places::new`], with other folders in place of the usual two.
+    /// Like [`Places::new`] with other default folders.
     pub fn within(given: Option<&Path>, local: &Path, system: &Path) -> Result<Self> {
         match given {
             Some(folder) if !folder.is_dir() => {
@@ -40,8 +40,8 @@ impl Places {
         }
     }
 
-    /// All folders in which the data set `name` may be, in order of preference. `unpacked` are the
-    /// folders that its archive, or another program, makes for it.
+    /// All folders where the data set `name` may be, in order of preference. `unpacked` are the
+    /// folders that its archive unpacks to.
     fn folders(&self, name: &str, unpacked: &[&str]) -> Vec<PathBuf> {
         let own = |root: &Path| [root.to_owned(), root.join(name)];
         let outer: Vec<PathBuf> = match &self.given {
@@ -55,11 +55,11 @@ impl Places {
         outer.into_iter().flat_map(inner).collect()
     }
 
-    /// The path of each of `files`, all from one folder: the first that has any of them.
+    /// The path of each of `files`, all from the first folder that has any of them.
     ///
-    /// A file may also be there under another name, or deeper: `others` gives such paths, in order
-    /// of preference. Where there is no such file, a folder of the name will do. `advice` says how
-    /// to get the files and ends the message of the [`Error::MissingData`].
+    /// `others` gives alternative paths of a file, in order of preference. Without such a file, a
+    /// folder of that name is accepted. `advice` says how to get the files, and ends the message of
+    /// the [`Error::MissingData`].
     pub fn find(
         &self,
         name: &str,

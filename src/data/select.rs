@@ -1,24 +1,24 @@
-//! Some of a data set's classes.
+//! `--classes`: a choice among the classes of a data set.
 
 use crate::base::suggest;
 use crate::{Error, Result};
 
-/// Which classes are used, and in which order.
+/// The classes to use, in order.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Classes {
     names: Vec<String>,
-    /// The number of each in the whole data set.
+    /// The label of each in the whole data set.
     numbers: Vec<usize>,
 }
 
 impl Classes {
-    /// Those of `all` that `wanted` says: names, numbers from 0, and ranges of numbers such as
-    /// `0-4`; all if it says nothing. A name wins over a number, and the names at both ends of a
-    /// range over two numbers.
+    /// The classes of `all` that `wanted` lists: names, numbers from 0, and ranges of numbers such as
+    /// `0-4`; all classes if it is `None`. A name takes precedence over a number, also at the ends of
+    /// a range.
     ///
     /// # Errors
-    /// [`Error::Usage`] for an unknown or repeated class, for numbers that have two readings, and for
-    /// fewer than two classes.
+    /// [`Error::Usage`] for an unknown or repeated class, an ambiguous number, and fewer than two
+    /// classes.
     pub fn new(all: &[String], wanted: Option<&[String]>) -> Result<Self> {
         let mut numbers: Vec<usize> = Vec::new();
         match wanted {
@@ -51,12 +51,12 @@ impl Classes {
         self.names
     }
 
-    /// Those elements of `all`, one for each class of the data set, that are of these classes.
+    /// Of `all`, which has an element for each class of the data set, those of the chosen classes.
     pub fn pick<T: Clone>(&self, all: &[T]) -> Vec<T> {
         self.numbers.iter().map(|number| all[*number].clone()).collect()
     }
 
-    /// The new number of a class, if it is one of these.
+    /// The new label of a class, if it is chosen.
     pub fn number(&self, label: u32) -> Option<u32> {
         let at = self.numbers.iter().position(|number| *number == label as usize);
         at.map(|at| at as u32)
@@ -65,9 +65,9 @@ impl Classes {
 
 /// The classes that an item of `--classes` means.
 ///
-/// Names may be numbers themselves. They win: `2` is the class called 2 (or 02) if there is one, and
-/// `2-3` those called 2 and 3 if both are there. Otherwise the numbers count classes from 0, but not
-/// where that is likely to be a misunderstanding.
+/// Names may be numbers. They take precedence: `2` is the class called 2 (or 02) if there is one, and
+/// `2-3` the classes called 2 and 3 if both exist. Otherwise numbers count classes from 0, unless
+/// that is likely a misunderstanding.
 fn find(all: &[String], item: &str) -> Result<Vec<usize>> {
     if let Some(at) = called(all, item)? {
         return Ok(vec![at]);
@@ -124,7 +124,7 @@ fn find(all: &[String], item: &str) -> Result<Vec<usize>> {
     Ok((first..=end).collect())
 }
 
-/// The class of this name, in other cases of letters if there is only one.
+/// The class of this name; ignoring case if that is unique.
 fn called(all: &[String], item: &str) -> Result<Option<usize>> {
     let item = suggest::composed(item);
     if let Some(at) = all.iter().position(|name| *name == item) {
@@ -141,7 +141,7 @@ fn called(all: &[String], item: &str) -> Result<Option<usize>> {
     }
 }
 
-/// The error for numbers that may be names or count classes.
+/// The error for a number that may be a name or a position.
 fn ambiguous(
     all: &[String],
     item: &str,
@@ -172,7 +172,7 @@ mod tests {
     }
 
     #[test]
-    fn by_number_range_and_name() {
+    fn classes_are_chosen_by_number_range_and_name() {
         for (wanted, numbers) in [
             ("0-4", vec![0, 1, 2, 3, 4]),
             ("2,0", vec![2, 0]),
@@ -192,7 +192,7 @@ mod tests {
     }
 
     #[test]
-    fn mistakes_are_named() {
+    fn wrong_classes_are_refused() {
         for (wanted, part) in [
             ("dgg,cat", "there is no class `dgg` (did you mean `dog`?)"),
             ("xxxxxxxxxxx,cat", "there is no class `xxxxxxxxxxx`"),
@@ -210,7 +210,7 @@ mod tests {
     }
 
     #[test]
-    fn names_that_are_numbers_win() {
+    fn numeric_names_take_precedence_over_positions() {
         let of = |names: &[&str], wanted: &str| {
             let names: Vec<String> = names.iter().map(|name| name.to_string()).collect();
             let wanted: Vec<String> = wanted.split(',').map(String::from).collect();
@@ -244,18 +244,18 @@ mod tests {
             for part in parts {
                 assert!(message.contains(part), "{message}\nexpected: {part}");
             }
-            // Its advice works.
+            // Following the advice works.
             if let Some((_, advice)) = message.rsplit_once("such as --classes ") {
                 assert!(of(names, advice).is_ok(), "{advice}");
             }
         }
-        // Letters and accents are written in one way.
+        // Composed and decomposed accents are equal.
         assert_eq!(of(&["caf\u{e9}", "the"], "cafe\u{301},the").unwrap().len(), 2);
     }
 
     proptest::proptest! {
         #[test]
-        fn any_text_is_an_error_or_classes(wanted in "[-0-9a-zA-Z, ]{0,20}") {
+        fn random_text_does_not_panic(wanted in "[-0-9a-zA-Z, ]{0,20}") {
             let _ = classes(&wanted);
         }
     }

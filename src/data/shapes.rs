@@ -1,10 +1,10 @@
-//! Data sets that the program draws itself: ten shapes, `shapes` in grey and `shapes32` in colour.
+//! Generated data sets: ten shapes, `shapes` in grey and `shapes32` in colour.
 //!
-//! Place, size, tilt, thickness and colours of shape and background are random, either may be the
-//! lighter one, and noise lies over all: no pixel by itself says anything about the class.
+//! Position, size, tilt, thickness, and the colours of shape and background are random; either may
+//! be lighter, and noise is added. A single pixel says nothing about the class.
 //!
-//! An image depends on the seed, the split and its index alone, and on no function whose result
-//! differs between platforms (no `sin`, no `ln`): everywhere the bytes are the same.
+//! An image depends only on the seed, the split and its index, and on no function whose result
+//! differs between platforms (no `sin`, no `ln`): the bytes are the same everywhere.
 
 use super::{Dataset, Found, Images};
 use crate::base::random::{Rng, Stream};
@@ -23,21 +23,22 @@ pub const CLASSES: [&str; 10] = [
     "checkerboard",
 ];
 
-/// How many images there are to train on, unless fewer are asked for.
+/// Number of training images, unless a limit is given.
 pub const TRAIN: usize = 6000;
-/// How many images there are to test with.
+/// Number of test images.
 pub const TEST: usize = 1000;
 
-/// Samples along each side of a pixel; their mean makes smooth edges.
+/// Samples along each side of a pixel, averaged for smooth edges.
 const SAMPLES: usize = 3;
 /// The tangent of half the largest tilt (about 14 degrees).
 const TILT: f64 = 0.12;
-/// The least difference between shape and background, of the range from black to white.
+/// The smallest difference between shape and background, as a fraction of the range from black to
+/// white.
 const CONTRAST: f64 = 0.35;
-/// The noise's standard deviation is 0.58 of this.
+/// Amplitude of the noise; its standard deviation is 0.58 times this.
 const NOISE: f64 = 0.12;
 
-/// Which half of a data set an image belongs to.
+/// The training or the test images.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Split {
     /// Images to train on.
@@ -46,7 +47,7 @@ pub enum Split {
     Test = 1,
 }
 
-/// Draws a data set of `size` x `size` images; at most `train_limit` to train on.
+/// Draws a data set of `size` x `size` images, with at most `train_limit` training images.
 pub fn dataset(name: &str, size: usize, channels: usize, train_limit: usize, seed: u64) -> Dataset {
     Dataset {
         name: name.into(),
@@ -58,7 +59,7 @@ pub fn dataset(name: &str, size: usize, channels: usize, train_limit: usize, see
     }
 }
 
-/// Draws the first `count` images of a split; their classes take turns.
+/// Draws the first `count` images of a split; classes alternate.
 pub fn images(size: usize, channels: usize, count: usize, seed: u64, split: Split) -> Images {
     let mut pixels = Vec::with_capacity(count * size * size * channels);
     let mut labels = Vec::with_capacity(count);
@@ -74,7 +75,7 @@ pub fn images(size: usize, channels: usize, count: usize, seed: u64, split: Spli
 /// Draws one image, HWC, at the end of `pixels`.
 fn draw(class: usize, size: usize, channels: usize, rng: &mut Rng, pixels: &mut Vec<u8>) {
     let mut between = |low: f64, high: f64| low + (high - low) * rng.uniform();
-    // Lengths are in halves of the image's side, and (0, 0) is its middle.
+    // Lengths are in units of half the image's side; (0, 0) is the centre.
     let radius = between(0.5, 0.9);
     let (x, y) = (between(radius - 1.0, 1.0 - radius), between(radius - 1.0, 1.0 - radius));
     let tilt = between(-TILT, TILT);
@@ -114,20 +115,20 @@ fn draw(class: usize, size: usize, channels: usize, rng: &mut Rng, pixels: &mut 
     }
 }
 
-/// Nearly normal, of mean 0 and standard deviation 0.58: the sum of four 16-bit uniforms.
+/// Nearly normal noise with mean 0 and standard deviation 0.58: the sum of four 16-bit uniforms.
 fn noise(rng: &mut Rng) -> f64 {
     let bits = rng.next_u64();
     let sum: u64 = [0, 16, 32, 48].iter().map(|shift| bits >> shift & 0xffff).sum();
     sum as f64 / 65536.0 - 2.0
 }
 
-/// Whether the point (u, v) is in the shape, which about fills the square of -1..1; v points down.
+/// Whether the point (u, v) is in the shape, which nearly fills the square -1..1; v points down.
 fn covers(class: usize, u: f64, v: f64, thickness: f64) -> bool {
-    /// Half the side of shapes with corners, so that they look no larger than the round ones.
+    /// Half the side of square shapes, so that they are about as large as the round ones.
     const HALF: f64 = 0.85;
     let (outer, inner) = (u.abs().max(v.abs()), u.abs().min(v.abs()));
     let radius = u * u + v * v;
-    // The number of the band or cell, counted from one edge.
+    // The index of the stripe or cell, counted from one edge.
     let band = |x: f64, width: f64| ((x + HALF) / width) as i64;
     let (stripe, cell) = (HALF * 2.0 / 5.0, HALF * 2.0 / 4.0);
     match class {
@@ -135,11 +136,11 @@ fn covers(class: usize, u: f64, v: f64, thickness: f64) -> bool {
         1 => radius < 1.0 && radius > (1.0 - thickness).powi(2),
         2 => outer < HALF,
         3 => outer < HALF && outer > HALF * (1.0 - thickness),
-        // Equilateral: its corners are on the unit circle.
+        // Equilateral, with its corners on the unit circle.
         4 => v < 0.5 && u * u * 3.0 < (v + 1.0) * (v + 1.0) && v > -1.0,
         5 => outer < 1.0 && inner < thickness * 0.75,
         6 => {
-            // A plus, turned by an eighth.
+            // A plus, rotated by 45 degrees.
             let (a, b) = ((u + v).abs(), (u - v).abs());
             a.max(b) < std::f64::consts::SQRT_2
                 && a.min(b) < thickness * 0.75 * std::f64::consts::SQRT_2
@@ -157,7 +158,7 @@ mod tests {
     const SETS: [(usize, usize); 2] = [(28, 1), (32, 3)];
 
     #[test]
-    fn an_image_depends_on_seed_split_and_index_alone() {
+    fn an_image_depends_only_on_seed_split_and_index() {
         for (size, channels) in SETS {
             let many = images(size, channels, 40, 5, Split::Train);
             assert_eq!(many.clone().truncated(15), images(size, channels, 15, 5, Split::Train));
@@ -172,8 +173,8 @@ mod tests {
     }
 
     #[test]
-    fn bytes_are_pinned() {
-        // A change of drawing or generator makes runs incomparable: it must not go unnoticed.
+    fn bytes_are_the_same_in_every_version() {
+        // A changed generator would make runs incomparable.
         let sums = SETS.map(|(size, channels)| {
             let mut crc = flate2::Crc::new();
             crc.update(&images(size, channels, 200, 1, Split::Train).all().unwrap());
@@ -194,7 +195,7 @@ mod tests {
     }
 
     #[test]
-    fn shapes_are_inside_and_of_a_decent_size() {
+    fn shapes_stay_in_their_square_and_cover_enough_of_it() {
         for class in 0..CLASSES.len() {
             for thickness in [0.25, 0.4] {
                 let at = |i: i32| f64::from(i) / 50.0 + 0.001;
@@ -235,7 +236,7 @@ mod tests {
     }
 
     #[test]
-    fn pixels_alone_do_not_tell_the_class() {
+    fn a_nearest_mean_classifier_fails() {
         let train = images(28, 1, 2000, 1, Split::Train);
         let accuracy = nearest_mean(&train, &images(28, 1, 500, 1, Split::Test));
         assert!(accuracy < 0.4, "{accuracy}");

@@ -1,7 +1,7 @@
 //! SVHN: digits of house numbers, cropped to 32 x 32, <http://ufldl.stanford.edu/housenumbers>.
 //!
-//! Two MAT-files hold `X`, bytes of row, column, channel and image (the row fastest), and `y`, the
-//! digits, where 10 stands for 0.
+//! Two MAT-files hold `X`, bytes of shape (row, column, channel, image) in column-major order, and
+//! `y`, the digits, where 10 stands for 0.
 
 use std::path::{Path, PathBuf};
 
@@ -88,7 +88,7 @@ mod tests {
     }
 
     #[test]
-    fn columns_become_rows_and_ten_is_zero() {
+    fn images_are_row_major_and_label_ten_is_zero() {
         let temp = tempfile::tempdir().unwrap();
         fs::write(temp.path().join("train_32x32.mat"), svhn(&[1, 10, 9])).unwrap();
         fs::write(temp.path().join("test_32x32.mat"), svhn(&[2])).unwrap();
@@ -102,7 +102,7 @@ mod tests {
     }
 
     #[test]
-    fn says_what_is_wrong() {
+    fn wrong_arrays_are_refused() {
         let temp = tempfile::tempdir().unwrap();
         let path = temp.path().join("a.mat");
         let image = [7; 3 * PLANE];

@@ -33,7 +33,7 @@ fn normalization_is_per_channel() {
 }
 
 #[test]
-fn unknown_names_get_a_hint() {
+fn unknown_names_get_a_did_you_mean() {
     for (typed, meant) in [
         ("FashionMNIST", "fashion-mnist"),
         ("fashion_mnist", "fashion-mnist"),
@@ -53,7 +53,7 @@ fn unknown_names_get_a_hint() {
 }
 
 #[test]
-fn every_drawn_name_loads() {
+fn generated_data_sets_load() {
     for (name, size, channels) in [("shapes", 28, 1), ("shapes32", 32, 3)] {
         let data = load(&request(name)).unwrap();
         assert_eq!((data.name.as_str(), data.train.len(), data.test.len()), (name, 20, 1000));
@@ -65,13 +65,13 @@ fn every_drawn_name_loads() {
 }
 
 #[test]
-fn some_classes_with_new_labels() {
+fn chosen_classes_are_relabelled() {
     let classes = |list: &str| Some(list.split(',').map(String::from).collect());
     let all = load(&Request { train_limit: None, ..request("shapes") }).unwrap();
     let some = load(&Request { classes: classes("7,0-1"), ..request("shapes") }).unwrap();
     assert_eq!(some.classes, [7, 0, 1].map(|class: usize| all.classes[class].clone()));
     assert_eq!((some.train.len(), some.test.len()), (20, 300));
-    // The first of them in the order of the whole set.
+    // The first images of these classes, in the order of the whole data set.
     let old = [7, 0, 1];
     let kept = (0..all.train.len()).filter(|i| old.contains(&all.train.labels[*i]));
     for (new, i) in kept.take(20).enumerate() {
@@ -83,7 +83,7 @@ fn some_classes_with_new_labels() {
 }
 
 #[test]
-fn a_limit_of_nothing_is_refused() {
+fn a_limit_of_zero_is_refused() {
     let none = Request { train_limit: Some(0), ..request("shapes") };
     assert!(matches!(load(&none), Err(Error::Usage(_))));
 }
@@ -105,7 +105,7 @@ fn missing_files_say_how_to_get_them() {
 }
 
 #[test]
-fn fashion_mnist_of_the_system() {
+fn the_installed_fashion_mnist_has_its_known_mean_and_deviation() {
     let folder = std::path::Path::new("/usr/share/datasets/fashion-mnist");
     if !folder.is_dir() {
         eprintln!("skipped: {} is not installed", folder.display());
@@ -121,7 +121,7 @@ fn fashion_mnist_of_the_system() {
     for class in 0..10 {
         assert_eq!(data.train.labels.iter().filter(|&&label| label == class).count(), 6000);
     }
-    // The values that everyone uses for this data set.
+    // The published mean and standard deviation.
     let Normalization { mean, std } = data.normalization().unwrap();
     assert!((mean[0] - 0.2860).abs() < 1e-4 && (std[0] - 0.3530).abs() < 1e-4, "{mean:?} {std:?}");
 }

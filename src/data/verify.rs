@@ -1,4 +1,4 @@
-//! Checking that a data set is the published one, and whole.
+//! Checks that a data set is complete and is the published one.
 
 use std::path::{Component, Path, PathBuf};
 
@@ -7,15 +7,15 @@ use super::{Request, load, locate, source, unknown};
 use crate::base::files::{md5, read_text};
 use crate::{Error, Result};
 
-/// The file that notes the MD5 of each file of a fetched data set.
+/// The file with the MD5 of each file of a fetched data set.
 pub const MANIFEST: &str = "checksums.md5";
 
-/// What was found.
+/// The result of [`verify`].
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Verified {
     /// Where the data set is.
     pub folder: PathBuf,
-    /// What the checksums say.
+    /// The result of comparing checksums.
     pub sums: Sums,
     /// Images to train on.
     pub train: usize,
@@ -23,21 +23,21 @@ pub struct Verified {
     pub test: usize,
 }
 
-/// How many files have the checksum that they should have.
+/// Numbers of files by the result of comparing checksums.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Sums {
     /// Files whose checksum is right.
     pub right: usize,
-    /// Gzipped files that are not packed as they were published, which says nothing of what is in
-    /// them: gzip has checksums of its own.
+    /// Gzipped files that were compressed again: their MD5 differs, but gzip's own checksum covers
+    /// the content.
     pub repacked: usize,
 }
 
-/// Checks the files of a data set: checksums where they are known, that all of them can be read,
-/// and how many images there are.
+/// Checks the files of a data set: known checksums, that all files can be read, and the number of
+/// images.
 ///
 /// # Errors
-/// [`Error::Corrupt`] names the first file that is wrong, and those of [`load`].
+/// [`Error::Corrupt`] for the first wrong file, and those of [`load`].
 pub fn verify(name: &str, given: Option<&Path>) -> Result<Verified> {
     let entry = catalog::entry(name).ok_or_else(|| unknown(name))?;
     let folder = locate(name, given)?;
@@ -58,10 +58,10 @@ pub fn verify(name: &str, given: Option<&Path>) -> Result<Verified> {
     Ok(Verified { folder, sums, train, test })
 }
 
-/// Compares the checksums of the files in `folder` with the list that was made when they were
-/// fetched, or else with those that are known.
+/// Compares the checksums of the files in `folder` with the list written when they were fetched or,
+/// without one, with the known ones.
 pub fn files(source: &Source, folder: &Path) -> Result<Sums> {
-    // Archives unpack to a folder in the folder that has the list.
+    // An archive unpacks into a sub-folder of the folder with the list.
     for root in [Some(folder), folder.parent()].into_iter().flatten() {
         let list = root.join(MANIFEST);
         if list.is_file() {

@@ -13,30 +13,30 @@ use walkdir::{DirEntry, WalkDir};
 use crate::base::suggest::composed;
 use crate::{Error, Result};
 
-/// What desktops leave in folders; nobody wants to hear of it.
-const LITTER: [&str; 4] = ["__MACOSX", "@eaDir", "Thumbs.db", "desktop.ini"];
-/// Bytes that tell the format of a picture.
+/// Files and folders of desktop environments, ignored silently.
+const IGNORED: [&str; 4] = ["__MACOSX", "@eaDir", "Thumbs.db", "desktop.ini"];
+/// Bytes needed to recognise the format of a picture.
 const MAGIC: u64 = 32;
 
-/// A folder, and what is in it and in the folders below it.
+/// A folder and its contents at any depth.
 #[derive(Clone, Debug)]
 pub struct Folder {
     pub path: PathBuf,
-    /// Its own name, in composed Unicode: archives made on macOS have it decomposed.
+    /// Its name, in composed Unicode: archives made on macOS have decomposed names.
     pub name: String,
-    /// Its pictures, those of the folders below too, in the order of their paths.
+    /// Its pictures at any depth, sorted by path.
     pub pictures: Vec<PathBuf>,
-    /// What is no picture, or cannot be read.
+    /// The other files, and those that cannot be read.
     pub others: Others,
 }
 
-/// Files that are no pictures and what cannot be read, such as links that lead nowhere, by the end of
-/// their name.
+/// Files that are not pictures or cannot be read, such as dangling links, counted by extension, with
+/// an example of each.
 #[derive(Clone, Debug, Default)]
 pub struct Others(BTreeMap<String, (usize, PathBuf)>);
 
 impl Folder {
-    /// Looks through a folder.
+    /// Walks a folder.
     ///
     /// # Errors
     /// [`Error::Io`] if it cannot be read, [`Error::Usage`] if its name is not UTF-8.
@@ -50,7 +50,7 @@ impl Folder {
         Ok(Self { path: path.to_owned(), name, pictures, others })
     }
 
-    /// The names of the folders directly in it that have pictures, in order.
+    /// The names of its direct sub-folders that have pictures, sorted.
     pub fn inner(&self) -> Vec<String> {
         let below = self.pictures.iter().filter_map(|picture| {
             let mut parts = picture.strip_prefix(&self.path).ok()?.components();
@@ -77,7 +77,7 @@ impl Others {
         }
     }
 
-    /// How many there are, and an example of each kind; `None` if there are none.
+    /// The count and an example of each kind; `None` if there are none.
     pub fn summary(&self) -> Option<String> {
         let kinds = self.0.iter().map(|(end, (count, path))| {
             let end = if end.is_empty() { String::new() } else { format!(".{end}, ") };
@@ -89,21 +89,20 @@ impl Others {
     }
 }
 
-/// The folders directly in one, sorted by name.
+/// The direct sub-folders, sorted by name.
 ///
 /// # Errors
 /// [`Error::Io`].
 pub fn folders(path: &Path) -> Result<Vec<PathBuf>> {
     let mut folders = Vec::new();
     for entry in entries(path, 1) {
-        // What cannot be read is told of with the files.
+        // Unreadable entries are reported with the files.
         folders.extend(entry?.ok().filter(|entry| entry.file_type().is_dir()));
     }
     Ok(folders.into_iter().map(DirEntry::into_path).collect())
 }
 
-/// The files in a folder that are pictures, and those that are not, down to `depth`: 1 is the folder
-/// itself.
+/// The pictures in a folder, and the other files, down to `depth`: 1 is the folder itself.
 ///
 /// # Errors
 /// [`Error::Io`].
@@ -120,10 +119,10 @@ pub fn files(path: &Path, depth: usize) -> Result<(Vec<PathBuf>, Others)> {
     Ok((pictures, others))
 }
 
-/// Depths at which a folder for `--dataset folder` has its pictures, as far as a hint looks.
+/// Depths where the pictures of a class layout are, for hints.
 pub const OF_CLASSES: RangeInclusive<usize> = 2..=3;
 
-/// Whether a folder has a picture, however deep.
+/// Whether a folder has a picture at any depth.
 pub fn any_picture(path: &Path) -> bool {
     has_picture(path, 1..=usize::MAX)
 }
@@ -136,12 +135,12 @@ pub fn has_picture(path: &Path, depths: RangeInclusive<usize>) -> bool {
         .any(|entry| depths.contains(&entry.depth()) && is_file(&entry) && is_picture(entry.path()))
 }
 
-/// What is in a folder, down to `depth`, sorted by name; nothing hidden, and no litter. Links are
-/// followed. Of what cannot be read the path is given, and of the folder itself the error.
+/// The entries of a folder down to `depth`, sorted by name, without hidden and [`IGNORED`] ones. Links
+/// are followed. An unreadable entry gives its path, an unreadable `path` the error.
 fn entries(path: &Path, depth: usize) -> impl Iterator<Item = Result<Result<DirEntry, PathBuf>>> {
     let seen = |entry: &DirEntry| {
         let name = entry.file_name().to_string_lossy();
-        entry.depth() == 0 || !(name.starts_with('.') || LITTER.contains(&&*name))
+        entry.depth() == 0 || !(name.starts_with('.') || IGNORED.contains(&&*name))
     };
     let walk = WalkDir::new(path).min_depth(1).max_depth(depth).follow_links(true);
     let root = path.to_owned();
@@ -161,15 +160,15 @@ fn entries(path: &Path, depth: usize) -> impl Iterator<Item = Result<Result<DirE
     })
 }
 
-/// Whether a file is a picture that [`super::picture`] reads: by the end of its name or, if that
-/// is of no known format, by its first bytes.
+/// Whether [`super::picture`] reads a file: by its extension or, if that is unknown, by its first
+/// bytes.
 fn is_picture(path: &Path) -> bool {
     if let Ok(format) = ImageFormat::from_path(path) {
         return format.reading_enabled();
     }
     let mut head = Vec::new();
     let read = File::open(path).and_then(|file| file.take(MAGIC).read_to_end(&mut head));
-    // Any text may begin like a PNM.
+    // Text files may start like a PNM.
     let format = read.ok().and_then(|_| image::guess_format(&head).ok());
     format.is_some_and(|format| format != ImageFormat::Pnm && format.reading_enabled())
 }

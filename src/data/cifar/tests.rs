@@ -56,13 +56,13 @@ fn says_what_is_wrong_and_where() {
 }
 
 #[test]
-fn five_batches_and_a_test() {
+fn train_and_test_batches_are_loaded_and_a_corrupt_one_is_named() {
     let temp = folder();
     let data = load_from(temp.path()).unwrap();
     assert_eq!((data.train.labels.clone(), data.test.labels), (vec![0, 1, 2, 3, 4], vec![5]));
     assert_eq!(data.train.image(4).unwrap()[..6], [0, 0, 0, 4, 20, 30]);
     assert_eq!(data.classes, NAMES);
-    // A spoilt batch is named.
+    // A corrupt batch is named.
     let third = temp.path().join("cifar-10-batches-bin/data_batch_3.bin");
     fs::write(&third, record(77, [0; 3])).unwrap();
     let message = load_from(temp.path()).unwrap_err().to_string();
@@ -73,7 +73,7 @@ fn five_batches_and_a_test() {
 }
 
 #[test]
-fn class_names_of_the_folder() {
+fn class_names_are_read_from_the_folder() {
     let temp = folder();
     let meta = temp.path().join("cifar-10-batches-bin/batches.meta.txt");
     fs::write(&meta, "a\r\nb\nc\nd\ne\nf\ng\nh\ni\nj\n\n").unwrap();
@@ -86,7 +86,7 @@ fn class_names_of_the_folder() {
 }
 
 #[test]
-fn two_labels_a_record() {
+fn cifar100_has_fine_and_coarse_labels() {
     let temp = tempfile::tempdir().unwrap();
     let inner = temp.path().join("cifar-100-binary");
     fs::create_dir(&inner).unwrap();
@@ -125,7 +125,7 @@ fn two_labels_a_record() {
 }
 
 #[test]
-fn the_version_for_python() {
+fn the_python_version_loads() {
     use super::super::pickle::tests::{batch, names};
     let row = |label: u8| record(0, [label, 20, 30])[1..].to_vec();
     let numbers = |count: usize| (0..count).map(|i| format!("class {i}")).collect::<Vec<_>>();
@@ -133,7 +133,7 @@ fn the_version_for_python() {
         let nowhere = Path::new("/nowhere");
         load("it", set, &Places::within(Some(folder), nowhere, nowhere)?)
     };
-    // Where it unpacks to, and renamed as someone may who reads what is missing.
+    // As it unpacks, and renamed to the names of the binary version.
     for (inner, end) in [("cifar-10-batches-py", ""), ("cifar-10-batches-bin", ".bin")] {
         let temp = tempfile::tempdir().unwrap();
         let folder = temp.path().join(inner);
@@ -189,7 +189,7 @@ proptest! {
     }
 
     #[test]
-    fn every_pixel_finds_its_place(
+    fn pixels_go_from_planes_to_hwc(
         label in 0u8..10, pixels in prop::collection::vec(any::<u8>(), 3 * PLANE),
     ) {
         let images = parse(&[&[label][..], &pixels].concat(), &CIFAR10).unwrap();

@@ -6,7 +6,7 @@ use super::*;
 use image::{Rgb, RgbImage};
 use std::fs;
 
-/// A folder of pictures: each class has a colour, each picture a shade and a size of its own.
+/// A folder of pictures: red depends on the class, green is the picture's number; sizes vary.
 fn put(root: &Path, class: &str, count: usize) {
     let folder = root.join(class);
     fs::create_dir_all(&folder).unwrap();
@@ -39,7 +39,7 @@ fn counts(images: &Images) -> Vec<usize> {
 }
 
 #[test]
-fn a_split_is_seeded_whole_and_fair_to_each_class() {
+fn the_split_is_seeded_complete_and_stratified() {
     let temp = tempfile::tempdir().unwrap();
     for (class, count) in [("b", 20), ("a", 10), ("c", 2)] {
         put(temp.path(), class, count);
@@ -54,7 +54,7 @@ fn a_split_is_seeded_whole_and_fair_to_each_class() {
     all.sort_by_key(|(shade, label)| (*label, *shade));
     let expected = [(10, 0), (20, 1), (2, 2)];
     let expected = expected.into_iter().flat_map(|(n, label)| (0..n).map(move |i| (i, label)));
-    assert!(all.into_iter().eq(expected), "each picture is there once");
+    assert!(all.into_iter().eq(expected), "each picture occurs once");
 
     assert_eq!(load_any(&request(temp.path())).unwrap(), data);
     let other = load_any(&Request { seed: 1, ..request(temp.path()) }).unwrap();
@@ -69,7 +69,7 @@ fn a_split_is_seeded_whole_and_fair_to_each_class() {
 }
 
 #[test]
-fn a_limit_takes_each_class_in_proportion() {
+fn a_limit_is_stratified() {
     let temp = tempfile::tempdir().unwrap();
     for (class, count) in [("a", 4), ("b", 16), ("c", 8)] {
         put(&temp.path().join("train"), class, count);
@@ -85,7 +85,7 @@ fn a_limit_takes_each_class_in_proportion() {
         let data = limited(limit);
         assert_eq!((counts(&data.train), counts(&data.test)), (expected.to_vec(), vec![2, 2, 2]));
         assert!(data.train.labels.is_sorted());
-        // The first ones of each class.
+        // The first photos of each class.
         assert!(content(&data.train).iter().all(|(shade, _)| *shade < 16));
     }
     let test = load_any(&Request { test_only: true, ..request(temp.path()) }).unwrap();
@@ -143,7 +143,7 @@ fn the_source_names_folders_and_counts() {
 }
 
 #[test]
-fn the_same_images_elsewhere_have_the_same_identity() {
+fn the_identity_depends_on_the_images_and_not_on_their_folder() {
     let (one, other) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
     let fill = |root: &Path| {
         for class in ["a", "b"] {
@@ -201,18 +201,18 @@ fn the_same_images_elsewhere_have_the_same_identity() {
 }
 
 #[test]
-fn corrupt_pictures_are_left_out_and_named() {
+fn corrupt_pictures_are_skipped_and_named() {
     let temp = tempfile::tempdir().unwrap();
     let root = temp.path();
     for half in ["train", "val"] {
         put(&root.join(half), "a", 3);
         put(&root.join(half), "b", 3);
     }
-    let spoil = |name: &str| {
+    let truncate = |name: &str| {
         let bytes = fs::read(root.join(name)).unwrap();
         fs::write(root.join(name), &bytes[..bytes.len() / 2]).unwrap();
     };
-    spoil("train/a/001.png");
+    truncate("train/a/001.png");
     fs::write(root.join("val/b/000.png"), "").unwrap();
     for photo_cache in [usize::MAX, 0] {
         let request = Request { photo_cache, ..request(root) };
@@ -225,8 +225,8 @@ fn corrupt_pictures_are_left_out_and_named() {
         let message = load_any(&Request { strict: true, ..request }).unwrap_err().to_string();
         assert!(message.contains("001.png: not a readable picture"), "{message}");
     }
-    spoil("train/a/000.png");
-    spoil("train/a/002.png");
+    truncate("train/a/000.png");
+    truncate("train/a/002.png");
     let message = load_any(&request(root)).unwrap_err().to_string();
     assert!(message.contains("no picture of class 'a' can be read: "), "{message}");
     let test = load_any(&Request { test_only: true, ..request(root) }).unwrap();
@@ -234,7 +234,7 @@ fn corrupt_pictures_are_left_out_and_named() {
 }
 
 #[test]
-fn photos_in_memory_and_on_disk_are_the_same() {
+fn photos_in_memory_and_on_disk_give_the_same_pixels() {
     let temp = tempfile::tempdir().unwrap();
     put(temp.path(), "a", 30);
     put(temp.path(), "b", 31);
@@ -245,7 +245,7 @@ fn photos_in_memory_and_on_disk_are_the_same() {
     assert_eq!(memory.train.labels, disk.train.labels);
     assert_eq!(memory.train.all().unwrap(), disk.train.all().unwrap());
     assert_eq!(memory.normalization().unwrap(), disk.normalization().unwrap());
-    // In any order, expected or not.
+    // Reads in any order, prefetched or not.
     let reader = super::super::Reader::new(&disk.train);
     let order = [5, 0, 48, 48, 7];
     for expected in [&order[..], &[], &[9, 9]] {
@@ -256,14 +256,14 @@ fn photos_in_memory_and_on_disk_are_the_same() {
             assert_eq!(pixels, *memory.train.image(index as usize).unwrap());
         }
     }
-    // Some of both.
+    // Relabelling and truncation work on both.
     for images in [memory.train.clone(), disk.train] {
         let some = images.relabelled(|label| (label == 1).then_some(0)).truncated(3);
         assert_eq!((some.len(), some.labels.clone()), (3, vec![0; 3]));
         let first = memory.train.labels.iter().position(|label| *label == 1).unwrap();
         assert_eq!(some.image(2).unwrap(), memory.train.image(first + 2).unwrap());
     }
-    // A photo that goes away is an error of its own.
+    // A photo that was deleted meanwhile is an I/O error.
     let disk = load_any(&Request { photo_cache: 0, ..request(temp.path()) }).unwrap();
     let Pixels::Files(photos) = &disk.train.pixels else { panic!() };
     fs::remove_file(&photos.paths[3]).unwrap();
@@ -293,7 +293,7 @@ fn a_choice_of_classes_is_relabelled() {
 
 #[test]
 fn the_middle_of_a_photo_is_kept() {
-    // 16 x 8: of the middle 8 x 8, seven eighths. Every column has a colour of its own.
+    // The middle seven eighths of the middle 64 x 64. Colours are coordinates.
     let temp = tempfile::tempdir().unwrap();
     let path = temp.path().join("a.png");
     RgbImage::from_fn(128, 64, |x, y| Rgb([x as u8, y as u8, 9])).save(&path).unwrap();
@@ -309,7 +309,7 @@ fn the_middle_of_a_photo_is_kept() {
 }
 
 #[test]
-fn imagenette_has_names_people_can_read() {
+fn imagenette_classes_get_english_names() {
     let temp = tempfile::tempdir().unwrap();
     for half in ["train", "val"] {
         for class in ["n01440764", "n02102040", "n09999999"] {

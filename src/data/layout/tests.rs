@@ -1,4 +1,4 @@
-//! Tests of what folders are for: empty files will do.
+//! Tests of layouts, on empty files.
 
 use std::fs;
 
@@ -44,7 +44,7 @@ fn found(temp: &tempfile::TempDir) -> std::result::Result<(String, String), Stri
 }
 
 #[test]
-fn the_folder_to_test_with_has_many_names() {
+fn the_test_folder_may_have_any_usual_name() {
     for (train, test) in [
         ("train", "val"),
         ("train", "valid"),
@@ -57,7 +57,7 @@ fn the_folder_to_test_with_has_many_names() {
             all(&[of(&format!("{train}/"), &["a", "b"]), of(&format!("{test}/"), &["a", "b"])]);
         assert_eq!(found(&temp).unwrap(), ("a 2+2, b 2+2".into(), String::new()), "{test}");
     }
-    // Of two, the first is used, and the other one named.
+    // Of two test folders, the first is used and the other is reported.
     let classes = &["a", "b"];
     let temp = all(&[of("train/", classes), of("test/", classes), of("valid/", &["b", "a"])]);
     let (classes, notes) = found(&temp).unwrap();
@@ -69,12 +69,12 @@ fn the_folder_to_test_with_has_many_names() {
 }
 
 #[test]
-fn what_is_not_used_is_named() {
+fn unused_files_and_folders_are_reported() {
     let classes = &["a", "b"];
     let train = || of("train/", classes);
     let more = |files: &[&str]| files.iter().map(|file| file.to_string()).collect::<Vec<_>>();
     for (others, expected, note) in [
-        // As in competitions: what is to be predicted has no labels.
+        // As in competitions: the test images have no labels.
         (more(&["test/1.jpg"]), "a 1+1, b 1+1", "ROOT/test is not used: it has pictures, but no"),
         (more(&["test/"]), "a 1+1, b 1+1", "ROOT/test is not used: it has no pictures"),
         (more(&["extra/1.jpg"]), "a 1+1, b 1+1", "ROOT/extra is not used: it is beside ROOT/train"),
@@ -101,7 +101,7 @@ fn what_is_not_used_is_named() {
             "ROOT/train/c is no class: it has no pictures, but 1 (.heic, ROOT/train/c/1.heic)",
         ),
         (more(&["train/c/1.jpg"]), "a 1+1, b 1+1, c 1+0", "a single picture of 'c': it is trained"),
-        // What desktops leave is not worth a word.
+        // Files of desktop environments are ignored silently.
         (
             more(&[
                 "train/a/.DS_Store",
@@ -123,14 +123,14 @@ fn what_is_not_used_is_named() {
 }
 
 #[test]
-fn folders_of_a_class_and_all_formats_count() {
+fn pictures_are_found_at_any_depth_and_in_any_format() {
     let ends = ["jpg", "JPEG", "jfif", "png", "webp", "bmp", "gif", "tif", "tiff", "ppm", "pgm"];
     let mut files: Vec<String> = ends.iter().map(|end| format!("cat/1.{end}")).collect();
     files.extend(
         ["cat/more/1.jpg", "cat/more/deep/1.jpg", "dog/1.jpg", "dog/2.jpg"].map(String::from),
     );
     let temp = all(&[files]);
-    // Without an end, or with an unknown one, the content tells.
+    // With no extension, or an unknown one, the content decides.
     fs::write(temp.path().join("dog/IMG_3"), b"\x89PNG\r\n\x1a\n").unwrap();
     fs::write(temp.path().join("dog/4.jpe"), b"\xff\xd8\xff\xe0").unwrap();
     let (classes, notes) = found(&temp).unwrap();
@@ -139,7 +139,7 @@ fn folders_of_a_class_and_all_formats_count() {
 
 #[cfg(unix)]
 #[test]
-fn links_are_followed_unless_they_lead_nowhere() {
+fn links_are_followed_and_dangling_ones_reported() {
     use std::os::unix::fs::symlink;
     let temp = all(&[of("real/", &["a"]), of("p/", &["b"])]);
     let root = temp.path().join("p");
@@ -157,16 +157,16 @@ fn links_are_followed_unless_they_lead_nowhere() {
 }
 
 #[test]
-fn names_are_in_composed_unicode() {
+fn class_names_are_composed_unicode() {
     let temp = all(&[of("train/", &["cafe\u{301}", "tea"]), of("val/", &["caf\u{e9}", "tea"])]);
     assert_eq!(found(&temp).unwrap().0, "caf\u{e9} 2+2, tea 2+2");
     let temp = all(&[of("", &["cafe\u{301}", "caf\u{e9}", "tea"])]);
     assert!(found(&temp).unwrap_err().contains("the same name in Unicode"));
 }
 
-/// Advice that can be followed leads to classes.
+/// Following the advice of the message leads to classes.
 #[test]
-fn what_makes_no_classes_is_refused_with_advice_that_works() {
+fn a_layout_without_classes_is_refused_with_advice_that_works() {
     let classes = &["a", "b"];
     let follow = |temp: &tempfile::TempDir, advice: &str| {
         let folder = advice.split_once("give --data ").unwrap().1;
@@ -213,7 +213,7 @@ fn what_makes_no_classes_is_refused_with_advice_that_works() {
         }
         assert!(!message.contains('\n'), "{message}");
     }
-    // Without `train/`, such names may be those of classes.
+    // Without `train/`, these may be class names.
     assert_eq!(found(&all(&[of("", &["train", "car"])])).unwrap().0, "car 1+1, train 1+1");
     let temp = all(&[of("", &["valid", "invalid"])]);
     let (classes, notes) = found(&temp).unwrap();
@@ -225,7 +225,7 @@ fn what_makes_no_classes_is_refused_with_advice_that_works() {
 }
 
 #[test]
-fn a_model_is_measured_on_all_that_is_given() {
+fn a_model_is_evaluated_on_the_test_folder_or_on_all_images() {
     let known = ["a", "b", "c"].map(String::from);
     let measure = |temp: &tempfile::TempDir, some| -> std::result::Result<Vec<usize>, String> {
         let layout =
@@ -241,8 +241,8 @@ fn a_model_is_measured_on_all_that_is_given() {
         assert_eq!(measure(&all(&parts), false).unwrap(), [2, 0, 2]);
     }
     assert_eq!(measure(&all(&[of("", &["b"])]), false).unwrap(), [0, 2, 0], "one class will do");
-    let strange = all(&[of("", &["a", "B"])]);
-    let message = measure(&strange, false).unwrap_err();
+    let unknown = all(&[of("", &["a", "B"])]);
+    let message = measure(&unknown, false).unwrap_err();
     assert!(message.contains("no class that the model knows (did you mean `b`?)"), "{message}");
-    assert_eq!(measure(&strange, true).unwrap(), [2, 0, 0]);
+    assert_eq!(measure(&unknown, true).unwrap(), [2, 0, 0]);
 }

@@ -1,8 +1,8 @@
-//! Whether a JPEG is all there.
+//! Detects truncated JPEGs.
 
-/// Whether the file goes on to the end of its picture (ITU-T T.81, annex B). Decoders fill up what
-/// is missing with grey. What follows the end, as in files of phones, does not matter, and previews
-/// inside other segments do not count.
+/// Whether the file has the end marker of its picture (ITU-T T.81, annex B). Decoders fill missing
+/// data with grey without an error. Data after the end, as phones write it, is ignored, and so are
+/// previews inside other segments.
 pub fn ends(bytes: &[u8]) -> bool {
     const END: u8 = 0xd9;
     const SCAN: u8 = 0xda;
@@ -20,8 +20,8 @@ pub fn ends(bytes: &[u8]) -> bool {
     false
 }
 
-/// The next marker that begins a segment or ends the picture, and the position after it. Between
-/// them is compressed data, where 0xff is followed by 0 or the number of a restart.
+/// The next marker that starts a segment or ends the picture, and the position after it. Compressed
+/// data is skipped: there, 0xff is followed by 0 or a restart marker.
 fn next_marker(bytes: &[u8], from: usize) -> Option<(u8, usize)> {
     let rest = bytes.get(from..)?;
     let pairs = rest.iter().zip(rest.get(1..)?).enumerate();

@@ -6,7 +6,7 @@ use proptest::prelude::*;
 use std::fs;
 use std::io::Write;
 
-/// Saves `picture` under `name`, reads it back as `height` x `width` x `channels`.
+/// Saves `picture` as `name` and reads it back as `height` x `width` x `channels`.
 fn through(
     name: &str,
     picture: impl Into<DynamicImage>,
@@ -41,20 +41,20 @@ fn palette_png() -> Vec<u8> {
 }
 
 #[test]
-fn grey_of_the_right_size_is_untouched() {
+fn grey_of_the_exact_size_is_unchanged() {
     let picture = ImageBuffer::from_fn(16, 16, |x, y| Luma([(16 * y + x) as u8]));
     let all: Vec<u8> = (0..=255).collect();
     assert_eq!(through("a.png", picture.clone(), [16, 16, 1]), all);
     assert_eq!(through("a.pgm", picture.clone(), [16, 16, 1]), all);
     let colour: Vec<u8> = all.iter().flat_map(|&value| [value; 3]).collect();
     assert_eq!(through("a.bmp", picture.clone(), [16, 16, 3]), colour);
-    // Grey in a colour file is the same grey.
+    // An RGB file with equal channels gives the same grey.
     let rgb = DynamicImage::from(picture).into_rgb8();
     assert_eq!(through("a.png", rgb, [16, 16, 1]), all);
 }
 
 #[test]
-fn transparency_lies_on_black() {
+fn transparency_is_blended_with_black() {
     let grey = ImageBuffer::from_fn(256, 1, |x, _| LumaA([x as u8, 255]));
     assert_eq!(through("a.png", grey, [1, 256, 1]), (0..=255).collect::<Vec<u8>>());
     let grey = ImageBuffer::from_pixel(1, 1, LumaA([200u8, 51]));
@@ -66,7 +66,7 @@ fn transparency_lies_on_black() {
 }
 
 #[test]
-fn sixteen_bits_become_eight() {
+fn samples_of_sixteen_bits_are_scaled_to_eight() {
     let grey = ImageBuffer::from_fn(256, 1, |x, _| Luma([x as u16 * 257]));
     assert_eq!(through("a.png", grey, [1, 256, 1]), (0..=255).collect::<Vec<u8>>());
     let colour = ImageBuffer::from_pixel(1, 1, Rgb([65535u16, 128, 1000]));
@@ -74,7 +74,7 @@ fn sixteen_bits_become_eight() {
 }
 
 #[test]
-fn palettes_become_colours() {
+fn palettes_are_resolved() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("a.png");
     fs::write(&path, palette_png()).unwrap();
@@ -85,7 +85,7 @@ fn palettes_become_colours() {
 }
 
 #[test]
-fn the_name_does_not_matter() {
+fn the_format_is_told_by_the_content() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("really-a-png.jpg");
     fs::write(&path, palette_png()).unwrap();
@@ -93,7 +93,7 @@ fn the_name_does_not_matter() {
 }
 
 #[test]
-fn other_shapes_are_cropped_to_the_middle() {
+fn other_aspect_ratios_are_cropped_to_the_centre() {
     // Three squares side by side, then one above the other: the middle one remains.
     let value = |i: u32| Luma([[10u8, 200, 90][i as usize]]);
     let wide = ImageBuffer::from_fn(12, 4, |x, _| value(x / 4));
@@ -132,7 +132,7 @@ fn written_pictures_read_back() {
 }
 
 #[test]
-fn bad_files_are_named() {
+fn errors_name_the_file() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("bad.png");
     assert!(matches!(read(&path, 1, 1, 1), Err(Error::Io { .. })));
@@ -161,9 +161,9 @@ fn bad_files_are_named() {
     }
 }
 
-/// Of every format, all files that end too early are refused, unless all of the picture is there.
+/// In every format, a truncated file is refused, unless only bytes after the picture are missing.
 #[test]
-fn what_is_cut_off_is_refused() {
+fn truncated_files_are_refused() {
     let folder = tempfile::tempdir().unwrap();
     let picture = RgbImage::from_fn(61, 47, |x, y| {
         let noise = (x * 7919 + y * 104_729 + x * y * 31) % 97;
@@ -179,7 +179,7 @@ fn what_is_cut_off_is_refused() {
         }
         files.push((end.into(), fs::read(&path).unwrap()));
     }
-    // The encoders at hand write neither of these.
+    // The `image` crate does not write these formats.
     for (name, bytes) in [
         ("progressive.jpg", &include_bytes!("../../../fuzz/corpus/picture/progressive.jpg")[..]),
         ("lossy.webp", include_bytes!("../../../fuzz/corpus/picture/lossy.webp")),
@@ -210,7 +210,7 @@ fn what_is_cut_off_is_refused() {
 }
 
 #[test]
-fn a_jpeg_may_have_more_than_a_picture() {
+fn a_jpeg_may_have_previews_and_trailing_data() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("a.jpg");
     let save = |side: u32| -> Vec<u8> {
@@ -221,7 +221,7 @@ fn a_jpeg_may_have_more_than_a_picture() {
     let (preview, good) = (save(8), save(24));
     assert!(jpeg::ends(&good));
     let whole = read(&path, 24, 24, 3).unwrap();
-    // A preview in a segment of its own, and another picture behind the end.
+    // A preview in an application segment, and another picture after the end.
     let segment = |code: u8, bytes: &[u8]| {
         [&[0xff, code][..], &(bytes.len() as u16 + 2).to_be_bytes(), bytes].concat()
     };
@@ -234,14 +234,14 @@ fn a_jpeg_may_have_more_than_a_picture() {
     fs::write(&path, cut).unwrap();
     let message = read(&path, 24, 24, 3).unwrap_err().to_string();
     assert!(message.contains("a.jpg: not a readable picture: it is cut off"), "{message}");
-    // A download into a file that was made as long as it will be.
+    // An interrupted download into a preallocated file.
     let holes = [&good[..good.len() / 2], &vec![0; good.len() / 2]].concat();
     fs::write(&path, holes).unwrap();
     assert!(read(&path, 24, 24, 3).is_err());
 }
 
 #[test]
-fn a_part_is_turned_as_the_whole_is() {
+fn cropping_commutes_with_orientation() {
     let picture = DynamicImage::from(RgbImage::from_fn(7, 5, |x, y| Rgb([x as u8, y as u8, 0])));
     for code in 1..=8 {
         let orientation = Orientation::from_exif(code).unwrap();
@@ -258,10 +258,10 @@ fn a_part_is_turned_as_the_whole_is() {
 }
 
 #[test]
-fn large_pictures_are_read_up_to_a_limit() {
+fn pictures_are_read_up_to_the_size_limit() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("large.pgm");
-    // A grey PNM is its header and its pixels; the file has a hole in their place.
+    // A PGM is a header and its pixels; the file is sparse in their place.
     let large = |width: u64, height: u64| {
         let header = format!("P5 {width} {height} 255\n");
         fs::write(&path, &header).unwrap();
@@ -283,7 +283,7 @@ fn large_pictures_are_read_up_to_a_limit() {
 
 proptest! {
     #[test]
-    fn spoilt_files_never_panic(
+    fn corrupt_files_do_not_panic(
         format in 0usize..6,
         changes in prop::collection::vec((any::<prop::sample::Index>(), any::<u8>()), 0..6),
     ) {
