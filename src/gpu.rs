@@ -1,4 +1,4 @@
-//! Programs on a GPU. This floor alone knows wgpu.
+//! Programs on a GPU. Only this floor uses wgpu.
 
 pub mod adapter;
 pub mod device;

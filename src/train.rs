@@ -1,4 +1,4 @@
-//! Training: batches of images through a session, epoch by epoch.
+//! Training: runs batches of images through a session, epoch by epoch.
 
 pub mod checkpoint;
 pub mod detail;

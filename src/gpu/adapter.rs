@@ -1,4 +1,4 @@
-//! Finding a GPU.
+//! GPU adapters: listing and choosing.
 
 use std::fmt;
 
@@ -9,12 +9,12 @@ use crate::compiler::program::Program;
 use crate::compiler::variants::Class;
 use crate::{Error, Result};
 
-/// An adapter as `sff devices` shows it.
+/// An adapter, as `sff devices` prints it.
 #[derive(Clone, Debug, serde::Serialize)]
 pub struct Adapter {
-    /// Position in the list; accepted by `--device`.
+    /// Position in the list; `--device` accepts it.
     pub index: usize,
-    /// The device's own name; any part of it is accepted by `--device`.
+    /// The device's name; `--device` accepts any part of it.
     pub name: String,
     /// `vulkan`, `metal` or `dx12`.
     pub backend: String,
@@ -24,27 +24,27 @@ pub struct Adapter {
     pub driver: String,
     /// Largest buffer, bytes.
     pub max_buffer_size: u64,
-    /// Largest range of a buffer that a kernel can see, bytes.
+    /// Largest binding of a storage buffer, bytes.
     pub max_binding_size: u64,
     /// Bytes of workgroup memory.
     pub workgroup_memory: u32,
     /// Invocations per workgroup.
     pub max_invocations: u32,
-    /// Invocations of a subgroup, if there are subgroups and all are alike.
+    /// Invocations of a subgroup, if there are subgroups of one size.
     pub subgroup: Option<u32>,
-    /// Side of the matrices that subgroups multiply, of float16 and with sums in float32: 8 or 16.
-    /// Known of a device that was opened only: one driver crashes at the question.
+    /// Side of the cooperative matrices of float16 with float32 accumulators: 8 or 16. Queried only
+    /// for an opened device, because the query crashes one driver.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub matrices: Option<u32>,
-    /// Optional features that matter here.
+    /// Optional features that kernels use.
     pub features: Vec<&'static str>,
 }
 
 impl Adapter {
-    /// What decides which tiles suit it.
+    /// The class that decides the default tiles.
     pub fn class(&self) -> Class {
         match self.kind {
-            // It takes minutes to compile register tiles.
+            // Its compiler takes minutes for register tiles.
             "cpu" if self.driver.starts_with("SwiftShader") => Class::SlowCompiler,
             "cpu" => Class::Cpu,
             "discrete" | "virtual" if self.backend != "metal" => Class::Discrete,
@@ -52,7 +52,7 @@ impl Adapter {
         }
     }
 
-    /// Checks that the device can compute with what a program's maps are made of.
+    /// Checks that the device supports the number formats of a program.
     ///
     /// # Errors
     /// [`Error::Adapter`].
@@ -67,13 +67,13 @@ impl Adapter {
         Ok(())
     }
 
-    /// Steps that the loops of an invocation may take, all together: Mesa's software driver ends them
-    /// after 65,535 without a word.
+    /// Total loop iterations of an invocation: Mesa's software driver silently ends loops after
+    /// 65,535.
     pub fn max_steps(&self) -> usize {
         if self.driver.starts_with("llvmpipe") { 65_000 } else { usize::MAX }
     }
 
-    /// What a plan for this device must respect.
+    /// The device's limits for a plan.
     pub fn limits(&self) -> Limits {
         let bytes = |bytes: u64| usize::try_from(bytes).unwrap_or(usize::MAX);
         Limits {
@@ -82,7 +82,7 @@ impl Adapter {
         }
     }
 
-    /// Notes what is offered, or what of it was asked for.
+    /// Records limits and features.
     pub(super) fn take(&mut self, limits: &wgpu::Limits, features: wgpu::Features) {
         let known = [
             (wgpu::Features::SHADER_F16, "f16"),
@@ -119,7 +119,7 @@ impl fmt::Display for Adapter {
     }
 }
 
-/// Kinds of device, the best guess first.
+/// Kinds of device, in order of preference.
 const KINDS: [(wgpu::DeviceType, &str); 5] = [
     (wgpu::DeviceType::DiscreteGpu, "discrete"),
     (wgpu::DeviceType::IntegratedGpu, "integrated"),
@@ -156,7 +156,7 @@ pub(super) fn describe(index: usize, adapter: &wgpu::Adapter) -> Adapter {
     described
 }
 
-/// The side of the largest cooperative matrices of the kind that kernels use.
+/// The side of the largest cooperative matrices that kernels can use.
 pub(super) fn matrices(adapter: &wgpu::Adapter) -> Option<u32> {
     use wgpu::CooperativeScalarType::{F16, F32};
     let all = adapter.cooperative_matrix_properties().into_iter();
@@ -170,11 +170,11 @@ pub fn list() -> Vec<Adapter> {
     enumerate().iter().enumerate().map(|(i, a)| describe(i, a)).collect()
 }
 
-/// The adapter that `selector` names, by index or by a part of its name; without one, the first
-/// of the best kind.
+/// The adapter that `selector` names, by index or by a part of its name; without a selector, the
+/// first of the preferred kind.
 ///
 /// # Errors
-/// [`Error::Adapter`] if there is none, with what to do about it.
+/// [`Error::Adapter`] if there is none, with advice.
 pub fn choose(adapters: &[Adapter], selector: Option<&str>) -> Result<usize> {
     if adapters.is_empty() {
         return Err(Error::Adapter(

@@ -1,4 +1,4 @@
-//! Finding and opening a GPU; its pipelines.
+//! An open GPU: its errors, and its cache of pipelines.
 
 use std::collections::BTreeMap;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -13,15 +13,15 @@ use crate::compiler::variants::{Choices, Variants};
 use crate::compiler::wgsl::Reflection;
 use crate::{Error, Result};
 
-/// How long to wait for what may be the reason for an error.
-const ENOUGH: Duration = Duration::from_secs(10);
+/// How long to wait for the report of a lost device after another error.
+const LOSS_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// An open GPU.
 #[derive(Clone)]
 pub struct Gpu {
     pub(crate) device: wgpu::Device,
     pub(crate) queue: wgpu::Queue,
-    /// What was opened.
+    /// The adapter that was opened.
     pub adapter: Adapter,
     access: Access,
     reported: Arc<Mutex<Reported>>,
@@ -30,7 +30,7 @@ pub struct Gpu {
     choices: Arc<Choices>,
 }
 
-/// A kernel that is ready for a device.
+/// A kernel compiled for a device.
 #[derive(Clone)]
 pub(crate) struct Pipeline {
     pub pipeline: wgpu::ComputePipeline,
@@ -38,29 +38,29 @@ pub(crate) struct Pipeline {
     pub reflection: Reflection,
 }
 
-/// All that were made so far; whether they are checked is part of the key.
+/// Compiled pipelines, by kernel and whether it has runtime checks.
 pub(super) type Pipelines = BTreeMap<(Kernel, bool), Pipeline>;
 
-/// What the device said since it was opened.
+/// What the device reported since it was opened.
 #[derive(Default)]
 struct Reported {
-    /// Why it is gone.
+    /// Why it was lost.
     lost: Option<String>,
-    /// The first error, which is the cause of later ones.
+    /// The first error, because later ones may follow from it.
     error: Option<wgpu::Error>,
 }
 
-/// How much of an adapter to ask for.
+/// Which limits and features to request from an adapter.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
 pub enum Access {
-    /// Its own limits, and the optional features that kernels know how to use.
+    /// The adapter's own limits, and the optional features that kernels can use.
     #[default]
     Full,
-    /// What every WebGPU device has: default limits, no optional feature.
+    /// WebGPU's default limits, without optional features.
     Portable,
 }
 
-/// Optional features that kernels or the profiler know how to use.
+/// Optional features that kernels or the profiler can use.
 const OPTIONAL: wgpu::Features = wgpu::Features::SHADER_F16
     .union(wgpu::Features::SUBGROUP)
     .union(wgpu::Features::TIMESTAMP_QUERY)
@@ -68,7 +68,7 @@ const OPTIONAL: wgpu::Features = wgpu::Features::SHADER_F16
     .union(wgpu::Features::EXPERIMENTAL_COOPERATIVE_MATRIX);
 
 impl Gpu {
-    /// Opens the adapter that `selector` names (see [`choose`]), with all that it offers.
+    /// Opens the adapter that `selector` names (see [`choose`]), with full access.
     ///
     /// # Errors
     /// [`Error::Adapter`] if there is none or it cannot be opened.
@@ -76,7 +76,7 @@ impl Gpu {
         Self::open_with(selector, Access::Full)
     }
 
-    /// The same with a choice of what to ask for.
+    /// The same with a given access.
     ///
     /// # Errors
     /// As [`Gpu::open`].
@@ -108,8 +108,8 @@ impl Gpu {
             required_limits,
             memory_hints: wgpu::MemoryHints::Performance,
             experimental_features: if required_features.contains(experimental) {
-                // SAFETY: only kernels that the project ships use it, and tests hold them
-                // against the reference on a device that has it.
+                // SAFETY: only kernels of this project use it, and tests compare them with the
+                // reference on a device that has it.
                 unsafe { wgpu::ExperimentalFeatures::enabled() }
             } else {
                 wgpu::ExperimentalFeatures::disabled()
@@ -151,13 +151,13 @@ impl Gpu {
         })
     }
 
-    /// How many buffers, bind groups, layouts, shader modules and pipelines were made on it so
-    /// far. A training step makes none.
+    /// Number of buffers, bind groups, layouts, shader modules and pipelines created so far. A
+    /// training step creates none.
     pub fn objects(&self) -> u64 {
         self.objects.load(Ordering::Relaxed)
     }
 
-    /// Counts objects that were made.
+    /// Counts created objects.
     pub(crate) fn made(&self, objects: u64) {
         self.objects.fetch_add(objects, Ordering::Relaxed);
     }
@@ -171,23 +171,23 @@ impl Gpu {
         Ok(Self { choices: Arc::clone(&self.choices), ..gpu })
     }
 
-    /// The same GPU, on which sessions compute ops as `choices` say.
+    /// The same GPU with tuned `choices` for sessions.
     pub fn with_choices(&self, choices: Choices) -> Self {
         Self { choices: Arc::new(choices), ..self.clone() }
     }
 
-    /// How sessions compute ops.
+    /// The tuned choices that sessions use.
     pub fn choices(&self) -> &Choices {
         &self.choices
     }
 
-    /// Ways to compute ops that suit the device.
+    /// The kernel variants that the device can use.
     pub fn variants(&self) -> Variants {
         let Adapter { subgroup, matrices, .. } = self.adapter;
         Variants::of(self.adapter.class(), subgroup, matrices)
     }
 
-    /// What may be given to the device at once, in floating-point operations.
+    /// The most floating-point operations in one submit.
     pub fn max_flops(&self) -> u64 {
         self.adapter.class().max_flops()
     }
@@ -199,12 +199,12 @@ impl Gpu {
     pub fn check(&self) -> Result<()> {
         let odd = self.reported.lock().is_ok_and(|r| r.error.is_some() && r.lost.is_none());
         if odd {
-            // It may be a consequence of a loss, which is told once nothing is under way.
-            let _ = self.wait(None, ENOUGH);
+            // It may follow from a loss, which is reported only when the device is idle.
+            let _ = self.wait(None, LOSS_TIMEOUT);
         }
         let Ok(reported) = self.reported.lock() else { return Ok(()) };
         match &*reported {
-            // A driver that has no memory for a submit takes the device away.
+            // Some drivers lose the device when a submit runs out of memory.
             Reported { lost: Some(why), .. } if why.to_lowercase().contains("memory") => {
                 Err(Error::OutOfMemory("a step".into()))
             }
@@ -217,8 +217,8 @@ impl Gpu {
         }
     }
 
-    /// Waits for a submission, or for all of them; `None` is wgpu's panic over a device that is
-    /// lost meanwhile.
+    /// Waits for a submission, or for all of them. The error is `None` if wgpu panicked because the
+    /// device was lost meanwhile.
     pub(crate) fn wait(
         &self,
         submission_index: Option<wgpu::SubmissionIndex>,
@@ -231,7 +231,7 @@ impl Gpu {
         }
     }
 
-    /// Waits until the device has done all that was submitted.
+    /// Waits until all submitted work is done.
     pub(crate) fn idle(&self, patience: Duration) -> Result<()> {
         let waited = self.wait(None, patience);
         self.check()?;
@@ -242,17 +242,17 @@ impl Gpu {
         })
     }
 
-    /// Whether the device is gone.
+    /// Whether the device was lost.
     pub fn is_lost(&self) -> bool {
         self.reported.lock().is_ok_and(|reported| reported.lost.is_some())
     }
 
-    /// Destroys the device: what is left of it fails as if it had been pulled out.
+    /// Destroys the device: later use fails as if it was removed.
     pub fn destroy(&self) {
         self.device.destroy();
     }
 
-    /// What a plan for this device must respect.
+    /// The device's limits for a plan.
     pub fn limits(&self) -> Limits {
         self.adapter.limits()
     }

@@ -1,5 +1,5 @@
-//! Every op held against its meaning: each runs alone on the device and in the f64
-//! [`reference`](mod@crate::compiler::reference), and the first one that computes something else is named.
+//! Compares ops with the reference: each runs alone on the device and in the f64
+//! [`reference`](mod@crate::compiler::reference), and the first one that deviates is reported.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -18,21 +18,21 @@ use crate::{Error, Result};
 /// Largest difference allowed, relative to the tensor's largest magnitude.
 pub const TOLERANCE: f64 = 1e-4;
 
-/// Besides it, of what is stored in float16: the distance between neighbours, relative to a value.
-/// Devices may round to either of the two.
+/// Added to it for float16: the relative spacing of its values. A device may round to either
+/// neighbour.
 pub const HALF: f64 = 1.0 / 1024.0;
 
-/// Arithmetic of a step up to which it is computed in the reference too: some seconds on a CPU.
-const AFFORDABLE: u64 = 2_000_000_000;
+/// Largest number of FLOPs of a step that is also computed in the reference: some seconds on a CPU.
+const MAX_REFERENCE_FLOPS: u64 = 2_000_000_000;
 
-/// An op, and what it wrote that it should not have.
+/// An op whose result differs from the reference.
 #[derive(Clone, Debug)]
 pub struct Deviation {
     /// Position in the program.
     pub op: usize,
     /// The tensor.
     pub tensor: TensorId,
-    /// All of it, for a person.
+    /// A message with all details.
     pub problem: String,
 }
 
@@ -45,22 +45,21 @@ impl fmt::Display for Deviation {
 /// The reference's side of a session.
 #[derive(Clone, Debug)]
 pub struct Numerics {
-    /// What the reference knows of each tensor. Words are numbers: a step's words and results are
-    /// float32, all others integers.
+    /// The reference's values of each tensor. Words are converted: those of a step and its results
+    /// from float32, all others from integers.
     pub values: BTreeMap<TensorId, Vec<f64>>,
-    /// Whether it goes on from what the device has. Then every op is judged alone: in a deep
-    /// network, small differences put values on the other side of a kink.
+    /// Whether the reference continues from the device's values, so that each op is compared alone.
+    /// In a deep network, small differences move values across the kink of a ReLU.
     pub follow: bool,
-    /// Largest difference allowed, [`TOLERANCE`] if nothing else is said.
+    /// Largest difference allowed, [`TOLERANCE`] by default.
     pub tolerance: f64,
-    /// Whether the reference computes at all; else values are only looked at for what is not
-    /// finite.
+    /// Whether to compute the reference. Otherwise values are only checked for NaN and infinity.
     pub compare: bool,
     program: Rc<Program>,
 }
 
 impl Numerics {
-    /// For a program, of which nothing is known yet.
+    /// For a program, without values.
     pub fn new(program: &Program) -> Self {
         let program = Rc::new(program.clone());
         Self {
@@ -72,14 +71,13 @@ impl Numerics {
         }
     }
 
-    /// For training, which takes the ops in `step`; they are compared if that is not too much
-    /// work.
+    /// For training with the ops in `step`; they are compared unless that takes too long.
     pub fn of_training(program: &Program, step: Range<usize>) -> Self {
-        let compare = Flops::count(program, step).total <= AFFORDABLE;
+        let compare = Flops::count(program, step).total <= MAX_REFERENCE_FLOPS;
         Self { follow: true, compare, ..Self::new(program) }
     }
 
-    /// Runs some ops, from what the device has.
+    /// Runs some ops, starting from the device's values.
     ///
     /// # Errors
     /// [`Error::Gpu`] and the like.
@@ -93,7 +91,7 @@ impl Numerics {
         Ok(None)
     }
 
-    /// Runs op `index` on both sides. What the reference does not know is taken from the device.
+    /// Runs op `index` on both sides. Values that the reference lacks are read from the device.
     ///
     /// # Errors
     /// [`Error::Gpu`] and the like.
@@ -153,7 +151,7 @@ impl Numerics {
                     let larger = off(at) > off(worst) || !got[at].is_finite();
                     if larger && got[worst].is_finite() { at } else { worst }
                 });
-                // Written so that NaN is no agreement.
+                // NaN fails this comparison.
                 let agrees = got.is_empty() || off(worst) <= (self.tolerance + within) * scale;
                 if !agrees || got.iter().any(|v| !v.is_finite()) {
                     let (is, off) = (got[worst], off(worst) / scale);
@@ -171,7 +169,7 @@ impl Numerics {
                         Op::LayerNorm(LayerNorm { x, y, .. }) if id == *y => {
                             mark_zeros(&mut got, &expected, reference.get(*x), t.shape.n);
                         }
-                        // Its statistics say what the mark is.
+                        // Its statistics determine the normalised zero.
                         Op::LayerNorm(_) => got = expected,
                         _ => {}
                     }
@@ -185,8 +183,8 @@ impl Numerics {
     }
 }
 
-/// What a layer norm makes of 0 marks, to the last bit, where a ReLU before it was 0. Puts what the
-/// reference makes of 0 where the device has its own mark, image by image.
+/// Layer norm maps 0 to one value per image, which marks, exactly, where the preceding ReLU was 0.
+/// Replaces the device's mark by the reference's, image by image.
 fn mark_zeros(got: &mut [f64], expected: &[f64], x: &[f64], images: usize) {
     let size = x.len() / images;
     let each =
@@ -227,7 +225,7 @@ fn is_integer(program: &Program, id: TensorId) -> bool {
     program.tensor(id).layout == Layout::Words && !floats
 }
 
-/// A tensor's values on the device.
+/// Reads a tensor's values from the device.
 fn pull(session: &mut Session, program: &Program, id: TensorId) -> Result<Vec<f64>> {
     if is_integer(program, id) {
         return Ok(session.read_words(id)?.into_iter().map(f64::from).collect());
@@ -235,11 +233,11 @@ fn pull(session: &mut Session, program: &Program, id: TensorId) -> Result<Vec<f6
     Ok(session.read(id)?.into_iter().map(f64::from).collect())
 }
 
-/// Words that `op` wrote, without those that mean nothing.
+/// The words that `op` wrote, with padding masked out.
 fn integers(op: &Node, program: &Program, session: &mut Session, id: TensorId) -> Result<Vec<f64>> {
     let shape = program.tensor(id).shape;
     let live = |i: usize, word: u32| match &op.op {
-        // Bytes of padding channels.
+        // Mask the bytes of padding channels.
         Op::MaxPool(MaxPool { y, .. }) => {
             let channels = program.tensor(*y).shape.c - i % shape.c * 4;
             if channels < 4 { word & ((1 << (8 * channels)) - 1) } else { word }
@@ -250,11 +248,11 @@ fn integers(op: &Node, program: &Program, session: &mut Session, id: TensorId) -
     Ok(words.map(|(i, word)| f64::from(live(i, word))).collect())
 }
 
-/// What differences are relative to; never 0, so that it can divide.
+/// The magnitude that differences are relative to; never 0.
 fn scale(op: &Node, reference: &Reference, id: TensorId) -> f64 {
     let largest = |id| reference.get(id).iter().fold(1e-30f64, |m, v| m.max(v.abs()));
     match &op.op {
-        // A batch norm that follows makes beta's gradient vanish, but for rounding.
+        // A batch norm after it makes beta's gradient 0 up to rounding.
         Op::BatchNormGrad(BatchNormGrad { dgamma, dbeta, .. }) if id == *dbeta => {
             largest(*dgamma).max(largest(id))
         }
@@ -262,7 +260,7 @@ fn scale(op: &Node, reference: &Reference, id: TensorId) -> f64 {
     }
 }
 
-/// Padding lanes are zero after every op.
+/// Checks that padding lanes are zero.
 fn padding(session: &mut Session, t: &Tensor, id: TensorId) -> Result<Option<String>> {
     if t.layout == Layout::Words {
         return Ok(None);
@@ -275,7 +273,7 @@ fn padding(session: &mut Session, t: &Tensor, id: TensorId) -> Result<Option<Str
 }
 
 impl Deviation {
-    /// The error for it in a step of an epoch, both counted from 1.
+    /// The error with its step and epoch, both counted from 1.
     pub fn at(self, step: u64, epoch: u32) -> Error {
         Error::Numerics { problem: self.problem, step, epoch }
     }

@@ -1,8 +1,8 @@
-//! How fast a device is at best, measured by micro-kernels: what the roofline of
-//! [`crate::app::profile`] is made of (Williams, Waterman and Patterson, CACM 52(4), 2009).
+//! Peak rates of a device, measured by micro-kernels, for the roofline of [`crate::app::profile`]
+//! (Williams, Waterman and Patterson, CACM 52(4), 2009).
 //!
-//! Each figure is the best of a few shapes of kernel, because no shape is best everywhere: on a
-//! CPU many chains hide the latency of the vector unit, on a GPU many invocations do.
+//! Each figure is the best of several kernel shapes: on a CPU many dependency chains hide the latency
+//! of the vector unit, on a GPU many invocations do.
 
 mod sheet;
 
@@ -22,22 +22,22 @@ pub use sheet::Sheet;
 
 /// Invocations per workgroup of every kernel.
 const GROUP: usize = 64;
-/// Invocations of the arithmetic kernels: what the largest GPUs keep in flight, and what gives each
-/// core of a CPU several groups.
+/// Invocations of the arithmetic kernels on a GPU and on a CPU: enough to fill the largest GPUs, and
+/// several workgroups per core of a CPU.
 const THREADS: [usize; 2] = [1 << 18, 1 << 12];
-/// Chains and steps in a row of the arithmetic kernels.
+/// Independent chains, and unrolled steps, of the arithmetic kernels.
 const CHAINS: [(u32, u32); 6] = [(1, 32), (2, 16), (4, 16), (6, 16), (8, 16), (12, 8)];
 /// Vectors per invocation of the memory kernels.
 const VECTORS: [u32; 4] = [1, 2, 4, 8];
-/// Bytes of each of the three buffers that the memory kernels go through: together more than the
-/// last cache of a GPU, or of a CPU.
+/// Bytes of each of the three buffers of the memory kernels, on a GPU and on a CPU: together more
+/// than the last-level cache.
 const BUFFER: [usize; 2] = [128 << 20, 32 << 20];
-/// Rounds of an arithmetic kernel at most: Mesa's software driver ends loops after 65,535 steps.
+/// Most iterations of an arithmetic kernel: Mesa's software driver ends loops after 65,535.
 const MOST_ROUNDS: u32 = 1 << 15;
-/// How long one arithmetic dispatch lasts: long next to a submit, short for a watchdog.
+/// Duration of an arithmetic dispatch: long compared with a submit, short for a watchdog.
 const DISPATCH: Duration = Duration::from_millis(20);
 
-/// Peak rates of a device, as far as kernels can reach them.
+/// Measured peak rates of a device.
 #[derive(Clone, Copy, PartialEq, Debug, Serialize)]
 pub struct Peak {
     /// Multiply-adds of float32, two operations each: 10⁹ per second.
@@ -51,10 +51,10 @@ pub struct Peak {
 }
 
 impl Peak {
-    /// Measures, spending about `effort` on each figure.
+    /// Measures, taking about `effort` for each figure.
     ///
     /// # Errors
-    /// [`Error::Gpu`], [`Error::Limit`] if there is no memory for the buffers.
+    /// [`Error::Gpu`], [`Error::OutOfMemory`] if the buffers do not fit.
     pub fn measure(gpu: &Gpu, effort: Duration) -> Result<Self> {
         let has_f16 = gpu.device.features().contains(wgpu::Features::SHADER_F16);
         let [a, b, y] = buffers(gpu)?;
@@ -71,7 +71,7 @@ impl Peak {
         self.copy_gbs.max(self.triad_gbs)
     }
 
-    /// The least seconds that so much work can take.
+    /// The lower bound of the time for this work, in seconds.
     pub fn seconds(&self, flops: f64, bytes: f64) -> f64 {
         1e-9 * (flops / self.f32_gflops).max(bytes / self.gbs())
     }
@@ -108,7 +108,7 @@ pub fn kernels() -> Vec<Kernel> {
     arithmetic.chain(traffic).collect()
 }
 
-/// The memory that the kernels work on.
+/// The buffers of the memory kernels.
 fn buffers(gpu: &Gpu) -> Result<[wgpu::Buffer; 3]> {
     let limits = gpu.limits();
     let bytes = BUFFER[usize::from(gpu.adapter.kind == "cpu")]
@@ -128,7 +128,7 @@ fn arithmetic(gpu: &Gpu, y: &wgpu::Buffer, effort: Duration, f16: bool) -> Resul
     for (chains, unroll) in CHAINS {
         let kernel = Ready::new(gpu, &arithmetic_kernel(chains, unroll, f16), &[(1, y)])?;
         let params = |rounds: u32| [rounds, 0.999f32.to_bits(), 0.001f32.to_bits(), 0];
-        // Long enough to be measured well, found by doubling.
+        // Doubles the work until a dispatch is long enough to time.
         let mut rounds = 1;
         kernel.set(params(rounds));
         while kernel.best(threads, Duration::ZERO)? < DISPATCH.as_secs_f64() && rounds < MOST_ROUNDS
@@ -143,7 +143,7 @@ fn arithmetic(gpu: &Gpu, y: &wgpu::Buffer, effort: Duration, f16: bool) -> Resul
     Ok(best)
 }
 
-/// Bytes per second that a kernel reads and writes of all its buffers, in 10⁹.
+/// Bytes per second that a kernel reads and writes, in 10⁹.
 fn traffic(
     gpu: &Gpu,
     entry: &'static str,
@@ -207,7 +207,7 @@ impl<'a> Ready<'a> {
         self.gpu.queue.write_buffer(&self.uniform, 0, bytemuck::cast_slice(&params));
     }
 
-    /// How long one dispatch takes, from submit to end.
+    /// Time of one dispatch, from submit to completion.
     fn time(&self, threads: usize) -> Result<Duration> {
         let mut encoder = self.gpu.device.create_command_encoder(&Default::default());
         {
@@ -224,7 +224,7 @@ impl<'a> Ready<'a> {
         Ok(start.elapsed())
     }
 
-    /// Seconds of the fastest of at least three runs, after one that warms up, until the deadline.
+    /// Seconds of the fastest run, of at least three, until the deadline, after a warm-up.
     fn best(&self, threads: usize, deadline: Duration) -> Result<f64> {
         self.time(threads)?;
         let start = Instant::now();

@@ -1,4 +1,4 @@
-//! Pipelines: compiled side by side, once for all sessions on a GPU.
+//! Pipelines: compiled in parallel, once for all sessions on a GPU.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -10,9 +10,8 @@ use crate::compiler::wgsl::{self, Reflection};
 use crate::{Error, Result};
 
 impl Gpu {
-    /// The pipelines of some kernels; those that are new are compiled by as many threads as there
-    /// are cores. `checked` keeps bounds checks and loop bounds, and fills workgroup memory with huge
-    /// values first.
+    /// The pipelines of some kernels; new ones are compiled by one thread per core. `checked` keeps
+    /// bounds checks and loop bounds, and fills workgroup memory with huge values first.
     ///
     /// # Errors
     /// [`Error::Shader`] if a kernel does not compile, [`Error::Gpu`] if the device refuses it.
@@ -49,8 +48,8 @@ impl Gpu {
     }
 }
 
-/// Makes a shader module. Without checks the compiler trusts every index: only shaders that the
-/// project ships come here, and tests run all of them with checks on.
+/// Creates a shader module. Without checks, the compiler trusts every index: only shaders of this
+/// project are compiled, and tests run all of them with checks.
 pub(crate) fn shader_module(
     gpu: &Gpu,
     label: &str,
@@ -114,7 +113,7 @@ fn compile(gpu: &Gpu, kernel: &Kernel, checked: bool) -> Result<Pipeline> {
         module: &module,
         entry_point: Some(entry),
         compilation_options: wgpu::PipelineCompilationOptions {
-            // Kernels write before they read: tests see to it with `poison`.
+            // Kernels write before they read; tests verify that with `poison`.
             zero_initialize_workgroup_memory: false,
             ..Default::default()
         },

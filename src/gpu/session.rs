@@ -1,8 +1,7 @@
-//! A program and its plan made real on one GPU: buffers, pipelines, bind groups, submits.
+//! A program and its plan on one GPU: buffers, pipelines, bind groups, submits.
 //!
-//! Everything is made when the session is; a step is a loop over ready dispatches, and one submit, or
-//! a few if it is long. With [`crate::gpu::device`] and the micro-kernels of [`crate::gpu::peak`], this is all
-//! that knows wgpu.
+//! Everything is created with the session. A step encodes prepared dispatches, in one submit or, if
+//! it is long, a few.
 
 mod compare;
 mod ready;
@@ -26,22 +25,22 @@ use crate::compiler::program::Program;
 use crate::compiler::tensor::TensorId;
 use crate::gpu::device::Gpu;
 use crate::{Error, Result};
-use ready::{Ready, no_room, open, prepare};
+use ready::{Ready, bind, extend_to_guard, out_of_memory};
 
-/// How long to wait for the device: far longer than any work takes that is given to it at once.
+/// How long to wait for the device: far longer than any submit takes.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(600);
 
 /// How a session is made.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct SessionOptions {
-    /// The tiles of all ops; as [`Gpu::choices`] says if not given.
+    /// The tiles of all ops; by default those of [`Gpu::choices`].
     pub tiles: Option<Tiles>,
-    /// Limits to respect; the device's if not given.
+    /// Limits to respect; by default the device's.
     pub limits: Option<Limits>,
     /// Keeps bounds checks and loop bounds in the shaders, and fills workgroup memory with huge
     /// values before each kernel: for tests.
     pub checked: bool,
-    /// Bytes after each tensor that belong to no other, see [`Session::guard`]: for tests.
+    /// Bytes of unused memory after each tensor, see [`Session::guard`]: for tests.
     pub guard: usize,
 }
 
@@ -54,14 +53,14 @@ struct Fetch {
     submits: u64,
 }
 
-/// What a session did since it was made.
+/// Statistics of a session since it was created.
 #[derive(Clone, Copy, Default, PartialEq, Eq, Debug)]
 pub struct Activity {
     /// Submits.
     pub submits: u64,
     /// Waits for the device.
     pub waits: u64,
-    /// Those of them for the latest submit: the device had nothing else to do meanwhile.
+    /// Waits for the latest submit, which leave the device idle.
     pub stalls: u64,
     /// Time spent encoding what [`Session::run`] submitted.
     pub encoding: Duration,
@@ -78,7 +77,7 @@ pub struct Session {
     plan: Plan,
     arenas: Vec<wgpu::Buffer>,
     dispatches: Vec<Dispatch>,
-    /// What each of them costs, see [`submit::costs`].
+    /// The cost of each dispatch, see [`submit::costs`].
     costs: Vec<u64>,
     ready: Vec<Ready>,
     /// The dispatches of each op.
@@ -95,9 +94,9 @@ impl Session {
     /// Plans `program`, allocates its arena and compiles its kernels.
     ///
     /// # Errors
-    /// [`Error::Adapter`] if there are maps in half precision and the device cannot compute with
-    /// them, [`Error::Limit`] if a tensor or the arena is larger than the device allows,
-    /// [`Error::OutOfMemory`] if it has no room for it now, [`Error::Gpu`] if the device refuses,
+    /// [`Error::Adapter`] if the program uses float16 and the device does not support it,
+    /// [`Error::Limit`] if a tensor or the arena exceeds the device's limits, [`Error::OutOfMemory`]
+    /// if its memory does not suffice, [`Error::Gpu`] if the device reports an error,
     /// [`Error::Shader`] if a kernel does not compile.
     pub fn new(gpu: &Gpu, program: Program, options: SessionOptions) -> Result<Self> {
         let (ops, tensors, variants) = (program.ops(), program.tensors(), gpu.variants());
@@ -107,7 +106,7 @@ impl Session {
         Self::with_tiles(gpu, program, options, |op| tiles[op])
     }
 
-    /// The same with these tiles for each op, by its index.
+    /// The same with tiles chosen per op, by its index.
     ///
     /// # Errors
     /// As [`Session::new`].
@@ -153,10 +152,11 @@ impl Session {
             gpu.queue.write_buffer(&uniforms, uniform.1 as u64, &dispatch.params);
             let mut dispatch = dispatch.clone();
             if options.guard > 0 {
-                // Else a driver that checks bounds would hide a kernel that does not.
-                dispatch.operands.iter_mut().for_each(|(_, o)| open(o, &program, options.guard));
+                // With exact bindings, a driver that checks bounds would hide a kernel that does not.
+                let operands = dispatch.operands.iter_mut();
+                operands.for_each(|(_, o)| extend_to_guard(o, &program, options.guard));
             }
-            ready.push(prepare(gpu, &plan, &arenas, uniform, pipeline, &dispatch)?);
+            ready.push(bind(gpu, &plan, &arenas, uniform, pipeline, &dispatch)?);
         }
         gpu.check()?;
         Ok(Self {
@@ -197,7 +197,7 @@ impl Session {
         self.arenas.iter().map(wgpu::Buffer::size).sum()
     }
 
-    /// From now on, what `fault` says goes wrong.
+    /// Injects a fault.
     pub fn inject(&mut self, fault: FaultKind) {
         match fault {
             FaultKind::Lost => self.gpu.destroy(),
@@ -220,18 +220,18 @@ impl Session {
         }
     }
 
-    /// What the session did so far.
+    /// Statistics so far.
     pub fn activity(&self) -> Activity {
         self.activity
     }
 
     /// Sets the first words of a tensor to raw bytes, before the next [`Session::run`].
     pub fn write_bytes(&self, id: TensorId, bytes: &[u8]) {
-        let room = self.program.tensor(id).bytes();
-        assert!(bytes.len() <= room, "{} bytes do not fit {room}", bytes.len());
+        let size = self.program.tensor(id).bytes();
+        assert!(bytes.len() <= size, "{} bytes do not fit into {size}", bytes.len());
         let (arena, offset) = self.plan.place(id);
         let (arena, offset) = (&self.arenas[arena], offset as u64);
-        // Copies are in whole words; the last one may need filling up.
+        // Copies are in whole words; the last one is padded.
         let whole = bytes.len() / 4 * 4;
         self.gpu.queue.write_buffer(arena, offset, &bytes[..whole]);
         if whole < bytes.len() {
@@ -241,8 +241,8 @@ impl Session {
         }
     }
 
-    /// Fills the bytes after a tensor, which belong to no other while it lives: as many as
-    /// [`SessionOptions::guard`] says, from the end of the last whole vec4.
+    /// Fills the guard: the [`SessionOptions::guard`] bytes after a tensor's last vec4, which no other
+    /// live tensor uses.
     pub fn fill_guard(&self, id: TensorId, value: u8) {
         let (arena, offset) = self.plan.place(id);
         let end = offset + self.program.tensor(id).bytes();
@@ -305,7 +305,7 @@ impl Session {
         Ok(words)
     }
 
-    /// The oldest fetched bytes, once more than `keep` fetches are on their way; waits for them.
+    /// The bytes of the oldest fetch, if more than `keep` fetches are in flight; waits for them.
     ///
     /// # Errors
     /// [`Error::Gpu`].
@@ -321,7 +321,7 @@ impl Session {
 
     fn staging(&mut self, bytes: usize) -> Result<wgpu::Buffer> {
         if self.full {
-            return Err(no_room("staging", bytes));
+            return Err(out_of_memory("staging", bytes));
         }
         if let Some(at) = self.spare.iter().position(|b| b.size() == bytes as u64) {
             return Ok(self.spare.swap_remove(at));
@@ -359,7 +359,7 @@ impl Session {
 
     fn receive(&self, fetch: &Fetch) -> Result<Vec<u8>> {
         let gpu_error = |e: &dyn std::fmt::Display| {
-            // The loss of the device is told once nothing is under way.
+            // A loss of the device is reported only when it is idle.
             let _ = self.gpu.wait(None, self.patience);
             match self.gpu.check() {
                 Err(cause) => cause,
@@ -369,7 +369,7 @@ impl Session {
         match self.gpu.wait(Some(fetch.submission.clone()), self.patience) {
             Ok(()) => {}
             Err(Some(wgpu::PollError::Timeout)) => {
-                // Whoever drops the device waits for it, which may be forever: it is not dropped.
+                // Dropping the device would wait for it, perhaps forever: it is leaked.
                 std::mem::forget(self.gpu.clone());
                 return Err(Error::TimedOut(self.patience));
             }

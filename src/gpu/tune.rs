@@ -1,7 +1,7 @@
-//! Choosing, by the clock, how each op is computed on a device, and remembering it.
+//! Autotuning: times the kernel variants of each op on a device and uses the fastest.
 //!
-//! What is chosen is remembered in a [`Cache`]. A run keeps what it began with, so that it resumes
-//! with the same bits. A variant whose result is not that of the usual one is not used.
+//! The choices are stored in a [`Cache`]. A run keeps the choices that it started with, so that it
+//! resumes with the same bits. A variant whose result differs from the default's is not used.
 
 mod cache;
 mod trial;
@@ -37,53 +37,53 @@ choice! {
     }
 }
 
-/// How long things are timed.
+/// Time limits of tuning.
 #[derive(Clone, Debug)]
 pub struct Effort {
-    /// All of it, at most; ops that there is no time for stay as usual.
+    /// Total time; ops that are left over use the default.
     pub total: Option<Duration>,
-    /// A variant of an op, unless a single run takes longer.
+    /// Time for a variant of an op, unless a single run takes longer.
     pub variant: Duration,
-    /// Ends it between two variants, once it is asked.
+    /// Stops tuning between two variants.
     pub interrupt: Interrupt,
 }
 
 impl Effort {
-    /// That of [`Tune::Auto`]: what a user does not mind, once for a device and a network.
+    /// For [`Tune::Auto`]: acceptable once for each device and network.
     pub fn auto() -> Self {
         let (total, variant) = (Some(Duration::from_secs(4)), Duration::from_millis(10));
         Self { total, variant, interrupt: Interrupt::default() }
     }
 
-    /// That of [`Tune::Full`].
+    /// For [`Tune::Full`].
     pub fn full() -> Self {
         Self { total: None, variant: Duration::from_millis(50), interrupt: Interrupt::default() }
     }
 
-    /// Whether it is over since `start`.
+    /// Whether the total time has passed since `start`.
     fn is_over(&self, start: Instant) -> bool {
         self.total.is_some_and(|total| start.elapsed() > total)
     }
 }
 
-/// How much faster than the usual variant another one must be: less may be noise.
-const WORTH: f64 = 0.97;
+/// A variant replaces the default only below this fraction of its time: less may be noise.
+const MIN_GAIN: f64 = 0.97;
 
 /// An op that was timed.
 #[derive(Clone, PartialEq, Debug, Serialize)]
 pub struct Timed {
-    /// What it is, see [`key`].
+    /// Its [`key`].
     pub op: String,
-    /// How many ops of the program are like it.
+    /// How many ops of the program have this key.
     pub count: usize,
-    /// Variants and their milliseconds, the usual one first. Those that were refused are not here.
+    /// Variants and their milliseconds, the default first, without refused ones.
     pub variants: Vec<(&'static str, f64)>,
-    /// The one that is used from now on.
+    /// The fastest one.
     pub chosen: &'static str,
 }
 
 impl Timed {
-    /// Milliseconds of the usual variant.
+    /// Milliseconds of the default variant.
     pub fn usual_ms(&self) -> f64 {
         self.variants[0].1
     }
@@ -94,43 +94,43 @@ impl Timed {
         found.map_or(f64::NAN, |(_, ms)| *ms)
     }
 
-    /// How many times as fast the chosen variant is as the usual one.
+    /// Speed-up of the chosen variant over the default.
     pub fn gain(&self) -> f64 {
         self.usual_ms() / self.ms()
     }
 }
 
-/// What tuning did.
+/// The result of tuning.
 #[derive(Debug, Default, Serialize)]
 pub struct Tuning {
     /// Name of the device.
     pub device: String,
     /// Its driver.
     pub driver: String,
-    /// Ops that were timed, those with most arithmetic first.
+    /// Ops that were timed, by decreasing FLOPs.
     pub ops: Vec<Timed>,
-    /// Ops that there was no time or no memory for.
+    /// Ops that were not timed for lack of time or memory.
     pub left: Vec<String>,
-    /// Variants that computed something else than the usual one.
+    /// Variants whose result differs from the default's.
     pub refused: Vec<Refusal>,
     /// How long it took.
     pub seconds: f64,
-    /// Why it ended before its time.
+    /// The error that ended tuning early.
     #[serde(skip)]
     pub ended: Option<Error>,
-    /// Why nothing could be remembered.
+    /// The error of writing the cache.
     #[serde(skip)]
     pub unsaved: Option<Error>,
 }
 
 impl Tuning {
-    /// Milliseconds of all ops that were timed, each as often as it occurs: as usual, and as chosen.
+    /// Total milliseconds of the timed ops, weighted by count: by default, and as chosen.
     pub fn ms(&self) -> (f64, f64) {
         let sum = |ms: fn(&Timed) -> f64| self.ops.iter().map(|op| op.count as f64 * ms(op)).sum();
         (sum(Timed::usual_ms), sum(Timed::ms))
     }
 
-    /// What to warn of, a line each.
+    /// Warnings, a line each.
     pub fn warnings(&self) -> impl Iterator<Item = String> {
         let Self { device, driver, .. } = self;
         let refused = self.refused.iter().map(move |refusal| {
@@ -159,24 +159,24 @@ impl std::fmt::Display for Tuning {
     }
 }
 
-/// Checks that a program can run on a device, before anything is timed for it.
+/// Checks that a program can run on a device, before tuning.
 ///
 /// # Errors
-/// Those of [`budget::plan`], and [`Error::Adapter`] if the device cannot compute with float16 and is
-/// to.
+/// Those of [`budget::plan`], and [`Error::Adapter`] if the program needs float16 and the device does
+/// not support it.
 pub fn check(gpu: &Gpu, program: &Program) -> Result<()> {
     gpu.adapter.can_compute(program)?;
     budget::plan(program, gpu.limits()).map(drop)
 }
 
-/// The GPU with the choices for a program that `tune` asks for, and what was timed for that, if
-/// anything. An op is timed by itself, with its own shapes, on random values. That choices cannot be
-/// kept, and with [`Tune::Auto`] that the device failed, is no error: it stands in the [`Tuning`], and
-/// the GPU is opened again if it has to be.
+/// The GPU with choices for a program, tuned as `tune` says, and what was timed for that, if
+/// anything. An op is timed by itself, with its own shapes, on random values. A failure to write the
+/// cache and, with [`Tune::Auto`], a failure of the device are not errors: they are recorded in the
+/// [`Tuning`], and the GPU is opened again if necessary.
 ///
 /// # Errors
-/// Those of `program`, which should [`check`] what it gives, and of [`crate::compiler::ops::Node::lower`];
-/// [`Error::Interrupted`] once `interrupt` is asked; with [`Tune::Full`] also those of running.
+/// Those of `program`, which should [`check`] its result, and of [`crate::compiler::ops::Node::lower`];
+/// [`Error::Interrupted`] if `interrupt` is requested; with [`Tune::Full`] also those of running.
 pub fn tune(
     gpu: &Gpu,
     tune: Tune,
@@ -200,7 +200,7 @@ pub fn tune(
         return Ok((gpu.with_choices(choices.of(program.ops(), program.tensors())?), None));
     };
     if tune == Tune::Full {
-        // What there was no time for before.
+        // Ops that were left over before are timed again.
         remembered.left.iter().for_each(|key| choices.forget(key));
     }
     let effort = Effort { interrupt: interrupt.clone(), ..effort };
@@ -213,16 +213,16 @@ pub fn tune(
     match tuning.ended.take() {
         Some(error @ Error::Interrupted(_)) => return Err(error),
         Some(error) if tune == Tune::Full => return Err(error),
-        // An error of the device stays with it.
+        // The device keeps its error.
         Some(error) => (gpu, tuning.ended) = (gpu.reopen()?, Some(error)),
         None => {}
     }
     Ok((gpu.with_choices(choices.of(program.ops(), program.tensors())?), Some(tuning)))
 }
 
-/// Times the ops of a program for which there is a choice among `variants` and nothing chosen, those
-/// with most arithmetic first, and adds to `choices`. If the device fails, or somebody asks, it ends
-/// there, as [`Tuning::ended`] says; what was not timed stays as usual.
+/// Times the ops of a program that have several `variants` and no choice yet, by decreasing FLOPs, and
+/// adds to `choices`. A failure of the device, or an interrupt, ends it early with
+/// [`Tuning::ended`]; ops that were not timed use the default.
 ///
 /// # Errors
 /// Those of [`crate::compiler::ops::Node::lower`].
@@ -236,12 +236,12 @@ pub fn time(
     let start = Instant::now();
     let (device, driver) = (gpu.adapter.name.clone(), gpu.adapter.driver.clone());
     let mut tuning = Tuning { device, driver, ..Tuning::default() };
-    for open in open(program, variants, choices)? {
-        let candidates = variants.distinct(&program.ops()[open.index], program.tensors())?;
+    for op in untuned(program, variants, choices)? {
+        let candidates = variants.distinct(&program.ops()[op.index], program.tensors())?;
         let late = effort.is_over(start) || tuning.ended.is_some();
         let timed = match late {
             true => None,
-            false => match time_op(gpu, program, &open, &candidates, effort, &mut tuning.refused) {
+            false => match time_op(gpu, program, &op, &candidates, effort, &mut tuning.refused) {
                 Ok(timed) => Some(timed),
                 // Other ops may be smaller.
                 Err(Error::OutOfMemory(_) | Error::Limit { .. }) => None,
@@ -252,31 +252,31 @@ pub fn time(
             },
         };
         let chosen = timed.as_ref().map_or(candidates[0].name, |timed| timed.chosen);
-        choices.set(open.key.clone(), chosen);
+        choices.set(op.key.clone(), chosen);
         match timed {
             Some(timed) => tuning.ops.push(timed),
-            None => tuning.left.push(open.key),
+            None => tuning.left.push(op.key),
         }
     }
     tuning.seconds = start.elapsed().as_secs_f64();
     Ok(tuning)
 }
 
-/// Times an op; `refused` takes up what computes something else.
+/// Times an op; variants with another result are added to `refused`.
 fn time_op(
     gpu: &Gpu,
     program: &Program,
-    open: &Open,
+    untuned: &Untuned,
     candidates: &[Variant],
     effort: &Effort,
     refused: &mut Vec<Refusal>,
 ) -> Result<Timed> {
-    let mut trial = Trial::new(gpu, program, open.index, candidates)?;
+    let mut trial = Trial::new(gpu, program, untuned.index, candidates)?;
     let mut times: Vec<(&'static str, f64)> = Vec::new();
     for (nth, variant) in candidates.iter().enumerate() {
         effort.interrupt.check()?;
         if let Some(difference) = trial.check(nth)? {
-            let (op, variant, usual) = (open.key.clone(), variant.name, candidates[0].name);
+            let (op, variant, usual) = (untuned.key.clone(), variant.name, candidates[0].name);
             refused.push(Refusal { op, variant, usual, difference });
             continue;
         }
@@ -285,41 +285,41 @@ fn time_op(
     }
     let usual = times[0];
     let (chosen, _) = times[1..].iter().fold(usual, |best, other| {
-        let needed = if best.0 == usual.0 { best.1 * WORTH } else { best.1 };
+        let needed = if best.0 == usual.0 { best.1 * MIN_GAIN } else { best.1 };
         if other.1 < needed { *other } else { best }
     });
-    let (op, count) = (open.key.clone(), open.count);
+    let (op, count) = (untuned.key.clone(), untuned.count);
     Ok(Timed { op, count, variants: times, chosen })
 }
 
-/// An op that nothing is chosen for.
-struct Open {
+/// A kind of op without a choice.
+struct Untuned {
     key: String,
-    /// The first such in the program.
+    /// The first such op in the program.
     index: usize,
     /// How many there are.
     count: usize,
 }
 
-/// All of them, those with most arithmetic first.
-fn open(program: &Program, variants: &Variants, choices: &Choices) -> Result<Vec<Open>> {
-    let mut found: BTreeMap<String, Open> = BTreeMap::new();
+/// All of them, by decreasing FLOPs.
+fn untuned(program: &Program, variants: &Variants, choices: &Choices) -> Result<Vec<Untuned>> {
+    let mut found: BTreeMap<String, Untuned> = BTreeMap::new();
     let mut without_choice = BTreeSet::new();
     for (index, op) in program.ops().iter().enumerate() {
         let key = key(op, program.tensors())?;
         if choices.has(&key) || without_choice.contains(&key) {
             continue;
         }
-        if let Some(open) = found.get_mut(&key) {
-            open.count += 1;
+        if let Some(same) = found.get_mut(&key) {
+            same.count += 1;
         } else if variants.distinct(op, program.tensors())?.len() > 1 {
-            found.insert(key.clone(), Open { key, index, count: 1 });
+            found.insert(key.clone(), Untuned { key, index, count: 1 });
         } else {
             without_choice.insert(key);
         }
     }
     let mut found: Vec<_> = found.into_values().collect();
-    let flops = |open: &Open| program.ops()[open.index].flops(Tensors(program.tensors()));
-    found.sort_by_key(|open| std::cmp::Reverse(open.count as u64 * flops(open)));
+    let flops = |op: &Untuned| program.ops()[op.index].flops(Tensors(program.tensors()));
+    found.sort_by_key(|op| std::cmp::Reverse(op.count as u64 * flops(op)));
     Ok(found)
 }

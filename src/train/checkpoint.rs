@@ -1,5 +1,5 @@
-//! Weights on disk: safetensors files with torchvision's names, shapes and order of axes, and
-//! what we need to know of them as JSON in the file's metadata.
+//! Weights on disk: safetensors files with torchvision's names, shapes and axis order, and our
+//! description of the model as JSON in the file's metadata.
 
 pub mod dialect;
 pub mod foreign;
@@ -63,7 +63,7 @@ pub fn write(path: &Path, arrays: &Arrays, key: &str, value: String) -> Result<(
             ))
         })
         .collect::<Result<Vec<_>>>()?;
-    // One key only: the order of several would change from run to run.
+    // Only one key: a HashMap would write several in random order.
     let metadata = HashMap::from([(key.to_owned(), value)]);
     let bytes = safetensors::serialize(views, Some(metadata)).map_err(|e| failed(&e))?;
     write_whole(path, |file| file.write_all(&bytes))
@@ -72,7 +72,7 @@ pub fn write(path: &Path, arrays: &Arrays, key: &str, value: String) -> Result<(
 /// Reads a safetensors file.
 ///
 /// # Errors
-/// [`Error::Io`], or [`Error::Corrupt`] if the file is damaged or not one of ours.
+/// [`Error::Io`], or [`Error::Corrupt`] if the file is damaged or was not written by sff.
 pub fn load<T: DeserializeOwned>(path: &Path) -> Result<(Arrays, T)> {
     let bytes = foreign::read(path)?;
     let bad = |e: &dyn std::fmt::Display| {
@@ -105,7 +105,7 @@ pub fn load<T: DeserializeOwned>(path: &Path) -> Result<(Arrays, T)> {
     Ok((arrays, info))
 }
 
-/// Error message for the state file of a run in place of its model.
+/// Error message for a state file given in place of a model.
 const STATE: &str = "this is the state of a run, for --resume; give its model.safetensors";
 
 /// The error for weights that need to be imported first.
@@ -136,27 +136,27 @@ fn not_ours(file: &SafeTensors, path: &Path) -> Error {
     )
 }
 
-/// What a file calls a tensor of the device, and how it is laid out there.
+/// A tensor of a file, and the tensor of the program that it belongs to.
 struct Entry {
     name: String,
     tensor: TensorId,
     file_shape: Vec<usize>,
-    /// Row of a running-statistics tensor.
+    /// The row of a tensor of running statistics: 0 for means, 1 for variances.
     row: Option<usize>,
-    /// Whether it changes in training.
+    /// Whether training changes it.
     trained: bool,
 }
 
 impl Entry {
-    /// What is wrong with the shape of a tensor in a file.
-    fn misshapen(&self, array: &Array) -> Option<String> {
+    /// The problem if a tensor in a file has another shape.
+    fn wrong_shape(&self, array: &Array) -> Option<String> {
         (array.shape != self.file_shape).then(|| {
             format!("{} has shape {:?}, expected {:?}", self.name, array.shape, self.file_shape)
         })
     }
 }
 
-/// Weights and running statistics; with `moments`, the optimiser's state too.
+/// Weights and running statistics; with `moments`, also the optimiser's state.
 fn entries(built: &Built, moments: bool) -> Vec<Entry> {
     let mut entries = Vec::new();
     for (name, p) in &built.parameters {
@@ -189,7 +189,7 @@ fn entries(built: &Built, moments: bool) -> Vec<Entry> {
     entries
 }
 
-/// Reads weights (and moments) off the device.
+/// Reads weights (and moments) from the device.
 ///
 /// # Errors
 /// [`Error::Gpu`].
@@ -213,36 +213,36 @@ pub fn names(built: &Built) -> BTreeSet<String> {
     entries(built, false).into_iter().map(|entry| entry.name).collect()
 }
 
-/// Checks that these are the weights (and moments) of a program, no more and no less.
+/// Checks that these are exactly the weights (and moments) of a program.
 ///
 /// # Errors
-/// [`Error::Weights`] lists what is missing, left over or of another shape.
+/// [`Error::Weights`] lists tensors that are missing, unknown or of another shape.
 pub fn check(built: &Built, moments: bool, arrays: &Arrays, path: &Path) -> Result<()> {
     let entries = entries(built, moments);
-    let (mut missing, mut misshapen) = (Vec::new(), Vec::new());
+    let (mut missing, mut wrong_shape) = (Vec::new(), Vec::new());
     for entry in &entries {
         match arrays.get(&entry.name) {
             None => missing.push(format!("{} is missing", entry.name)),
-            Some(array) => misshapen.extend(entry.misshapen(array)),
+            Some(array) => wrong_shape.extend(entry.wrong_shape(array)),
         }
     }
     let known: BTreeSet<_> = entries.iter().map(|entry| &entry.name).collect();
     let extra = arrays.keys().filter(|name| !known.contains(name));
     let extra: Vec<_> = extra.map(|name| format!("{name} is not part of it")).collect();
-    if missing.is_empty() && misshapen.is_empty() && extra.is_empty() {
+    if missing.is_empty() && wrong_shape.is_empty() && extra.is_empty() {
         return Ok(());
     }
     let problem = format!(
         "these weights are of another architecture ({} missing, {} of another shape, {} too many)",
         missing.len(),
-        misshapen.len(),
+        wrong_shape.len(),
         extra.len()
     );
-    let tensors = [missing, misshapen, extra].concat();
+    let tensors = [missing, wrong_shape, extra].concat();
     Err(Error::Weights { path: path.to_owned(), problem, tensors })
 }
 
-/// Writes weights (and moments) to the device; all of them must be there and fit.
+/// Writes weights (and moments) to the device. They must be complete.
 ///
 /// # Errors
 /// Those of [`check`], and [`Error::Gpu`].
@@ -276,24 +276,23 @@ fn put(session: &mut Session, built: &Built, entry: &Entry, values: &[f32]) -> R
     Ok(())
 }
 
-/// What became of the tensors of a model that another one began from.
+/// The result of [`take_over`].
 #[derive(Clone, Debug, Default)]
 pub struct Taken {
-    /// How many were taken over.
+    /// Number of tensors that were taken over.
     pub tensors: usize,
-    /// Names of those that the model does not have, so that they begin at random.
+    /// Names of tensors that are not in the model and keep their random values.
     pub new: Vec<String>,
-    /// Names of those that there is no use for.
+    /// Names of tensors of the model that are not used.
     pub unused: Vec<String>,
 }
 
-/// Writes the weights of another model to the device, as far as names are the same; the others
-/// keep their values. Its heads are left out unless `heads`: those tensors whose shape depends on
-/// the classes.
+/// Writes the weights of another model to the device where the names agree; other tensors keep their
+/// values. Heads (the tensors whose shape depends on the classes) are left out unless `heads`.
 ///
 /// # Errors
-/// [`Error::Weights`] lists tensors of another shape, and those of layers that are not trained
-/// and that the model does not have; [`Error::Corrupt`] if no name is the same.
+/// [`Error::Weights`] lists tensors of another shape, and missing tensors of frozen layers;
+/// [`Error::Corrupt`] if no name agrees.
 pub fn take_over(
     session: &mut Session,
     built: &Built,
@@ -306,7 +305,7 @@ pub fn take_over(
         entries(built, false).into_iter().filter(|e| heads || !is_head(&e.name)).collect();
     for entry in &entries {
         match arrays.get(&entry.name) {
-            Some(array) => wrong.extend(entry.misshapen(array)),
+            Some(array) => wrong.extend(entry.wrong_shape(array)),
             None if entry.trained => taken.new.push(entry.name.clone()),
             None => wrong.push(format!("{} is missing, and would not be trained", entry.name)),
         }
@@ -335,8 +334,7 @@ pub(crate) fn is_head(name: &str) -> bool {
     ["aux.", "fc.", "classifier.3."].iter().any(|head| name.starts_with(head))
 }
 
-/// Positions of a weight's values in the order output, input, row, column, each with its
-/// position in the order row, column, input, output.
+/// Index pairs of a weight's values: in OIHW order and in HWIO order.
 fn axes(shape: Shape) -> impl Iterator<Item = (usize, usize)> {
     let Shape { n: kh, h: kw, w: cin, c: cout } = shape;
     (0..shape.elements()).map(move |at| {
@@ -366,17 +364,17 @@ mod tests {
     }
 
     #[test]
-    fn axes_are_swapped_and_swapped_back() {
+    fn oihw_and_hwio_are_inverse() {
         let shape = Shape::weight(3, 2, 5);
         let values: Vec<f32> = (0..shape.elements()).map(|v| v as f32).collect();
-        let swapped = oihw(shape, &values);
+        let transposed = oihw(shape, &values);
         // Output 4, input 1, row 2, column 0.
-        assert_eq!(swapped[((4 * 2 + 1) * 3 + 2) * 3], values[((2 * 3) * 2 + 1) * 5 + 4]);
-        assert_eq!(hwio(shape, &swapped), values);
+        assert_eq!(transposed[((4 * 2 + 1) * 3 + 2) * 3], values[((2 * 3) * 2 + 1) * 5 + 4]);
+        assert_eq!(hwio(shape, &transposed), values);
     }
 
     #[test]
-    fn files_round_trip_and_damage_is_noticed() {
+    fn files_round_trip_and_corrupt_ones_are_refused() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("a.safetensors");
         let arrays = Arrays::from([

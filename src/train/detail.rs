@@ -1,17 +1,18 @@
-//! What an evaluation shows besides its scores: which class is taken for which, how goodness is
-//! spread, and the worst mistakes.
+//! Details of an evaluation besides its scores: the confusion matrix, histograms of goodness, and the
+//! worst mistakes.
 
 use std::cmp::Ordering;
 
-/// Mistakes that are kept.
+/// Number of mistakes that are kept.
 const MISTAKES: usize = 16;
 
-/// Gathered image by image, in order.
+/// Collected image by image, in order.
 #[derive(Clone, PartialEq, Debug)]
 pub struct Detail {
     /// Number of classes.
     pub classes: usize,
-    /// Images of class `t` that the vote of all blocks takes for class `p`, at `t * classes + p`.
+    /// The confusion matrix of the vote of all blocks: images of class `t` classified as `p`, at `t *
+    /// classes + p`.
     pub confusion: Vec<u64>,
     /// Scores of each block.
     pub blocks: Vec<Spread>,
@@ -19,41 +20,41 @@ pub struct Detail {
     pub worst: Vec<Mistake>,
 }
 
-/// How the scores of a block are spread.
+/// Distributions of the scores of a block.
 #[derive(Clone, PartialEq, Debug, Default)]
 pub struct Spread {
-    /// Those of each image's own class.
+    /// Scores of the true class.
     pub own: Histogram,
-    /// Those of all other classes.
+    /// Scores of all other classes.
     pub others: Histogram,
 }
 
-/// An image that the vote of all blocks takes for another class than its own.
+/// An image that the vote of all blocks misclassifies.
 #[derive(Clone, PartialEq, Debug)]
 pub struct Mistake {
-    /// Its number among the test images.
+    /// Its index in the test images.
     pub image: usize,
-    /// Its class, and the score of that.
+    /// The true class and its score.
     pub own: (usize, f64),
-    /// The class that it is taken for, and the score of that.
+    /// The predicted class and its score.
     pub guess: (usize, f64),
 }
 
 impl Mistake {
-    /// How much larger the score of the wrong class is.
+    /// The score of the predicted class minus that of the true class.
     pub fn margin(&self) -> f64 {
         self.guess.1 - self.own.1
     }
 }
 
 impl Detail {
-    /// Nothing seen yet.
+    /// Empty.
     pub fn new(blocks: usize, classes: usize) -> Self {
         let spread = vec![Spread::default(); blocks];
         Self { classes, confusion: vec![0; classes * classes], blocks: spread, worst: Vec::new() }
     }
 
-    /// Adds an image: its number, its class, and what each block says of each class.
+    /// Adds an image: its index, its class, and the scores of each block for each class.
     pub fn add(&mut self, image: usize, label: usize, scores: &[&[f32]]) {
         for (spread, scores) in self.blocks.iter_mut().zip(scores) {
             for (class, score) in scores.iter().enumerate() {
@@ -65,7 +66,7 @@ impl Detail {
             scores.iter().map(|s| f64::from(s[k])).sum::<f64>() / scores.len().max(1) as f64
         };
         let means: Vec<f64> = (0..self.classes).map(mean).collect();
-        // Of equals, the first: that is how votes are counted.
+        // The first of equal scores, as the metrics kernel counts votes.
         let largest = |best: usize, k: usize| if means[k] > means[best] { k } else { best };
         let guess = (1..self.classes).fold(0, largest);
         self.confusion[label * self.classes + guess] += 1;
@@ -84,7 +85,7 @@ impl Detail {
         }
     }
 
-    /// Test images of a class, and how many of them were recognised.
+    /// Number of test images of a class, and of those classified correctly.
     pub fn recognised(&self, class: usize) -> (u64, u64) {
         let row = &self.confusion[class * self.classes..][..self.classes];
         (row.iter().sum(), row[class])
@@ -94,13 +95,12 @@ impl Detail {
 /// Bins on either side of 0.
 const HALF: usize = 512;
 
-/// Counts of values in bins of one width, which doubles as larger values come. Exact, and small
-/// whatever comes.
+/// A histogram of bounded size. The bin width doubles when a value lies outside; counts stay exact.
 #[derive(Clone, PartialEq, Debug)]
 pub struct Histogram {
     /// Width of a bin; a power of two.
     width: f64,
-    /// Bin `i` is for values from `(i - HALF) * width` on.
+    /// Bin `i` starts at `(i - HALF) * width`.
     counts: Vec<u64>,
     sum: f64,
 }
@@ -112,7 +112,7 @@ impl Default for Histogram {
 }
 
 impl Histogram {
-    /// Counts a value; what is not finite counts for nothing.
+    /// Counts a value. NaN and infinity are ignored.
     pub fn add(&mut self, value: f32) {
         if !value.is_finite() {
             return;
@@ -129,7 +129,7 @@ impl Histogram {
         self.sum += value;
     }
 
-    /// Joins bins in pairs.
+    /// Doubles the bin width.
     fn widen(&mut self) {
         let mut counts = vec![0; 2 * HALF];
         for (bin, count) in self.counts.iter().enumerate() {
@@ -149,8 +149,7 @@ impl Histogram {
         (total > 0).then(|| self.sum / total as f64)
     }
 
-    /// Where the middle lies that holds all but `tail` of the values on either side: the edges of
-    /// its bins.
+    /// The bin edges of the range without the fraction `tail` of the values on either side.
     pub fn range(&self, tail: f64) -> Option<(f64, f64)> {
         let total = self.total();
         let spare = (tail * total as f64) as u64;
@@ -170,13 +169,13 @@ impl Histogram {
         Some((at(first), at(last + 1)))
     }
 
-    /// The share of the values in each of `bins` equal parts of a range. What lies outside counts
-    /// for the first or the last.
+    /// The fraction of the values in each of `bins` equal parts of a range. Values outside count in
+    /// the first or last part.
     pub fn shares(&self, (low, high): (f64, f64), bins: usize) -> Vec<f64> {
         let mut shares = vec![0.0; bins];
         let total = self.total().max(1) as f64;
         for (bin, count) in self.counts.iter().enumerate().filter(|(_, count)| **count > 0) {
-            // Spread evenly over what the bin covers of each part.
+            // A bin is distributed evenly over the parts that it overlaps.
             let left = (bin as f64 - HALF as f64) * self.width;
             let scale = bins as f64 / (high - low);
             let (from, to) = ((left - low) * scale, (left + self.width - low) * scale);
@@ -197,7 +196,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn mistakes_and_confusion_are_those_of_the_mean_score() {
+    fn mistakes_and_confusion_follow_the_mean_score() {
         let mut detail = Detail::new(2, 3);
         detail.add(0, 1, &[&[0.0, 2.0, 0.0], &[0.0, 0.0, 1.0]]);
         detail.add(1, 0, &[&[1.0, 1.0, 0.0], &[1.0, 1.0, 0.0]]);
@@ -227,7 +226,7 @@ mod tests {
         h.add(-5000.0);
         let shares = h.shares((-8192.0, 8192.0), 2);
         assert!(h.total() == 5 && (shares[1] - 0.6).abs() < 1e-9, "{shares:?}");
-        // Outside of the range, the ends count.
+        // Values outside the range count at its ends.
         let shares = h.shares((-16.0, 16.0), 2);
         assert!((shares[0] - 0.4).abs() < 1e-9 && (shares[1] - 0.6).abs() < 1e-9, "{shares:?}");
         let (low, high) = h.range(0.0).unwrap();

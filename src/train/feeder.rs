@@ -1,4 +1,4 @@
-//! Brings batches of images to the device, and results back.
+//! Uploads batches of images to the device, and reads results back.
 
 use crate::base::interrupt::Interrupt;
 use crate::base::shape::Shape;
@@ -12,26 +12,26 @@ use crate::train::detail::Detail;
 use crate::train::metrics::{Scores, Tally};
 use crate::{Error, Result};
 
-/// Steps whose results may be on their way to the host at a time.
+/// Steps whose results may be in flight to the host.
 const IN_FLIGHT: usize = 4;
 
-/// Images of one routine: kept on the device if they fit, else brought batch by batch.
+/// The images of a routine: resident on the device if they fit, otherwise uploaded batch by batch.
 pub struct Feeder<'a> {
     images: &'a Images,
     reader: Reader<'a>,
     routine: Routine,
     resident: bool,
-    /// Samples that a run of the routine reads: its batch, and the partner of the last.
+    /// Samples per run of the routine: its batch, and with mixing the partner of the last image.
     reads: usize,
     sizes: Sizes,
 }
 
-/// The shape of `images`, all of them, as they are stored.
+/// The shape of all of `images` as they are stored.
 pub fn stored_shape(images: &Images) -> Shape {
     Shape::new(images.len(), images.height, images.width, images.channels)
 }
 
-/// Normalisation as the input kernel takes it.
+/// Normalisation in the form of the input kernel.
 ///
 /// # Errors
 /// [`Error::Model`] if it does not match the number of channels.
@@ -48,7 +48,7 @@ pub fn normalize(n: &Normalization, channels: usize) -> Result<Normalize> {
 }
 
 impl<'a> Feeder<'a> {
-    /// Copies the images to the device if the program keeps them there.
+    /// Uploads the images if the program keeps them on the device.
     ///
     /// # Errors
     /// Those of reading photos.
@@ -66,42 +66,41 @@ impl<'a> Feeder<'a> {
         Ok(Self { images, reader, routine: routine.clone(), resident, reads, sizes })
     }
 
-    /// How large the images are, here and for the network.
+    /// The size of stored images and of the network's input.
     pub fn sizes(&self) -> Sizes {
         self.sizes
     }
 
-    /// Samples that [`Feeder::bring`] takes at most.
+    /// The most samples that [`Feeder::bring`] takes.
     pub fn reads(&self) -> usize {
         self.reads
     }
 
-    /// All images in order, as evaluation sees them.
+    /// All images in order, without augmentation.
     pub fn plain(&self) -> Vec<Sample> {
         (0..self.images.len() as u32).map(|index| Sample::plain(index, self.sizes)).collect()
     }
 
-    /// Whether the images stay on the device.
+    /// Whether the images are resident on the device.
     pub fn resident(&self) -> bool {
         self.resident
     }
 
-    /// Says which images will be brought next, and in which order, so that photos are decoded
-    /// ahead.
+    /// Announces the next images, in order, so that photos are decoded ahead.
     pub fn expect(&self, order: Vec<u32>) {
         if !self.resident {
             self.reader.expect(order);
         }
     }
 
-    /// How long bringing images waited for them so far.
+    /// Total time spent waiting for images.
     pub fn waited(&self) -> std::time::Duration {
         self.reader.waited()
     }
 
-    /// Brings what the next run of the routine needs; where images are mixed, `samples` end with
-    /// the partner of the batch's last. A short batch is filled up with its first image, which
-    /// then counts for nothing.
+    /// Uploads the inputs of the next run of the routine. With mixing, `samples` ends with the partner
+    /// of the batch's last image. A short batch is padded with its first image, and the padding is
+    /// masked out.
     ///
     /// # Errors
     /// Those of reading photos.
@@ -129,7 +128,7 @@ impl<'a> Feeder<'a> {
     }
 }
 
-/// What AdamW needs to know of a step.
+/// AdamW's per-step values.
 #[derive(Clone, Copy, Default, Debug)]
 pub struct StepValues {
     /// Learning rate.
@@ -140,10 +139,10 @@ pub struct StepValues {
     pub correction2: f32,
 }
 
-/// Runs a routine batch after batch; results come back a few batches late.
+/// Runs a routine batch after batch. Results arrive a few batches late.
 pub struct Runner {
     routine: Routine,
-    /// What comes back besides the metrics.
+    /// A tensor to read back besides the metrics.
     extra: Option<TensorId>,
     waiting: std::collections::VecDeque<usize>,
 }
@@ -154,13 +153,13 @@ impl Runner {
         Self { routine: routine.clone(), extra: None, waiting: Default::default() }
     }
 
-    /// The same with another tensor, whose words follow those of the metrics in the results.
+    /// The same with another tensor, whose words follow the metrics in the results.
     fn with(routine: &Routine, extra: TensorId) -> Self {
         Self { extra: Some(extra), ..Self::new(routine) }
     }
 
-    /// Runs one batch of `images` valid images that was brought before. Calls `done` with the
-    /// results, and the number of images, of batches that finished meanwhile.
+    /// Runs the batch that was uploaded last, which has `images` valid images. Calls `done` with the
+    /// results and the number of images of each batch that finished meanwhile.
     ///
     /// # Errors
     /// Those of the session and of `done`.
@@ -208,8 +207,8 @@ impl Runner {
     }
 }
 
-/// Evaluates all images of `feeder` with the eval routine of `built`, and adds what is to be seen
-/// of them to `detail`. Whether the losses are finite is for the caller to look at.
+/// Evaluates all images of `feeder` with the eval routine of `built`, and collects `detail`. The
+/// caller must check that the losses are finite.
 ///
 /// # Errors
 /// [`Error::Interrupted`], [`Error::Gpu`] and the like, and those of reading photos.
@@ -249,7 +248,7 @@ pub fn evaluate(
     Ok(tally.scores())
 }
 
-/// Where the scores are in the words that come back.
+/// The position of the scores in the words that are read back.
 struct Words {
     slab: TensorId,
     /// The first word of each block.

@@ -1,13 +1,14 @@
-//! Results: losses, accuracies, and the votes of the blocks.
+//! Losses, accuracies, and the votes of the blocks.
 
 use crate::base::choice::choice;
 use crate::compiler::ops::scores::{late_half, metrics_words};
 
-/// Sums of what [`crate::compiler::ops::Op::Metrics`] gives, over steps; f64 and in order, so they are the
-/// same for the same steps.
+/// Sums of the results of [`crate::compiler::ops::Op::Metrics`] over steps, in f64 and in order, so
+/// that they are reproducible.
 #[derive(Clone, PartialEq, Debug)]
 pub struct Tally {
-    /// Per block: loss; per block: correct; then the votes all, late, last.
+    /// The loss of each block, the correct answers of each block, then those of the votes all, late
+    /// and last.
     sums: Vec<f64>,
     images: u64,
     blocks: usize,
@@ -16,7 +17,7 @@ pub struct Tally {
 /// Means over images.
 #[derive(Clone, PartialEq, Debug, serde::Serialize, serde::Deserialize)]
 pub struct Scores {
-    /// Accuracy of each way to vote, as fractions.
+    /// Accuracy of each vote, as a fraction.
     pub accuracy: Votes,
     /// Accuracy of each block on its own.
     pub blocks: Vec<f64>,
@@ -28,50 +29,50 @@ pub struct Scores {
     pub images: u64,
 }
 
-/// One value for each way to vote.
+/// One value for each kind of vote.
 #[derive(Clone, Copy, PartialEq, Debug, serde::Serialize, serde::Deserialize)]
 pub struct Votes {
-    /// The mean score of all blocks decides.
+    /// By the mean score of all blocks.
     pub all: f64,
-    /// That of the later half of the blocks.
+    /// By the mean score of the later half of the blocks.
     pub late: f64,
-    /// That of the last block.
+    /// By the score of the last block.
     pub last: f64,
 }
 
-/// What a run notes of an epoch: a line of `metrics.jsonl`.
+/// The results of an epoch: a line of `metrics.jsonl`.
 #[derive(Clone, PartialEq, Debug, serde::Serialize, serde::Deserialize)]
 pub struct EpochRecord {
     /// From 1.
     pub epoch: u32,
-    /// Steps since the beginning.
+    /// Steps since the start of the run.
     pub steps: u64,
     /// Means over the epoch's training steps.
     pub train: Scores,
-    /// Scores on the test images after it, if they were taken.
+    /// Scores on the test images after it, if it was evaluated.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub test: Option<Scores>,
 }
 
-/// How long an epoch took: a line of `timing.jsonl`.
+/// The timing of an epoch: a line of `timing.jsonl`.
 #[derive(Clone, PartialEq, Debug, serde::Serialize, serde::Deserialize)]
 pub struct Timing {
     /// From 1.
     pub epoch: u32,
-    /// Wall-clock seconds of training in this epoch, as far as this process did it.
+    /// Wall-clock seconds of training in this epoch by this process.
     pub train_seconds: f64,
     /// Training images per second.
     pub images_per_second: f64,
-    /// Seconds of these in which training waited for images to be read.
+    /// Seconds of these spent waiting for images.
     pub data_wait_seconds: f64,
     /// Wall-clock seconds of evaluation.
     pub test_seconds: f64,
-    /// Bytes of the device that the run takes.
+    /// Device memory of the run, bytes.
     pub allocated_bytes: u64,
 }
 
 impl Tally {
-    /// Nothing counted yet.
+    /// Empty.
     pub fn new(blocks: usize) -> Self {
         Self { sums: vec![0.0; metrics_words(blocks)], images: 0, blocks }
     }
@@ -101,13 +102,13 @@ impl Tally {
         self.images
     }
 
-    /// Everything counted, exactly, as words that survive a file.
+    /// The exact state as words, for a file.
     pub fn to_bits(&self) -> Vec<u64> {
         self.sums.iter().map(|v| v.to_bits()).chain([self.images]).collect()
     }
 
-    /// The inverse of [`Tally::to_bits`]; `None` if they are not of as many blocks, or no sums
-    /// of finite numbers.
+    /// The inverse of [`Tally::to_bits`]; `None` if the number of blocks differs or a sum is not
+    /// finite.
     pub fn from_bits(blocks: usize, bits: &[u64]) -> Option<Self> {
         let (images, sums) = bits.split_last()?;
         let sums: Vec<f64> = sums.iter().map(|v| f64::from_bits(*v)).collect();
@@ -117,13 +118,13 @@ impl Tally {
 }
 
 impl Scores {
-    /// The first block whose loss is not a finite number, and that loss.
+    /// The first block whose loss is NaN or infinite, and that loss.
     pub fn not_finite(&self) -> Option<(usize, f64)> {
         self.losses.iter().copied().enumerate().find(|(_, loss)| !loss.is_finite())
     }
 }
 
-/// The mean score of the blocks that a vote asks.
+/// The mean score of the blocks of a vote.
 pub fn vote(scores: &[Vec<f32>], which: Vote) -> Vec<f32> {
     let first = match which {
         Vote::All => 0,

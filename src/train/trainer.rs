@@ -30,18 +30,18 @@ use crate::train::feeder::{self, Feeder, stored_shape};
 use crate::train::metrics::{Scores, Tally};
 use crate::{Error, Result};
 
-/// Where training stands: all that a resumed run needs besides the tensors.
+/// The progress of training: all that a resumed run needs besides the tensors.
 #[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
 pub struct Progress {
     /// Epochs that are finished.
     pub epoch: u32,
-    /// Steps done in the epoch under way.
+    /// Steps done in the current epoch.
     pub step: usize,
-    /// What those steps gave, see [`Tally::to_bits`].
+    /// The results of those steps, see [`Tally::to_bits`].
     pub tally: Vec<u64>,
 }
 
-/// What is known after a step; a few steps late.
+/// The results after a step; they arrive a few steps late.
 #[derive(Clone, Debug)]
 pub struct StepReport {
     /// The step within the epoch, from 1.
@@ -52,24 +52,24 @@ pub struct StepReport {
     pub scores: Scores,
 }
 
-/// What [`Trainer::steps`] did.
+/// Why [`Trainer::steps`] returned.
 #[derive(Clone, PartialEq, Debug)]
 pub enum Reached {
-    /// The number of steps asked for; the epoch goes on.
+    /// The number of steps was reached, or an interrupt requested; the epoch is not finished.
     Pause,
-    /// The end of an epoch, with the means over its steps.
+    /// The epoch ended; the means over its steps.
     EpochEnd(Scores),
 }
 
-/// What the network sees of the images: one, in the network's size. Those to test with may be
-/// stored smaller than those to train on, which leave room for crops.
+/// The shape of one input image of the network. Without an explicit size it is that of the test
+/// images: training images may be larger, for random crops.
 pub fn image(options: &TrainOptions, dataset: &Dataset) -> Shape {
     let images = &dataset.test;
     let [h, w] = options.input.map_or([images.height, images.width], |side| [side; 2]);
     Shape::new(1, h, w, images.channels)
 }
 
-/// What training a network on the images of `dataset` asks of memory.
+/// The memory demand of training a network on `dataset`.
 pub fn demand<'a>(
     network: &'a Network,
     options: &TrainOptions,
@@ -119,10 +119,10 @@ impl<'a> Trainer<'a> {
         Self::with_normalization(gpu, network, dataset, options, normalization)
     }
 
-    /// The same with another normalisation than that of the training images.
+    /// The same with a given normalisation instead of that of the training images.
     ///
     /// # Errors
-    /// As [`Trainer::new`], and [`Error::Model`] if it is none of such images.
+    /// As [`Trainer::new`], and [`Error::Model`] if its channels differ from the images'.
     pub fn with_normalization(
         gpu: &Gpu,
         network: &Network,
@@ -168,18 +168,18 @@ impl<'a> Trainer<'a> {
         Ok(trainer)
     }
 
-    /// Ends [`Trainer::steps`] after a step, and [`Trainer::evaluate`] with an error, once this
-    /// is requested.
+    /// Sets the interrupt that ends [`Trainer::steps`] after a step, and [`Trainer::evaluate`] with an
+    /// error.
     pub fn set_interrupt(&mut self, interrupt: Interrupt) {
         self.interrupt = interrupt;
     }
 
-    /// What holds each op against the reference, if anything does.
+    /// The comparison with the reference, if it is enabled.
     pub fn numerics(&self) -> Option<&Numerics> {
         self.numerics.as_ref()
     }
 
-    /// What lives where in memory during a step, as a table.
+    /// The memory plan of a step, as a table.
     pub fn plan(&self) -> impl std::fmt::Display + '_ {
         self.session.plan().table(&self.built.program)
     }
@@ -189,12 +189,12 @@ impl<'a> Trainer<'a> {
         self.dataset
     }
 
-    /// How long training has waited for images so far.
+    /// Total time spent waiting for training images.
     pub fn data_wait(&self) -> Duration {
         self.train_feeder.waited()
     }
 
-    /// The session that computes.
+    /// The session.
     pub fn session(&self) -> &Session {
         &self.session
     }
@@ -209,12 +209,12 @@ impl<'a> Trainer<'a> {
         &self.built
     }
 
-    /// Most bytes to take of the device.
+    /// The budget of device memory, bytes.
     pub fn budget(&self) -> Option<usize> {
         self.options.memory
     }
 
-    /// Images that are on the device at a time, and how often that makes a step.
+    /// Images per micro-batch, and micro-batches per step.
     pub fn micro_batches(&self) -> (usize, usize) {
         (self.routine.batch, self.options.batch / self.routine.batch)
     }
@@ -229,7 +229,7 @@ impl<'a> Trainer<'a> {
         self.train_feeder.resident()
     }
 
-    /// What the network sees: `(1, height, width, channels)`.
+    /// The shape of an input image: `(1, height, width, channels)`.
     pub fn image(&self) -> Shape {
         image(&self.options, self.dataset)
     }
@@ -254,7 +254,7 @@ impl<'a> Trainer<'a> {
         self.dataset.train.len() / self.options.batch
     }
 
-    /// Steps since the beginning.
+    /// Steps since the start of the run.
     pub fn total_steps(&self) -> u64 {
         u64::from(self.epoch) * self.steps_per_epoch() as u64 + self.step as u64
     }
@@ -279,13 +279,13 @@ impl<'a> Trainer<'a> {
     /// Scores on the test images.
     ///
     /// # Errors
-    /// [`Error::NotFinite`] names the first block whose loss is not a number,
-    /// [`Error::Interrupted`], [`Error::Gpu`].
+    /// [`Error::NotFinite`] for the first block whose loss is NaN or infinite, [`Error::Interrupted`],
+    /// [`Error::Gpu`].
     pub fn evaluate(&mut self) -> Result<Scores> {
         self.test(None)
     }
 
-    /// The same scores, and more of what is to be seen.
+    /// The same scores with details.
     ///
     /// # Errors
     /// As [`Trainer::evaluate`].
@@ -306,16 +306,16 @@ impl<'a> Trainer<'a> {
         }
     }
 
-    /// The error for a value that the last step made useless.
+    /// The error for a value that became NaN or infinite in the last step.
     fn not_finite(&self, what: String, value: f32) -> Error {
         let epoch = self.epoch + u32::from(self.step > 0);
         Error::NotFinite { what, value, step: self.total_steps(), epoch }
     }
 
-    /// Weights and running statistics; with `moments`, all that training goes on from.
+    /// Weights and running statistics; with `moments`, the complete state of training.
     ///
     /// # Errors
-    /// [`Error::NotFinite`] if a weight is not a number, [`Error::Gpu`].
+    /// [`Error::NotFinite`] if a weight is NaN or infinite, [`Error::Gpu`].
     pub fn arrays(&mut self, moments: bool) -> Result<Arrays> {
         let arrays = checkpoint::read_device(&mut self.session, &self.built, moments)?;
         for (name, array) in &arrays {
@@ -341,7 +341,7 @@ impl<'a> Trainer<'a> {
         Ok(Some((program.tensor(w).shape, self.session.read(w)?)))
     }
 
-    /// Begins from another model's weights, see [`checkpoint::take_over`].
+    /// Initialises from another model's weights, see [`checkpoint::take_over`].
     ///
     /// # Errors
     /// Those of [`checkpoint::take_over`].
@@ -349,15 +349,16 @@ impl<'a> Trainer<'a> {
         checkpoint::take_over(&mut self.session, &self.built, arrays, heads, path)
     }
 
-    /// Where training stands.
+    /// The progress of training.
     pub fn progress(&self) -> Progress {
         Progress { epoch: self.epoch, step: self.step, tally: self.tally.to_bits() }
     }
 
-    /// Goes on from what [`Trainer::arrays`] (with moments) and [`Trainer::progress`] gave.
+    /// Restores the results of [`Trainer::arrays`] (with moments) and [`Trainer::progress`].
     ///
     /// # Errors
-    /// [`Error::Corrupt`], naming `path`, if they are not of this network.
+    /// [`Error::Corrupt`] with `path` if they do not belong to this run, and those of
+    /// [`checkpoint::write_device`].
     pub fn restore(&mut self, arrays: &Arrays, progress: &Progress, path: &Path) -> Result<()> {
         let tally = Tally::from_bits(self.built.blocks.len(), &progress.tally);
         let Progress { epoch, step, .. } = *progress;
@@ -374,7 +375,7 @@ impl<'a> Trainer<'a> {
         Ok(())
     }
 
-    /// Has the images of the steps to come in this epoch read ahead.
+    /// Announces the images of the remaining steps of the epoch, to be read ahead.
     fn expect(&self) {
         let batch = self.options.batch;
         let rest = self.step * batch..self.steps_per_epoch() * batch;

@@ -1,11 +1,11 @@
-//! What data sheets promise, to hold measurements against.
+//! Rates from data sheets, to compare measurements with.
 
 use serde::Serialize;
 
 use super::Peak;
 
-/// What the vendor says of a device at its boost clock. Rates of float16 are those of vectors: what
-/// matrix units add is not measured by [`Peak`].
+/// The vendor's figures for a device at its boost clock. Float16 is the vector rate: [`Peak`] does not
+/// measure matrix units.
 #[derive(Clone, Copy, PartialEq, Debug, Serialize)]
 pub struct Sheet {
     /// Part of the device's name.
@@ -47,8 +47,8 @@ const SHEETS: [(&str, f64, f64, f64); 22] = [
 ];
 
 impl Sheet {
-    /// Of the device of that name, if it is known here. Those for laptops run at whatever clock they
-    /// have power for.
+    /// The data sheet of the device of that name, if it is known. Laptop GPUs are excluded: their
+    /// clocks depend on the power limit.
     pub fn of(device: &str) -> Option<Self> {
         let device = device.to_lowercase();
         if device.contains("laptop") {
@@ -59,7 +59,7 @@ impl Sheet {
         Some(Self { name, f32_gflops, f16_gflops, gbs })
     }
 
-    /// How much of it was measured, in lines for a person that begin with a line's end.
+    /// The measured share of each figure, as lines that each begin with a newline.
     pub fn next_to(&self, peak: &Peak) -> String {
         let mut out = format!("\nof the data sheet of {}:", self.name);
         let half = peak.f16_gflops.map(|rate| ("float16", rate, self.f16_gflops, "GFLOP/s"));
@@ -77,7 +77,7 @@ impl Sheet {
     }
 }
 
-/// Whether `words` are in `text`, and no other letter or digit touches them.
+/// Whether `text` contains `words` as whole words.
 fn has_words(text: &str, words: &str) -> bool {
     text.match_indices(words).any(|(at, _)| {
         let before = text[..at].chars().next_back();
@@ -91,7 +91,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_device_has_the_sheet_of_its_own_name() {
+    fn devices_match_the_sheet_of_their_exact_model() {
         let name = |device| Sheet::of(device).map(|sheet| sheet.name);
         for (device, sheet) in [
             ("NVIDIA H100 80GB HBM3", "NVIDIA H100"),
@@ -121,7 +121,7 @@ mod tests {
     }
 
     #[test]
-    fn measurements_stand_next_to_it() {
+    fn measurements_are_shown_as_percentages() {
         let sheet = Sheet { name: "X", f32_gflops: 2000.0, f16_gflops: 4000.0, gbs: 100.0 };
         let peak = Peak { f32_gflops: 1000.0, f16_gflops: None, copy_gbs: 90.0, triad_gbs: 80.0 };
         let text = sheet.next_to(&peak);

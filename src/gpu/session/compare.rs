@@ -1,4 +1,4 @@
-//! Compares what different ways to compute an op write, on the device.
+//! Compares the results of kernel variants on the device.
 
 use std::iter::once;
 
@@ -8,16 +8,16 @@ use crate::base::shape::Layout;
 use crate::compiler::kernel::{Kernel, grid};
 use crate::compiler::tensor::TensorId;
 
-/// Invocations that compare: enough to fill a GPU, few enough for the host to sum up.
+/// Invocations of the comparison: enough to fill a GPU, few enough for the host to reduce.
 const THREADS: usize = 1 << 14;
 
 /// A copy of a tensor on the device.
 pub struct Copied(wgpu::Buffer);
 
-/// How far a tensor is from a copy of what it was.
+/// The difference of a tensor from an earlier copy.
 #[derive(Clone, Copy, PartialEq, Debug)]
 pub struct Difference {
-    /// The largest difference of two values.
+    /// The largest absolute difference of two values.
     pub largest: f32,
     /// The largest magnitude in the copy.
     pub magnitude: f32,
@@ -30,7 +30,7 @@ fn kernel(layout: Layout) -> Kernel {
     Kernel { file: "difference", entry: "main", definitions: [("F16", half)].into() }
 }
 
-/// Every kernel that compares.
+/// All kernels of the comparison.
 pub fn kernels() -> [Kernel; 2] {
     [Layout::Nhwc, Layout::Half].map(kernel)
 }
@@ -45,7 +45,7 @@ impl Session {
         self.gpu.queue.submit([encoder.finish()]);
     }
 
-    /// Copies a tensor, as it is after what ran so far.
+    /// Copies a tensor after the work submitted so far.
     ///
     /// # Errors
     /// [`crate::Error::OutOfMemory`].
@@ -60,7 +60,7 @@ impl Session {
         Ok(Copied(copy))
     }
 
-    /// Waits for the device and compares a tensor of floats with a copy of what it was.
+    /// Waits for the device and compares a tensor of floats with an earlier copy.
     ///
     /// # Errors
     /// [`crate::Error::Gpu`] and the like.

@@ -1,4 +1,4 @@
-//! Making what a session needs on the device.
+//! Buffers and bind groups of a session.
 
 use crate::compiler::kernel::{Dispatch, Operand};
 use crate::compiler::plan::Plan;
@@ -6,7 +6,7 @@ use crate::compiler::program::Program;
 use crate::gpu::device::{Gpu, Pipeline};
 use crate::{Error, Result};
 
-/// A dispatch with all that it takes to encode it.
+/// A dispatch that is ready to be encoded.
 pub struct Ready {
     pipeline: wgpu::ComputePipeline,
     bind_group: wgpu::BindGroup,
@@ -21,18 +21,18 @@ impl Ready {
     }
 }
 
-/// Lets a kernel see the guard after a tensor, if it sees the tensor's end.
-pub fn open(operand: &mut Operand, program: &Program, guard: usize) {
+/// Extends a binding that reaches a tensor's end over the guard after it.
+pub fn extend_to_guard(operand: &mut Operand, program: &Program, guard: usize) {
     let tensor = program.tensor(operand.tensor);
     if tensor.parent.is_none() && operand.offset + operand.bytes == tensor.bytes() {
         operand.bytes += guard;
     }
 }
 
-/// A buffer.
+/// Allocates a buffer.
 ///
 /// # Errors
-/// [`Error::OutOfMemory`] if the device has no room for it.
+/// [`Error::OutOfMemory`] if the device's memory does not suffice.
 pub(crate) fn allocate(
     gpu: &Gpu,
     label: &str,
@@ -49,17 +49,17 @@ pub(crate) fn allocate(
     });
     match pollster::block_on(scope.pop()) {
         None => Ok(buffer),
-        Some(_) => Err(no_room(label, bytes)),
+        Some(_) => Err(out_of_memory(label, bytes)),
     }
 }
 
-/// The error for a buffer that the device has no room for.
-pub fn no_room(label: &str, bytes: usize) -> Error {
+/// The error for a buffer that does not fit into the device's memory.
+pub fn out_of_memory(label: &str, bytes: usize) -> Error {
     Error::OutOfMemory(format!("{label} buffers ({} MiB)", bytes.div_ceil(1 << 20)))
 }
 
 /// Binds the operands of a dispatch.
-pub fn prepare(
+pub fn bind(
     gpu: &Gpu,
     plan: &Plan,
     arenas: &[wgpu::Buffer],

@@ -1,4 +1,4 @@
-//! Running ops, in submits that are not too long for a display's watchdog.
+//! Runs ops in submits that are short enough for a display's watchdog.
 
 use std::ops::Range;
 use std::sync::mpsc;
@@ -11,12 +11,11 @@ use crate::compiler::ops::Node;
 use crate::compiler::tensor::Tensors;
 use crate::compiler::tensor::{Tensor, TensorId};
 
-/// What moving a byte costs, in floating-point operations: slow devices move about one byte in the
-/// time of two.
+/// Cost of moving a byte, in floating-point operations: slow devices do about two FLOPs in the time
+/// of one byte.
 const BYTE: u64 = 2;
 
-/// What each dispatch of an op costs the device, about: floating-point operations, and what bytes
-/// cost in their place.
+/// The estimated cost of each dispatch of an op: its FLOPs plus [`BYTE`] per byte.
 pub fn costs(op: &Node, tensors: &[Tensor], dispatches: &[Dispatch]) -> Vec<u64> {
     let flops = u128::from(op.flops(Tensors(tensors)));
     let threads: usize = dispatches.iter().map(|d| d.threads).sum();
@@ -28,7 +27,7 @@ pub fn costs(op: &Node, tensors: &[Tensor], dispatches: &[Dispatch]) -> Vec<u64>
     dispatches.iter().map(cost).collect()
 }
 
-/// Some adjacent dispatches, cut so that no piece costs more than `most`, unless it is a single one.
+/// Splits adjacent dispatches so that no piece costs more than `most`, except a single dispatch.
 fn pieces(span: Range<usize>, costs: &[u64], most: u64) -> Vec<Range<usize>> {
     let (mut pieces, mut first, mut sum) = (Vec::new(), span.start, 0u64);
     for index in span.clone() {
@@ -44,8 +43,8 @@ fn pieces(span: Range<usize>, costs: &[u64], most: u64) -> Vec<Range<usize>> {
 }
 
 impl Session {
-    /// Runs some ops, and does not wait: in one submit, or several if they take long. With `fetch`,
-    /// that tensor's bytes after these ops can be had from [`Session::fetched`] later.
+    /// Runs some ops without waiting, in one submit or, if they take long, several. With `fetch`,
+    /// [`Session::fetched`] later gives that tensor's bytes after these ops.
     ///
     /// # Errors
     /// [`crate::Error::Gpu`] if the device reported an error since the last call.
@@ -83,7 +82,7 @@ impl Session {
         self.gpu.check()
     }
 
-    /// Some dispatches in pieces, each for a submit of its own.
+    /// Splits dispatches into one piece per submit.
     pub(super) fn pieces(&self, span: Range<usize>) -> Vec<Range<usize>> {
         pieces(span, &self.costs, self.gpu.max_flops())
     }
@@ -96,12 +95,12 @@ impl Session {
         encoder
     }
 
-    /// Submits what ends with a copy to `buffer`, which then comes to the host.
+    /// Submits commands that end with a copy to `buffer`, and maps it.
     pub(super) fn submit(&mut self, encoder: wgpu::CommandEncoder, buffer: wgpu::Buffer) -> Fetch {
         let submission = self.gpu.queue.submit([encoder.finish()]);
         let (sender, mapped) = mpsc::channel();
         buffer.map_async(wgpu::MapMode::Read, .., move |result| {
-            // The receiver is gone only if the session is, and then nobody cares.
+            // The receiver is dropped only with the session.
             let _ = sender.send(result);
         });
         self.activity.submits += 1;
@@ -119,7 +118,7 @@ mod tests {
     use crate::compiler::tensor::Kind;
 
     #[test]
-    fn pieces_are_as_long_as_they_may_be() {
+    fn pieces_are_as_long_as_the_limit_allows() {
         let costs = [3, 4, 5, 20, 1, 1, 1];
         for (span, most, ends) in [
             (0..7, 10, vec![2, 3, 4, 7]),
@@ -135,9 +134,9 @@ mod tests {
         }
     }
 
-    /// A large convolution comes in slices that cost about as much as they may, and a submit each.
+    /// A large conv2d is sliced to about the largest cost, with one submit per slice.
     #[test]
-    fn long_work_is_cut() {
+    fn long_dispatches_are_sliced() {
         let mut program = Program::default();
         let shape = Shape::new(64, 56, 56, 64);
         let [x, y] =

@@ -1,5 +1,4 @@
-//! Runs ops and tells how long each dispatch took. Queries exist here only: what is not timed pays
-//! nothing for it.
+//! Runs ops and times each dispatch. Only these runs use timestamp queries.
 
 use std::ops::Range;
 use std::time::Instant;
@@ -13,7 +12,7 @@ choice! {
     pub enum Clock {
         /// The device's timestamps around each dispatch, all of them in one pass.
         Timestamps = "timestamps",
-        /// The device's timestamps at the borders of a pass for each dispatch.
+        /// The device's timestamps at the start and end of a pass for each dispatch.
         Passes = "passes",
         /// The host's clock around a submit of each dispatch and a wait for it.
         Wall = "wall",
@@ -46,11 +45,11 @@ impl Session {
         }
     }
 
-    /// Runs some ops, waits, and returns beginning and end of each of their dispatches, in seconds
-    /// since the first began.
+    /// Runs some ops, waits, and returns start and end of each dispatch, in seconds since the start
+    /// of the first.
     ///
     /// # Errors
-    /// [`Error::Gpu`], also if the device's timestamps are of no use.
+    /// [`Error::Gpu`], also if the device's timestamps are inconsistent.
     pub fn run_timed(&mut self, ops: Range<usize>, clock: Clock) -> Result<Vec<Range<f64>>> {
         let mut spans: Vec<Range<f64>> = Vec::new();
         for piece in self.pieces(self.span(ops)) {
@@ -78,7 +77,7 @@ impl Session {
                 })
             })
             .collect();
-        // Resolved sets begin at multiples of 256 bytes, and all but the last are whole.
+        // Sets resolve to offsets that are multiples of 256 bytes: all but the last are full.
         let bytes = 2 * wgpu::QUERY_SIZE as usize * count;
         let usage = wgpu::BufferUsages::QUERY_RESOLVE | wgpu::BufferUsages::COPY_SRC;
         let resolved = allocate(&self.gpu, "timestamps", bytes.max(4), usage)?;

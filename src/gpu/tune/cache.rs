@@ -1,4 +1,4 @@
-//! What is remembered of devices: a file for each in a folder.
+//! The tuning cache: a file for each device.
 
 use std::fs::{self, File};
 use std::io::ErrorKind;
@@ -15,39 +15,39 @@ use crate::compiler::wgsl;
 use crate::gpu::device::Gpu;
 use crate::{Error, Result};
 
-/// Where choices are remembered. The name of a file is a digest of the device, its driver and all
-/// kernels: another version of any of them begins anew.
+/// Where choices are stored. A file's name is a digest of the device, its driver and all kernels:
+/// another version of any of them starts a new file.
 #[derive(Clone, Debug, Default)]
 pub struct Cache(Option<PathBuf>);
 
-/// What a file holds.
+/// The content of a file.
 #[derive(Default, Serialize, Deserialize)]
 pub(super) struct Remembered {
-    /// For whoever looks into the file, as the driver.
+    /// Informative, like the driver.
     device: String,
     driver: String,
     pub choices: Choices,
-    /// Ops that stay as usual because there was no time or memory to time them.
+    /// Ops that use the default because there was no time or memory to time them.
     #[serde(default)]
     pub left: Vec<String>,
-    /// For whoever looks into the file: variants that computed something else.
+    /// Informative: variants whose result differs from the default's.
     #[serde(default)]
     refused: Vec<String>,
 }
 
 impl Cache {
-    /// Nowhere: nothing is remembered.
+    /// No cache: nothing is stored.
     pub fn none() -> Self {
         Self(None)
     }
 
-    /// In a folder, which is made when it is needed.
+    /// In a folder, which is created when needed.
     pub fn at(folder: PathBuf) -> Self {
         Self(Some(folder))
     }
 
-    /// In the folder that the variable `SFF_CACHE_DIR` names, else in the user's own; nowhere if
-    /// the system has none.
+    /// In the folder in the environment variable `SFF_CACHE_DIR`, otherwise in the user's cache
+    /// folder; no cache if the system has none.
     pub fn of_user() -> Self {
         let named = std::env::var_os("SFF_CACHE_DIR").filter(|name| !name.is_empty());
         let own = || Some(choose_native_strategy().ok()?.cache_dir().join("sff"));
@@ -67,13 +67,13 @@ impl Cache {
         Some(self.0.as_ref()?.join(format!("kernels-{}.json", hex(&digest.finalize()))))
     }
 
-    /// What was found out before about a device. A file that cannot be read counts for nothing.
+    /// The stored choices for a device. An unreadable file is ignored.
     pub(super) fn read(&self, gpu: &Gpu) -> Remembered {
         let text = self.path(gpu).and_then(|path| fs::read(path).ok());
         text.and_then(|text| serde_json::from_slice(&text).ok()).unwrap_or_default()
     }
 
-    /// Adds what was chosen, and what tuning found, to what is remembered of a device.
+    /// Merges new choices and tuning results into the file of a device.
     ///
     /// # Errors
     /// [`Error::Io`].
@@ -81,7 +81,7 @@ impl Cache {
         let Some(path) = self.path(gpu) else { return Ok(()) };
         let folder = path.parent().unwrap_or(&path);
         fs::create_dir_all(folder).map_err(Error::io("create", folder))?;
-        // Other processes may be at it, too. It is given up with the file.
+        // Other processes may write it too. The lock is released when the file is dropped.
         let lock = folder.join("lock");
         let lock = File::create(&lock).map_err(Error::io("create", &lock))?;
         if let Err(error) = lock.lock()

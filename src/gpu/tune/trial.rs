@@ -1,4 +1,4 @@
-//! One op by itself, computed in several ways.
+//! Runs the variants of one op.
 
 use std::fmt;
 use std::time::{Duration, Instant};
@@ -15,14 +15,14 @@ use crate::gpu::numerics::{HALF, TOLERANCE};
 use crate::gpu::session::{Clock, Copied, Difference, Session, SessionOptions};
 use crate::{Error, Result};
 
-/// Runs of a variant at most.
+/// Most runs of a variant.
 const RUNS: usize = 20;
-/// A variant that takes so many times as long as the best is not timed again.
+/// A variant that is slower than the best by this factor is not timed again.
 const HOPELESS: f64 = 1.5;
-/// Values that are drawn for a tensor, about; larger tensors repeat them.
+/// Approximate number of random values for a tensor; larger tensors repeat them.
 const DRAWN: usize = 1 << 18;
 
-/// A variant that computed something else than the usual one.
+/// A variant whose result differs from the default's.
 #[derive(Clone, PartialEq, Debug, Serialize)]
 pub struct Refusal {
     /// The op, see [`crate::compiler::variants::key`].
@@ -31,7 +31,7 @@ pub struct Refusal {
     pub variant: &'static str,
     /// The variant that it was compared with.
     pub usual: &'static str,
-    /// How far off it was, relative to the largest value; infinite for what is not finite.
+    /// The largest difference relative to the largest value; infinite for NaN and infinity.
     pub difference: f64,
 }
 
@@ -45,12 +45,12 @@ impl fmt::Display for Refusal {
     }
 }
 
-/// A session with an op once for each variant, on random values.
+/// A session with one copy of an op per variant, on random values.
 pub(super) struct Trial {
     session: Session,
     clock: Clock,
     tolerance: f64,
-    /// What is compared, with what the first variant wrote once it ran.
+    /// The tensors to compare, with the result of the first variant once it ran.
     results: Vec<(TensorId, Option<Copied>)>,
 }
 
@@ -72,7 +72,7 @@ impl Trial {
         };
         access.reads.iter().enumerate().for_each(|(nth, id)| trial.fill(*id, nth as u64));
         match trial.run(0) {
-            // Some drivers' timestamps are of no use.
+            // Some drivers have inconsistent timestamps.
             Err(Error::Gpu(_)) if !gpu.is_lost() => trial.clock = Clock::Wall,
             run => drop(run?),
         }
@@ -92,8 +92,8 @@ impl Trial {
         self.session.write_bytes(id, &bytes);
     }
 
-    /// Runs a variant; how far its results are from those of the first, relative to their largest
-    /// value, if that is too far.
+    /// Runs a variant and compares its results with those of the first: the largest relative
+    /// difference if it exceeds the tolerance.
     pub fn check(&mut self, nth: usize) -> Result<Option<f64>> {
         self.results.iter().for_each(|(id, _)| self.session.clear(*id));
         self.session.run(nth..nth + 1, None)?;
@@ -110,7 +110,8 @@ impl Trial {
         Ok((worst > self.tolerance).then_some(worst))
     }
 
-    /// Seconds of a variant that ran before, the best of some runs. `best` is what others took.
+    /// Seconds of the fastest run of a variant, after [`Trial::check`]. `best` is the time of the
+    /// fastest other variant.
     pub fn seconds(&mut self, nth: usize, effort: Duration, best: f64) -> Result<f64> {
         let start = Instant::now();
         let mut seconds = f64::INFINITY;

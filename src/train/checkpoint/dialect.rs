@@ -1,8 +1,8 @@
-//! How others call the tensors of the same networks.
+//! Naming conventions of other programs for the same networks.
 
 use std::collections::BTreeMap;
 
-/// Beginnings of all names that wrappers of a network add.
+/// Prefixes that wrappers of a network add to all names.
 const WRAPPERS: [&str; 11] = [
     "module.",
     "_orig_mod.",
@@ -17,22 +17,22 @@ const WRAPPERS: [&str; 11] = [
     "student.",
 ];
 
-/// Names as torchvision has them.
+/// Names translated to torchvision's.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Translation {
     /// The new names, in the order of the old ones.
     pub names: Vec<String>,
-    /// A line for each kind of change.
+    /// A note for each kind of change.
     pub notes: Vec<String>,
 }
 
-/// Translates the names of a state dict: what all of them begin with because the network was
-/// wrapped is left out, and the names of Hugging Face's ResNet become torchvision's.
+/// Translates the names of a state dict: removes a common prefix of a wrapper, and maps the names of
+/// Hugging Face's ResNet to torchvision's.
 pub fn translate(names: &[&str]) -> Translation {
     let mut names: Vec<String> = names.iter().map(|name| (*name).to_owned()).collect();
     let mut notes = Vec::new();
     let mut wrapper = String::new();
-    while let Some(found) = WRAPPERS.iter().find(|wrapper| all_begin(&names, wrapper)) {
+    while let Some(found) = WRAPPERS.iter().find(|wrapper| all_start_with(&names, wrapper)) {
         wrapper.push_str(found);
         names.iter_mut().for_each(|name| *name = name.split_off(found.len()));
     }
@@ -48,16 +48,16 @@ pub fn translate(names: &[&str]) -> Translation {
     Translation { names, notes }
 }
 
-fn all_begin(names: &[String], wrapper: &str) -> bool {
+fn all_start_with(names: &[String], wrapper: &str) -> bool {
     let inside = |name: &String| name.strip_prefix(wrapper).is_some_and(|rest| !rest.is_empty());
     !names.is_empty() && names.iter().all(inside)
 }
 
-/// The name that torchvision has for a tensor of `transformers`' ResNet with basic blocks.
+/// Torchvision's name for a tensor of `transformers`' ResNet with basic blocks.
 fn hugging_face(name: &str) -> Option<String> {
     let name = name.strip_prefix("resnet.").unwrap_or(name);
     if let Some(what) = name.strip_prefix("classifier.1.") {
-        // MobileNet's classifier has another name for its last part.
+        // Not MobileNet, whose last linear layer is `classifier.3`.
         return Some(format!("fc.{what}"));
     }
     let part = |rest: &str, conv: &str, norm: &str| {
@@ -81,16 +81,16 @@ fn hugging_face(name: &str) -> Option<String> {
     Some(format!("layer{stage}.{layer}.{inner}"))
 }
 
-/// A network that tensors are of.
+/// A recognised network.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Known {
-    /// What people call it.
+    /// Its common name.
     pub name: &'static str,
-    /// The options that make it here, if it is one of ours.
+    /// The options that select it, if sff has it.
     pub options: Option<String>,
 }
 
-/// Tells by torchvision's names and shapes which network tensors are of.
+/// Recognises a network by torchvision's names and shapes of its tensors.
 pub fn recognise(shapes: &BTreeMap<String, Vec<usize>>) -> Option<Known> {
     let has = |name: &str| shapes.contains_key(name);
     let ours = |name| Some(Known { name, options: Some(format!("--arch {name}")) });
@@ -143,7 +143,7 @@ mod tests {
     }
 
     #[test]
-    fn wrappers_of_all_names_are_left_out() {
+    fn common_prefixes_of_wrappers_are_removed() {
         let (names, notes) = translated(&["module._orig_mod.a.b", "module._orig_mod.module.c"]);
         assert_eq!(names, ["a.b", "module.c"]);
         assert_eq!(notes, ["left out `module._orig_mod.`, with which all names of tensors began"]);
@@ -154,7 +154,7 @@ mod tests {
     }
 
     #[test]
-    fn networks_of_others_are_known() {
+    fn networks_are_recognised_by_their_tensors() {
         let known = |names: &[(&str, &[usize])]| {
             let shapes = names.iter().map(|(name, shape)| (name.to_string(), shape.to_vec()));
             recognise(&shapes.collect()).map(|known| (known.name, known.options))

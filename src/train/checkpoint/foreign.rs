@@ -1,4 +1,4 @@
-//! Files from elsewhere: what they are if they are no safetensors.
+//! Opens safetensors files of other programs, and recognises other formats.
 
 use std::path::Path;
 
@@ -6,7 +6,7 @@ use safetensors::{SafeTensorError, SafeTensors};
 
 use crate::{Error, Result};
 
-/// What to do with a file of PyTorch's own.
+/// Advice for a pickle of PyTorch.
 const CONVERT: &str = "this is a pickle of PyTorch's, not a safetensors file; convert it in Python \
      with: import torch, safetensors.torch; weights = torch.load(\"IN.pth\", \
      map_location=\"cpu\", weights_only=True); inner = [weights[key] for key in (\"state_dict\", \
@@ -40,7 +40,7 @@ const ONNX: &str = "this is an ONNX model; a safetensors file of its weights is 
 /// Reads the bytes of a safetensors file.
 ///
 /// # Errors
-/// [`Error::Corrupt`] says what it is instead, or what is wrong with it.
+/// [`Error::Corrupt`] with the format that it has instead, or the problem.
 pub fn open<'a>(bytes: &'a [u8], path: &Path) -> Result<SafeTensors<'a>> {
     SafeTensors::deserialize(bytes).map_err(|error| {
         let kind = KINDS.iter().find(|(magic, _)| bytes.starts_with(magic));
@@ -54,7 +54,7 @@ pub fn open<'a>(bytes: &'a [u8], path: &Path) -> Result<SafeTensors<'a>> {
     })
 }
 
-/// The bytes of a file of weights.
+/// Reads the bytes of a file of weights.
 ///
 /// # Errors
 /// [`Error::Io`], and those of [`no_folder`].
@@ -63,7 +63,7 @@ pub fn read(path: &Path) -> Result<Vec<u8>> {
     std::fs::read(path).map_err(Error::io("read", path))
 }
 
-/// Refuses a folder, such as that of a run, in place of a file of weights.
+/// Refuses a folder, such as a run's, in place of a file of weights.
 ///
 /// # Errors
 /// [`Error::Usage`] names the model in it, if there is one.
@@ -80,7 +80,7 @@ pub fn no_folder(path: &Path) -> Result<()> {
     Err(Error::Usage(format!("{shown} is a folder, not a file of weights{hint}")))
 }
 
-/// What is wrong with a safetensors file: eight bytes of length, a header in JSON, and the tensors.
+/// The problem with a safetensors file: eight bytes of length, a JSON header, and the tensors.
 fn problem(bytes: &[u8], error: &SafeTensorError) -> String {
     let size = bytes.len();
     if size == 0 {
@@ -94,7 +94,7 @@ fn problem(bytes: &[u8], error: &SafeTensorError) -> String {
         format!("it is cut off: it has {size} bytes, and needs {needed}; download or copy it again")
     };
     match error {
-        // A header that begins as one does is cut off; the length of another file is random.
+        // Likely truncated: the header starts like JSON and its length is plausible.
         SafeTensorError::InvalidHeaderLength | SafeTensorError::HeaderTooLarge
             if rest.starts_with(b"{") && length < 100_000_000 =>
         {
@@ -119,7 +119,7 @@ fn problem(bytes: &[u8], error: &SafeTensorError) -> String {
     }
 }
 
-/// Where the last tensor ends, as the header says.
+/// The end of the last tensor according to the header.
 fn end(rest: &[u8], length: u64) -> Option<u64> {
     let header = rest.get(..usize::try_from(length).ok()?)?;
     let header: serde_json::Map<String, serde_json::Value> = serde_json::from_slice(header).ok()?;

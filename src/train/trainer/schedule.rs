@@ -1,4 +1,4 @@
-//! What follows from the options and the seed: initial weights, order of the images, learning rate.
+//! Initial weights, the order of the images, and the learning rate, from the options and the seed.
 
 use std::f64::consts::PI;
 
@@ -21,13 +21,13 @@ pub fn learning_rate(options: &TrainOptions, steps_per_epoch: usize, step: u64) 
     }
 }
 
-/// The order in which an epoch sees the images.
+/// The order of the images in an epoch.
 pub fn shuffled(options: &TrainOptions, images: &Images, epoch: u32) -> Vec<u32> {
     Rng::new(options.seed, Stream::Shuffle, epoch.into(), 0).permutation(images.len() as u32)
 }
 
-/// Sets initial weights. Each parameter draws from a stream of its own, chosen by its name, so
-/// that a layer begins alike in every partition.
+/// Sets the initial weights. Each parameter has its own random sequence, keyed by its name, so that
+/// a layer starts from the same weights in every partition.
 pub fn initialise(session: &Session, built: &Built, seed: u64) {
     for (name, parameter) in &built.parameters {
         let key = name.bytes().fold(0, |key, byte| hash([key, byte.into(), 0, 0]));

@@ -12,14 +12,14 @@ use crate::train::feeder::{Runner, StepValues};
 use crate::train::metrics::Tally;
 use crate::{Error, Result};
 
-/// Takes the results of a batch of images.
+/// A callback for the results of a batch and its number of images.
 type Done<'a> = dyn FnMut(&[f32], usize) -> Result<()> + 'a;
 
 impl Trainer<'_> {
-    /// Trains up to `limit` steps, at most to the end of the epoch. Nothing is left under way.
+    /// Trains up to `limit` steps, at most to the end of the epoch, and waits for their results.
     ///
     /// # Errors
-    /// [`Error::NotFinite`] names the first block, tensor and step where a loss (and with it a
+    /// [`Error::NotFinite`] with the first block, tensor and step where a loss (and with it a
     /// goodness), a weight or its moment is NaN or infinite; [`Error::Numerics`].
     pub fn steps(&mut self, limit: usize, report: impl FnMut(&StepReport)) -> Result<Reached> {
         let mut watch = Watch::new(self);
@@ -36,7 +36,7 @@ impl Trainer<'_> {
         Ok(Reached::EpochEnd(scores))
     }
 
-    /// Runs the steps before step `last` of the epoch; returns the one that is next.
+    /// Runs the steps before step `last` of the epoch; returns the next step.
     fn steps_before(
         &mut self,
         last: usize,
@@ -54,9 +54,9 @@ impl Trainer<'_> {
         Ok(next)
     }
 
-    /// One step on the device. Its program goes block by block: forward, goodness and loss, backward,
-    /// update; a block's activations are free before the next block begins. With micro-batches, the
-    /// program adds up gradients, and the update follows the last of them.
+    /// One step on the device. Its program runs block by block: forward, goodness and loss, backward,
+    /// update; a block's activations are freed before the next block. With micro-batches, the program
+    /// accumulates gradients, and the update follows the last one.
     fn training_step(&mut self, step: usize, runner: &mut Runner, done: &mut Done) -> Result<()> {
         let samples = self.draw(step);
         let t = u64::from(self.epoch) * self.steps_per_epoch() as u64 + step as u64;
@@ -75,8 +75,8 @@ impl Trainer<'_> {
         }
     }
 
-    /// Forward, losses and gradients of what was brought. With `--debug-numerics` each op is compared
-    /// with the reference.
+    /// Forward, losses and gradients of the uploaded batch. With `--debug-numerics`, each op is
+    /// compared with the reference.
     fn run_batch(&mut self, t: u64, runner: &mut Runner, done: &mut Done) -> Result<()> {
         let images = self.routine.batch;
         if self.numerics.is_none() {
@@ -94,7 +94,7 @@ impl Trainer<'_> {
         }
     }
 
-    /// The images of a step, and how each is changed.
+    /// The images of a step with their augmentations.
     fn draw(&self, step: usize) -> Vec<Sample> {
         let batch = &self.order[step * self.options.batch..][..self.options.batch];
         let sample = |index: &u32| {
@@ -102,7 +102,7 @@ impl Trainer<'_> {
             let mut rng = Rng::new(self.options.seed, Stream::Augment, epoch, key);
             self.options.augment.draw(*index, self.train_feeder.sizes(), &mut rng)
         };
-        // Where images are mixed, the last one's partner is the first.
+        // With mixing, the partner of the last image is the first.
         batch.iter().chain(&batch[..1]).map(sample).collect()
     }
 
@@ -121,8 +121,8 @@ impl Trainer<'_> {
         }
     }
 
-    /// What differs between the micro-batches of a step: whether gradients are added to those of the
-    /// ones before, and what dropout drops.
+    /// Writes what differs between the micro-batches of a step: whether gradients are accumulated, and
+    /// the key of the dropout masks.
     fn write_micro_batch(&self, number: usize, t: u64) {
         if let Some(keep) = self.routine.keep {
             let keeping = if number == 0 { 0.0f32 } else { 1.0 };
@@ -134,7 +134,7 @@ impl Trainer<'_> {
         }
     }
 
-    /// Names the tensor that an error is about, if it is about the weights of a block.
+    /// Adds the name of the tensor to an error about the weights of a block.
     fn explain(&mut self, error: Error, bad_weights: Option<usize>) -> Error {
         match (error, bad_weights) {
             (Error::NotFinite { step, epoch, .. }, Some(block)) => {
@@ -161,7 +161,7 @@ impl Trainer<'_> {
         Ok((format!("a weight of {name}"), f32::NAN))
     }
 
-    /// Nothing is known of the epoch's steps yet.
+    /// Starts an epoch at step 0 with an empty tally.
     pub(super) fn start_epoch(&mut self, epoch: u32) {
         self.epoch = epoch;
         self.step = 0;

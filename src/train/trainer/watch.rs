@@ -1,15 +1,15 @@
-//! Looks at the results of training steps, a few steps late: sums them, and notices NaN and infinity.
+//! Sums the results of training steps, which arrive a few steps late, and detects NaN and infinity.
 
 use super::{StepReport, Trainer};
 use crate::compiler::ops::scores::{metrics_words, result_words};
 use crate::train::metrics::Tally;
 use crate::{Error, Result};
 
-/// What is known of an epoch's steps.
+/// The state of an epoch's results.
 pub struct Watch {
     /// Sums over the steps so far.
     pub tally: Tally,
-    /// The block whose weights are not finite, once that was noticed.
+    /// The block whose weights are NaN or infinite, once detected.
     pub bad_weights: Option<usize>,
     /// Names of the blocks.
     blocks: Vec<String>,
@@ -19,14 +19,14 @@ pub struct Watch {
     steps: usize,
     /// Images per step.
     batch: usize,
-    /// Steps of this epoch whose results are in.
+    /// Steps of this epoch whose results have arrived.
     seen: usize,
     /// Whether a step has several micro-batches.
     summing: bool,
 }
 
 impl Watch {
-    /// For the steps that follow in the trainer's epoch.
+    /// For the remaining steps of the trainer's epoch.
     pub fn new(trainer: &Trainer) -> Self {
         let steps = trainer.steps_per_epoch();
         Self {
@@ -41,7 +41,7 @@ impl Watch {
         }
     }
 
-    /// Takes the results of a batch of images.
+    /// Adds the results of a batch of images.
     ///
     /// # Errors
     /// [`Error::NotFinite`].
@@ -54,7 +54,7 @@ impl Watch {
         self.check(results)?;
         self.tally.add(results, images);
         if self.tally.images() < ((self.seen + 1) * self.batch) as u64 {
-            return Ok(()); // More micro-batches of this step are to come.
+            return Ok(()); // More micro-batches of this step follow.
         }
         self.seen += 1;
         report(&StepReport { step: self.seen, steps: self.steps, scores: self.tally.scores() });
@@ -67,7 +67,7 @@ impl Watch {
         let losses = &results[..blocks];
         let weights = &results[metrics_words(blocks)..result_words(blocks)];
         self.bad_weights = weights.iter().position(|bad| *bad != 0.0);
-        // A sum over micro-batches updates weights after they were looked at.
+        // With accumulation, the check ran before the update: the bad update was the previous step's.
         if self.summing && self.bad_weights.is_some() {
             return self.not_finite(String::new(), f32::NAN, (step - 1).max(1));
         }
