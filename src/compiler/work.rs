@@ -31,8 +31,8 @@ impl Traffic {
     pub fn bytes(&mut self, dispatch: &Dispatch) -> Result<usize> {
         if !self.0.contains_key(&dispatch.kernel) {
             let Kernel { file, entry, definitions } = &dispatch.kernel;
-            let wgsl = wgsl::compose(file, definitions)?;
-            let bindings = Reflection::new(&label(&dispatch.kernel), &wgsl, entry)?.bindings;
+            let shader = wgsl::compose(file, definitions)?;
+            let bindings = Reflection::new(&label(&dispatch.kernel), &shader, entry)?.bindings;
             self.0.insert(dispatch.kernel.clone(), bindings);
         }
         let times = |name: &str| {

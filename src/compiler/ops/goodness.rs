@@ -309,10 +309,10 @@ impl GoodnessGrad {
             l.push(("gram", "weight_grad", &tile.definitions), &operands, params, threads);
 
             let params = params::Gram { depth: classes, ..slopes };
-            let tile = l.tile(params.width, Some("CLASSES"));
-            let operands = [("a", weight), ("b", weight), scores, ("y", g.matrices)];
+            let tile = l.tile(params.width, None);
+            let operands = [("w", weight), scores, ("y", g.matrices)];
             let threads = s.count * tile.threads_of(params.rows);
-            l.push(("gram", "product", &tile.definitions), &operands, params, threads);
+            l.push(("gram_slopes", "main", &tile.definitions), &operands, params, threads);
 
             let params = params::Gram { rows: to_u32(g.size()), ..g.params() };
             let tile = l.tile(params.width, None);

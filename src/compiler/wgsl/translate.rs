@@ -3,7 +3,7 @@
 use naga::back::{hlsl, msl, spv};
 use naga::proc::{BoundsCheckPolicies, BoundsCheckPolicy};
 
-use super::validate;
+use super::{Composed, validate};
 use crate::{Error, Result};
 
 /// A shader in the languages of Vulkan, Metal and DirectX.
@@ -28,8 +28,8 @@ const UNCHECKED: BoundsCheckPolicies = BoundsCheckPolicies {
 ///
 /// # Errors
 /// [`Error::Shader`] if the shader is invalid or a language cannot express it.
-pub fn translate(name: &str, wgsl: &str, entry: &str) -> Result<Translated> {
-    let (module, info) = validate(name, wgsl)?;
+pub fn translate(name: &str, shader: &Composed, entry: &str) -> Result<Translated> {
+    let (module, info) = validate(name, shader)?;
     let fail = |language: &str, problem: String| Error::Shader {
         name: name.to_owned(),
         problem: format!("{language}: {problem}"),
