@@ -67,6 +67,26 @@
 //! - [`app::profile::Profile`] times every dispatch of a step, next to what
 //!   [`gpu::peak::Peak`] measured.
 //!
+//! # From `main.rs` to a dispatch, in ten steps
+//!
+//! 1. `main.rs` calls [`cli::run`], which parses the command line into a command, here `sff train`.
+//! 2. `cli/train.rs` lays the options over a recipe and opens a [`Gpu`]; [`app::run::configure`] fills in
+//!    defaults.
+//! 3. [`app::run::train`] loads the images, and makes or resumes the run's folder.
+//! 4. [`train::trainer::Trainer::new`] asks [`compiler::budget::Demand`] for the program that fits the
+//!    device and the budget.
+//! 5. [`compiler::program::build`] walks the network's layers (`program/forward.rs`) and emits ops, block
+//!    after block: forward, goodness, backward, update (`program/build.rs`).
+//! 6. [`compiler::program::Program::push`] checks the shapes of an op, such as
+//!    [`compiler::ops::Conv2d`], and allocates its scratch.
+//! 7. [`compiler::plan::Plan::new`] gives each tensor its bytes in the arena.
+//! 8. [`gpu::session::Session::new`] lowers each op (`lower` in `compiler/ops/conv2d.rs`) to
+//!    [`compiler::kernel::Dispatch`]es: kernel, operands, parameters, invocations.
+//! 9. `gpu/pipelines.rs` makes a pipeline of each kernel: [`compiler::wgsl::compose`] puts
+//!    `shaders/conv2d/conv2d.wgsl` and its imports together, and naga reads its bindings.
+//! 10. [`train::trainer::Trainer::train_epoch`] runs the ops of each step (`train/trainer/steps.rs`), and
+//!     `gpu/session/submit.rs` encodes them: `dispatch_workgroups`.
+//!
 //! # Example
 //!
 //! ```no_run

@@ -59,7 +59,7 @@ fn is_head(op: &Node, program: &Program) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::base::shape::Window;
+    use crate::base::shape::{Weight, Window};
     use crate::compiler::ops::{AvgPool, Conv2d, Conv2dDgrad, Depthwise, Goodness, Op};
     use crate::compiler::tensor::Kind;
     use crate::net::layers::{Head, Network};
@@ -73,8 +73,8 @@ mod tests {
         let mut maps = |n, h, w, c| program.add("", Shape::new(n, h, w, c), Nhwc, Kind::Io);
         let (x, y) = (maps(2, 5, 4, 3), maps(2, 3, 2, 7));
         let (depthwise, scores) = (maps(3, 3, 1, 3), maps(2, 1, 1, 70));
-        let weight = program.add("", Shape::weight(3, 3, 7), Hwio, Kind::Io);
-        let one = program.add("", Shape::weight(1, 3, 70), Hwio, Kind::Io);
+        let weight = program.add("", Weight::new(3, 3, 7), Hwio, Kind::Io);
+        let one = program.add("", Weight::new(1, 3, 70), Hwio, Kind::Io);
         let window = Window::same(3, 2);
         let same = |kernel| Window::same(kernel, 1);
         let ops: [(Op, u64); 5] = [

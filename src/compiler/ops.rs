@@ -276,7 +276,8 @@ fn indexable(tensor: &Tensor) -> Result<()> {
 }
 
 /// Checks that a tensor has a shape.
-fn expect(t: Tensors, id: TensorId, shape: Shape) -> Result<(), Misfit> {
+fn expect(t: Tensors, id: TensorId, shape: impl Into<Shape>) -> Result<(), Misfit> {
+    let shape = shape.into();
     let found = t.get(id);
     if found.shape == shape {
         return Ok(());

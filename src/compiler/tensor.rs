@@ -1,6 +1,6 @@
 //! What a program knows of a tensor before it has a place in memory.
 
-use crate::base::shape::{Layout, Shape};
+use crate::base::shape::{Layout, Shape, Weight};
 
 /// Names a tensor of one [`crate::compiler::program::Program`].
 #[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Debug)]
@@ -102,6 +102,12 @@ impl<'a> Tensors<'a> {
     /// Its shape.
     pub fn shape(self, id: TensorId) -> Shape {
         self.get(id).shape
+    }
+
+    /// What a convolution's weight is, whose tensor it is.
+    pub fn weight(self, id: TensorId) -> Weight {
+        let Shape { n: kernel, w: inputs, c: outputs, .. } = self.shape(id);
+        Weight { kernel, inputs, outputs }
     }
 
     /// How its values are stored.

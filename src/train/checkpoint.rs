@@ -360,6 +360,7 @@ fn hwio(shape: Shape, oihw: &[f32]) -> Vec<f32> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::base::shape::Weight;
 
     fn array(shape: &[usize], values: &[f32]) -> Array {
         Array { shape: shape.to_vec(), values: values.to_vec() }
@@ -367,7 +368,7 @@ mod tests {
 
     #[test]
     fn axes_are_swapped_and_swapped_back() {
-        let shape = Shape::weight(3, 2, 5);
+        let shape = Shape::from(Weight::new(3, 2, 5));
         let values: Vec<f32> = (0..shape.elements()).map(|v| v as f32).collect();
         let swapped = oihw(shape, &values);
         // Output 4, input 1, row 2, column 0.

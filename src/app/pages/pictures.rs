@@ -122,11 +122,12 @@ fn uri(picture: &DynamicImage) -> Result<String> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::base::shape::Weight;
 
     #[test]
     fn filters_are_tiles_of_a_picture() {
         // The largest weight is red, its opposite cyan, 0 grey.
-        let shape = Shape::weight(1, 3, 70);
+        let shape = Weight::new(1, 3, 70).into();
         let mut weights = vec![0.0; 3 * 70];
         (weights[0], weights[1]) = (2.0, -0.5);
         let html = filters(shape, &weights).unwrap();
