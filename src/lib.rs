@@ -35,6 +35,11 @@
 //! | [`net`] | networks and options, as data |
 //! | [`base`] | errors, files, sizes, shapes, random numbers |
 //!
+//! The two on top belong to the feature `cli`, which is on by default. Without it
+//! (`default-features = false`) the library is what lies below: networks of your own on a GPU, as
+//! `examples/custom.rs` trains one, without the crates that read a command line, draw progress,
+//! catch signals and fetch files.
+//!
 //! # From a network to a step
 //!
 //! ```text
@@ -123,8 +128,10 @@
 // The front page tells contributors of modules that users do not see.
 #![allow(rustdoc::private_intra_doc_links)]
 
+#[cfg(feature = "cli")]
 mod app;
 mod base;
+#[cfg(feature = "cli")]
 #[doc(hidden)]
 pub mod cli;
 mod compiler;
@@ -133,7 +140,9 @@ mod gpu;
 mod net;
 mod train;
 
+#[cfg(feature = "cli")]
 pub use app::config::{Config, Recipe};
+#[cfg(feature = "cli")]
 pub use app::inference::{Inference, Prediction};
 pub use base::error::{Error, Result};
 pub use base::shape::Window;
@@ -148,6 +157,7 @@ pub use train::trainer::Trainer;
 #[doc(hidden)]
 pub mod internals {
     /// See the floors on the front page.
+    #[cfg(feature = "cli")]
     pub mod app {
         pub use crate::app::*;
     }

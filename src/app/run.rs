@@ -127,8 +127,10 @@ pub fn configure(recipe: Recipe, options: &RunOptions, gpu: &Gpu) -> Result<Conf
                 "--freeze-until {until} would keep random weights: begin from a model with --init"
             )));
         }
-        let batch = if auto { Some(largest_batch(&config, gpu)?) } else { config.batch };
-        return Ok(Config { batch, ..config });
+        return match auto {
+            true => Ok(config.with_batch(largest_batch(&config, gpu)?)),
+            false => Ok(config),
+        };
     }
     let shown = options.folder.display();
     if !folder.config().exists() {
@@ -148,11 +150,9 @@ pub fn configure(recipe: Recipe, options: &RunOptions, gpu: &Gpu) -> Result<Conf
         (given, _) => given,
     };
     let recipe = Recipe { init, ..recipe };
-    let data = recipe.data.clone().or_else(|| config.data.clone());
-    let (strict, photo_cache) =
-        (recipe.strict.or(config.strict), recipe.photo_cache.or(config.photo_cache));
+    let here = config.on_machine(&recipe);
     match recipe.portable().conflicts(&config)[..] {
-        [] => Ok(Config { data, strict, photo_cache, ..config }),
+        [] => Ok(here),
         ref names => Err(Error::Usage(format!(
             "{shown} was begun with another --{}: leave the option out to resume it, or choose another --out",
             names.join(", --").replace('_', "-")

@@ -169,23 +169,6 @@ impl Error {
         }
     }
 
-    /// How a run that this stopped can go on, if it can.
-    pub(crate) fn remedy(&self) -> Option<&'static str> {
-        Some(match self {
-            Self::Lost(_) => "once `sff devices` shows it again, go on with --resume",
-            Self::OutOfMemory(_) => {
-                "close other programs on the device, or give a smaller --batch or --memory; \
-                 --resume --on-oom shrink goes on with smaller micro-batches"
-            }
-            Self::TimedOut(_) => {
-                "look whether the device or its driver hangs, then go on with --resume"
-            }
-            Self::Interrupted(_) => "go on with --resume",
-            Self::Io { .. } => "once that is mended, go on with --resume",
-            _ => return None,
-        })
-    }
-
     /// A [`Error::Corrupt`] for `path`.
     pub fn corrupt(path: &Path, problem: impl Into<String>) -> Self {
         Self::Corrupt { path: path.to_owned(), problem: problem.into() }

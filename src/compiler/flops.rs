@@ -63,7 +63,7 @@ mod tests {
     use crate::compiler::ops::{AvgPool, Conv2d, Conv2dDgrad, Depthwise, Goodness, Op};
     use crate::compiler::tensor::Kind;
     use crate::net::layers::{Head, Network};
-    use crate::net::models::{self, Stem};
+    use crate::net::models::{Arch, Stem};
     use crate::net::options::Partition;
 
     #[test]
@@ -98,22 +98,22 @@ mod tests {
     #[test]
     fn networks_cost_what_others_count() {
         for (arch, side, kernel, mflop) in [
-            ("resnet18", 32, None, 3329.0),
-            ("resnet18", 32, Some(1), 2844.0),
-            ("resnet18", 32, Some(5), 3293.0),
-            ("mobilenet-v3-small", 224, None, 322.0),
-            ("mobilenet-v3-small", 224, Some(1), 292.0),
-            ("mobilenet-v3-small", 224, Some(5), 830.0),
+            (Arch::Resnet18, 32, None, 3329.0),
+            (Arch::Resnet18, 32, Some(1), 2844.0),
+            (Arch::Resnet18, 32, Some(5), 3293.0),
+            (Arch::MobilenetV3Small, 224, None, 322.0),
+            (Arch::MobilenetV3Small, 224, Some(1), 292.0),
+            (Arch::MobilenetV3Small, 224, Some(5), 830.0),
         ] {
             let (partition, head) = match kernel {
                 Some(kernel) => (Partition::Block, Head::goodness(kernel)),
-                None => (Partition::Whole, models::classifier(arch)),
+                None => (Partition::Whole, arch.classifier()),
             };
-            let blocks = models::named(arch, &[], Stem::suiting(side), partition).unwrap();
+            let blocks = arch.blocks(&[], Stem::suiting(side), partition);
             let flops = step(&Network { blocks, head, classes: 10 }, side).unwrap();
             let again = flops.heads / 4;
             let ours = (flops.total - again) as f64 / 1e6;
-            assert!((ours / mflop - 1.0).abs() < 2e-3, "{arch}, {head:?}: {ours}, not {mflop}");
+            assert!((ours / mflop - 1.0).abs() < 2e-3, "{arch:?}, {head:?}: {ours}, not {mflop}");
         }
     }
 }

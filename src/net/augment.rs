@@ -41,8 +41,7 @@ const RATIOS: [f64; 2] = [3.0 / 4.0, 4.0 / 3.0];
 const TRIES: usize = 10;
 
 /// Random changes of training images; 0 (or false) is off.
-#[derive(Clone, Copy, PartialEq, Default, Debug, serde::Serialize)]
-#[serde(rename_all = "kebab-case")]
+#[derive(Clone, Copy, PartialEq, Default, Debug)]
 pub struct Augment {
     /// Mirror half of the images.
     pub flip: bool,

@@ -1,4 +1,6 @@
 use super::*;
+use crate::base::bytes::Size;
+use crate::net::options::{Precision, Recompute};
 
 #[test]
 fn a_configuration_reads_back_as_itself() {

@@ -241,10 +241,27 @@ pub fn stopped(folder: &Path, saved: Option<(u32, usize)>, source: Error) -> Err
         }
         None => "no checkpoint was reached".to_owned(),
     };
-    if let Some(remedy) = source.remedy() {
+    if let Some(remedy) = remedy(&source) {
         kept = format!("{kept}; {remedy}");
     }
     Error::Stopped { source: Box::new(source), kept }
+}
+
+/// How a run that `error` stopped can go on, if it can.
+fn remedy(error: &Error) -> Option<&'static str> {
+    Some(match error {
+        Error::Lost(_) => "once `sff devices` shows it again, go on with --resume",
+        Error::OutOfMemory(_) => {
+            "close other programs on the device, or give a smaller --batch or --memory; \
+             --resume --on-oom shrink goes on with smaller micro-batches"
+        }
+        Error::TimedOut(_) => {
+            "look whether the device or its driver hangs, then go on with --resume"
+        }
+        Error::Interrupted(_) => "go on with --resume",
+        Error::Io { .. } => "once that is mended, go on with --resume",
+        _ => return None,
+    })
 }
 
 /// Writes a line in one call, so that a kill cannot leave a part of it.
