@@ -1,10 +1,8 @@
 //! Experiments: ways to train × what varies × seeds, each a run of its own, and tables of them.
 
 mod page;
-mod scatter;
 
-pub use page::page;
-pub use scatter::svg;
+pub use page::{page, svg};
 
 use std::collections::BTreeSet;
 use std::fmt::Write as _;
