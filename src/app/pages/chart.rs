@@ -17,6 +17,7 @@ pub(super) use labels::Label;
 
 const WIDTH: f64 = 440.0;
 const HEIGHT: f64 = 250.0;
+/// Least room for the labels of the vertical axis.
 const LEFT: f64 = 46.0;
 const TOP: f64 = 10.0;
 const BOTTOM: f64 = 36.0;
@@ -62,16 +63,18 @@ impl Chart<'_> {
         let letters = names.iter().map(|(_, name)| name.chars().count()).max().unwrap_or(0);
         // Labels stand on the right of the lines.
         let right = if letters == 0 { 16.0 } else { 34.0 + 6.4 * letters as f64 };
-        let (across, down) = (WIDTH - LEFT - right, HEIGHT - TOP - BOTTOM);
+        let digits = y.ticks().map(|tick| y.label(tick, self.unit).chars().count()).max();
+        let left = LEFT.max(10.0 + 7.5 * digits.unwrap_or(0) as f64);
+        let (across, down) = (WIDTH - left - right, HEIGHT - TOP - BOTTOM);
         let at = |(a, b): (f64, f64)| {
-            (LEFT + INSET + (across - 2.0 * INSET) * x.place(a), TOP + down * (1.0 - y.place(b)))
+            (left + INSET + (across - 2.0 * INSET) * x.place(a), TOP + down * (1.0 - y.place(b)))
         };
-        let start = LEFT + across + 8.0;
+        let start = left + across + 8.0;
         let content = html! {
             @for tick in y.ticks() {
                 @let (_, y_at) = at((x.low, tick));
-                path d={"M" (px(LEFT)) " " (px(y_at)) "h" (px(across))} stroke="var(--line)" {}
-                text.faint x=(px(LEFT - 6.0)) y=(px(y_at + 4.0)) text-anchor="end" {
+                path d={"M" (px(left)) " " (px(y_at)) "h" (px(across))} stroke="var(--line)" {}
+                text.faint x=(px(left - 6.0)) y=(px(y_at + 4.0)) text-anchor="end" {
                     (y.label(tick, self.unit))
                 }
             }
@@ -81,7 +84,7 @@ impl Chart<'_> {
                     (format_args!("{tick:.0}"))
                 }
             }
-            text.faint x=(px(LEFT + across / 2.0)) y=(px(HEIGHT - 4.0)) text-anchor="middle" {
+            text.faint x=(px(left + across / 2.0)) y=(px(HEIGHT - 4.0)) text-anchor="middle" {
                 (self.over)
             }
             @for (index, line) in lines.iter().enumerate() {

@@ -80,12 +80,12 @@ impl Label {
         !apart && (self.y - other.y).abs() < 12.0
     }
 
-    /// Next to a mark: the first of some places where it meets no other label, within the borders
-    /// on the left and on the right.
+    /// Next to a mark: the first of some places where it meets no other label, within borders from
+    /// left to right and from top to bottom.
     pub fn beside(
         (px, py): (f64, f64),
         text: String,
-        (left, right): (f64, f64),
+        [(left, right), (top, bottom)]: [(f64, f64); 2],
         taken: &[Self],
     ) -> Self {
         let width = Self::new(0.0, 0.0, text.clone()).width();
@@ -93,9 +93,12 @@ impl Label {
         let heights = [4.0, -9.0, 18.0, -22.0, 31.0, -35.0, 44.0];
         let places = heights.iter().flat_map(|dy| sides.iter().map(move |x| (*x, py + dy)));
         let mut labels = places.map(|(x, y)| Self::new(x, y, text.clone()));
-        let fits =
-            |l: &Self| l.x >= left && l.x + width <= right && !taken.iter().any(|t| t.meets(l));
-        labels.find(fits).unwrap_or_else(|| Self::new(px + 8.0, py + 4.0, text.clone()))
+        let inside =
+            |l: &Self| l.x >= left && l.x + width <= right && l.y >= top + 10.0 && l.y <= bottom;
+        let fits = |l: &Self| inside(l) && !taken.iter().any(|t| t.meets(l));
+        // Where there is no room at all, at the side where it stays inside.
+        let side = (px + 8.0).min(right - width);
+        labels.find(fits).unwrap_or_else(|| Self::new(side, py + 4.0, text.clone()))
     }
 
     /// The text.
@@ -123,9 +126,16 @@ mod tests {
     #[test]
     fn labels_of_marks_keep_apart() {
         let mut taken = Vec::new();
+        let borders = [(0.0, 200.0), (0.0, 200.0)];
         for _ in 0..9 {
-            let label = Label::beside((100.0, 100.0), "conv2d".into(), (0.0, 200.0), &taken);
+            let label = Label::beside((100.0, 100.0), "conv2d".into(), borders, &taken);
             assert!(!taken.iter().any(|other: &Label| other.meets(&label)), "{}", taken.len());
+            taken.push(label);
+        }
+        // In a corner, all stay inside, even where there is no room.
+        for _ in 0..50 {
+            let label = Label::beside((199.0, 1.0), "conv2d".into(), borders, &taken);
+            assert!(label.x >= 0.0 && label.x + label.width() <= 200.0, "{}", label.x);
             taken.push(label);
         }
     }

@@ -98,7 +98,7 @@ fn marks(axes: &Axes, peak: Peak, ops: &[Op]) -> Markup {
     for Op { line, number, x, y } in ops {
         let named = line.share >= NAMED;
         let text = if named { format!("{number} {}", line.name) } else { number.to_string() };
-        let label = Label::beside((*x, *y), text, (LEFT, RIGHT), &taken);
+        let label = Label::beside((*x, *y), text, [(LEFT, RIGHT), (TOP, BOTTOM)], &taken);
         labels = html! { (labels) (label.draw()) };
         taken.push(label);
     }
