@@ -157,10 +157,10 @@ pub struct Request {
 ///
 /// # Errors
 ///
-/// [`Error::Usage`] for an unknown name or class, a limit of 0, an option that the data set has no
-/// use for, a folder that is not there or whose photos make no data set, [`Error::MissingData`]
-/// when the files are in none of the places searched, and [`Error::Corrupt`] or [`Error::Io`] when
-/// they cannot be read.
+/// [`Error::Usage`] for an unknown name or a limit of 0, [`Error::Options`] for an unknown class or an
+/// option that the data set has no use for, either for a folder that is not there or whose photos
+/// make no data set, [`Error::MissingData`] when the files are in none of the places searched, and
+/// [`Error::Corrupt`] or [`Error::Io`] when they cannot be read.
 pub fn load(request: &Request) -> Result<Dataset> {
     let name = request.name.as_str();
     let entry = catalog::entry(name).ok_or_else(|| unknown(name))?;

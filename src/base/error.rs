@@ -1,5 +1,8 @@
 //! The one error type: every variant names what was wrong and what to do about it.
 //!
+//! `Display` words options as fields of the library; [`Error::worded`] lets a command line say what
+//! to type instead.
+//!
 //! The exit codes of the command, see [`Error::exit_code`]:
 //!
 //! | code | meaning |

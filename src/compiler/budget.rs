@@ -56,7 +56,7 @@ impl<'a> Demand<'a> {
     /// micro-batches that fit. What the device does not allow is left to the session to say.
     ///
     /// # Errors
-    /// [`Error::Usage`] if nothing fits the budget, with the smallest one that would do, and those
+    /// [`Error::Options`] if nothing fits the budget, with the smallest one that would do, and those
     /// of [`program::build`].
     pub fn program(&self, batch: usize) -> Result<Built> {
         let Some(budget) = self.budget else { return self.build(batch, 1, true) };

@@ -45,7 +45,7 @@ pub struct Layout {
 /// only `some` classes are wanted, there may be others to test with than to train on.
 ///
 /// # Errors
-/// [`Error::Usage`] says what was found, and what to do; [`Error::Io`].
+/// [`Error::Usage`] or [`Error::Options`] says what was found, and what to do; [`Error::Io`].
 pub fn find(root: &Path, fraction: Option<f32>, seed: u64, some: bool) -> Result<Layout> {
     let Parts { train, test, mut notes } = Parts::of(root)?;
     // Without a folder to train on, the one to test with is as good as any other.
