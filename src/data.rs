@@ -27,6 +27,7 @@ mod walk;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use crate::base::hint::{Hint, Message, message};
 use crate::base::random::{Rng, Stream};
 use crate::base::suggest;
 use crate::{Error, Result};
@@ -77,7 +78,7 @@ pub struct Found {
     /// test with; empty for a data set that the program draws. For people.
     pub source: String,
     /// What is there and not used, or not as one would expect: a line each.
-    pub notes: Vec<String>,
+    pub notes: Vec<Message>,
     /// The files of photos.
     pub files: Option<Files>,
     /// Whether all photos are to test with because none of them were set apart for that.
@@ -156,10 +157,10 @@ pub struct Request {
 ///
 /// # Errors
 ///
-/// [`Error::Usage`] for an unknown name or class, a limit of 0, an option that the data set has no
-/// use for, a folder that is not there or whose photos make no data set, [`Error::MissingData`]
-/// when the files are in none of the places searched, and [`Error::Corrupt`] or [`Error::Io`] when
-/// they cannot be read.
+/// [`Error::Usage`] for an unknown name or a limit of 0, [`Error::Options`] for an unknown class or an
+/// option that the data set has no use for, either for a folder that is not there or whose photos
+/// make no data set, [`Error::MissingData`] when the files are in none of the places searched, and
+/// [`Error::Corrupt`] or [`Error::Io`] when they cannot be read.
 pub fn load(request: &Request) -> Result<Dataset> {
     let name = request.name.as_str();
     let entry = catalog::entry(name).ok_or_else(|| unknown(name))?;
@@ -173,19 +174,22 @@ pub fn load(request: &Request) -> Result<Dataset> {
         return photos(request, given);
     }
     if request.val_fraction.is_some() {
-        let message = format!("--val-fraction is for photos: {name} has no use for it");
-        return Err(Error::Usage(message));
+        let why = format!(" is for photos: {name} has no use for it");
+        return Err(Error::Options(message![Hint::Option("val-fraction"), why]));
     }
     if let (Some(folder), None) = (given, &entry.source) {
         let photos = if walk::has_picture(folder, walk::OF_CLASSES) {
-            ", or add --dataset folder for photos"
+            message![", or add ", Hint::set("dataset", "folder"), " for photos"]
         } else {
-            ""
+            Message::default()
         };
-        return Err(Error::Usage(format!(
-            "--data {}: {name} is drawn by the program and read from no folder; leave --data out{photos}",
-            folder.display()
-        )));
+        return Err(Error::Options(message![
+            Hint::set("data", folder.display()),
+            format!(": {name} is drawn by the program and read from no folder; leave "),
+            Hint::Option("data"),
+            " out",
+            photos,
+        ]));
     }
     let limit = if request.test_only { 1 } else { request.train_limit.unwrap_or(usize::MAX) };
     // Of some classes, it is not known how many images must be drawn.
@@ -259,8 +263,12 @@ fn photos(request: &Request, given: Option<&Path>) -> Result<Dataset> {
         return imagenette::load(request, &Places::new(given)?);
     }
     let Some(root) = given else {
-        let message = "--dataset folder needs --data FOLDER, with a sub-folder for each class";
-        return Err(Error::Usage(message.into()));
+        return Err(Error::Options(message![
+            Hint::set("dataset", "folder"),
+            " needs ",
+            Hint::set("data", "FOLDER"),
+            ", with a sub-folder for each class",
+        ]));
     };
     // A folder that is not there is no empty one.
     Places::new(given)?;

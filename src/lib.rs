@@ -33,7 +33,7 @@
 //! | [`gpu`], [`data`] | programs on a device, by wgpu; images from files. Neither knows the other |
 //! | [`compiler`] | networks to ops, plans in memory, dispatches of WGSL kernels. No device |
 //! | [`net`] | networks and options, as data |
-//! | [`base`] | errors, files, sizes, shapes, random numbers |
+//! | [`base`] | errors and their hints, files, sizes, shapes, random numbers |
 //!
 //! The two on top belong to the feature `cli`, which is on by default. Without it
 //! (`default-features = false`) the library is what lies below: networks of your own on a GPU, as
@@ -145,6 +145,7 @@ pub use app::config::{Config, Recipe};
 #[cfg(feature = "cli")]
 pub use app::inference::{Inference, Prediction};
 pub use base::error::{Error, Result};
+pub use base::hint::{Hint, Message};
 pub use base::shape::Window;
 pub use data::{Dataset, Images, Request, load};
 pub use gpu::device::Gpu;

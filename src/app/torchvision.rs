@@ -157,7 +157,11 @@ pub fn describe(arrays: &Arrays, about: &About, path: &Path) -> Result<ModelInfo
     let shapes = arrays.iter().map(|(name, array)| (name.clone(), array.shape.clone())).collect();
     if let Some(known) = dialect::recognise(&shapes).filter(|known| known.name != config.arch) {
         let what = match known.options {
-            Some(options) => format!("give {options}"),
+            Some(options) => {
+                let all: Vec<_> =
+                    options.iter().map(|(name, value)| format!("--{name} {value}")).collect();
+                format!("give {}", all.join(" "))
+            }
             None => format!("there is no such network: --arch is {}", Arch::names().join(", ")),
         };
         let problem =

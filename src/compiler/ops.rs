@@ -292,7 +292,7 @@ fn alike(t: Tensors, ids: &[TensorId]) -> Result<(), Misfit> {
 
 /// What to tell a user whose network makes a kernel loop for too long.
 mod advice {
-    pub const KERNEL: &str = "use a smaller --aux-kernel or fewer channels";
+    pub const KERNEL: &str = "use a smaller aux-kernel or fewer channels";
     pub const IMAGE: &str = "use smaller images";
     pub const CLASSES: &str = "use fewer classes";
 }

@@ -101,7 +101,7 @@ impl Plan {
                     what: format!("{} ({})", t.name, t.shape),
                     needed: format!("{} MiB", t.bytes().div_ceil(1 << 20)),
                     available: format!("{} MiB in one buffer", limits.max_buffer >> 20),
-                    advice: t.smaller().into(),
+                    advice: t.smaller(),
                 });
             }
         }

@@ -1,5 +1,6 @@
 //! What a program knows of a tensor before it has a place in memory.
 
+use crate::base::hint::{Hint, Message, message};
 use crate::base::shape::{Layout, Shape, Weight};
 
 /// Names a tensor of one [`crate::compiler::program::Program`].
@@ -76,10 +77,12 @@ impl Tensor {
     }
 
     /// What to tell a user whose device has no room for the tensor.
-    pub fn smaller(&self) -> &'static str {
+    pub fn smaller(&self) -> Message {
         match self.kind {
-            Kind::Activation | Kind::Workspace | Kind::Io => "use a smaller --batch",
-            _ => "use fewer channels",
+            Kind::Activation | Kind::Workspace | Kind::Io => {
+                message!["use a smaller ", Hint::Option("batch")]
+            }
+            _ => "use fewer channels".into(),
         }
     }
 

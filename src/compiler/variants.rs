@@ -351,7 +351,7 @@ mod tests {
         assert_eq!(
             message,
             "conv2d of 1×8×8×512 and 31×31×512×4 needs 124000 steps of a loop but the device allows \
-             65000, and would end it silently; use a smaller --aux-kernel or fewer channels"
+             65000, and would end it silently; use a smaller aux-kernel or fewer channels"
         );
     }
 }

@@ -109,7 +109,7 @@ fn says_what_is_wrong_and_where() {
         for loaded in load_both(&files) {
             let error = loaded.unwrap_err();
             let Error::Corrupt { path, problem } = &error else { panic!("{error}") };
-            assert!(problem.contains(expected), "{error}\nexpected: {expected}");
+            assert!(problem.to_string().contains(expected), "{error}\nexpected: {expected}");
             assert!(path.to_str().unwrap().contains(FILES[which]), "{error}");
         }
     }
