@@ -51,6 +51,8 @@
 //! blocks                        arena              bind groups
 //! ```
 //!
+//! `docs/src/engine.svg` shows it for a network of two small blocks.
+//!
 //! - [`net::layers`] describes networks as data, [`net::models`] has those that are built in.
 //! - [`compiler::program::build`] turns one into a [`compiler::program::Program`]: [`compiler::ops`]
 //!   over named [`compiler::tensor`]s. The ops of a block (forward, loss, backward, update) are

@@ -31,8 +31,10 @@ fn phases() -> [(&'static str, Markup); 4] {
 /// The index of the phase of a kind of op.
 fn phase(op: &str) -> usize {
     match op {
-        "adamw" | "accumulate" => 3,
-        _ if op.contains("goodness") || op.contains("scores") || op == "cross_entropy" => 2,
+        // `finite` checks what a step has written.
+        "adamw" | "accumulate" | "finite" => 3,
+        "cross_entropy" | "metrics" => 2,
+        _ if op.contains("goodness") || op.contains("scores") => 2,
         _ if op.ends_with("grad") => 1,
         _ => 0,
     }
