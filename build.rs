@@ -1,6 +1,7 @@
 //! Lists the shaders, so that a new file in `shaders/` is known without a word elsewhere, and reads
 //! their parameters, which are written in WGSL only.
 
+use std::collections::BTreeSet;
 use std::fmt::Write;
 use std::path::{Path, PathBuf};
 use std::{env, fs, io};
@@ -12,26 +13,32 @@ fn main() -> io::Result<()> {
     collect(&shaders, &mut files)?;
     files.sort();
     let mut list = String::from("&[\n");
+    let mut names = BTreeSet::new();
     for file in &files {
-        let name = file.strip_prefix(&shaders).expect("it was found there").with_extension("");
-        let name = name.to_str().expect("shaders have plain names").replace('\\', "/");
+        let path = file.strip_prefix(&shaders).expect("it was found there").with_extension("");
+        let path = path.to_str().expect("shaders have plain names").replace('\\', "/");
+        assert!(names.insert(stem(file)), "shaders: two files are called {}", stem(file));
         // Writing to a String cannot fail.
-        let _ = writeln!(list, "    ({name:?}, include_str!({file:?})),");
+        let _ = writeln!(list, "    Source {{ path: {path:?}, text: include_str!({file:?}) }},");
     }
     list.push_str("]\n");
     let out = PathBuf::from(env::var_os("OUT_DIR").expect("cargo sets it"));
     fs::write(out.join("shaders.rs"), list)?;
     let mut structs = String::from("params! {\n");
     for file in &files {
-        let stem = file.file_stem().and_then(|stem| stem.to_str()).expect("a plain name");
         if let Some(members) = params(&fs::read_to_string(file)?) {
-            let _ = writeln!(structs, "    {} {{ {members} }}", camel_case(stem));
+            let _ = writeln!(structs, "    {} {{ {members} }}", camel_case(stem(file)));
         }
     }
     structs.push_str("}\n");
     fs::write(out.join("params.rs"), structs)?;
     println!("cargo::rerun-if-changed=shaders");
     Ok(())
+}
+
+/// A file's name, without its folder and extension.
+fn stem(file: &Path) -> &str {
+    file.file_stem().and_then(|stem| stem.to_str()).expect("shaders have plain names")
 }
 
 /// Adds every `.wgsl` file in `folder` and below.
@@ -70,7 +77,7 @@ fn params(wgsl: &str) -> Option<String> {
     Some(lines.filter_map(member).collect::<Vec<_>>().join(", "))
 }
 
-/// `batch_norm` as `BatchNorm`; the parameters that several kernels share are called as the first.
+/// `batch_norm` as `BatchNorm`, and `conv2d_params`, which several kernels share, as `Conv2d`.
 fn camel_case(name: &str) -> String {
     let words = name.strip_suffix("_params").unwrap_or(name).split('_');
     let capital = |word: &str| word[..1].to_uppercase() + &word[1..];

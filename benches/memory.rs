@@ -4,13 +4,14 @@
 
 use std::time::{Duration, Instant};
 
+use sff::internals::base::choice::Choice;
 use sff::internals::base::shape::Shape;
 use sff::internals::compiler::budget::Demand;
 use sff::internals::compiler::plan::{Limits, MemoryReport, Plan};
 use sff::internals::data::{self, Dataset};
 use sff::internals::gpu::device::Gpu;
 use sff::internals::net::layers::{Head, Network};
-use sff::internals::net::models::{self, Stem};
+use sff::internals::net::models::{self, Arch, Stem};
 use sff::internals::net::options::{Partition, Recompute, TrainOptions};
 use sff::internals::train::trainer::Trainer;
 use sff::{Error, Result};
@@ -60,10 +61,10 @@ const WORK: [Work; 4] = [
 ];
 
 fn network(work: Work, way: Way) -> Result<Network> {
-    let blocks =
-        models::named(work.arch, &models::CNN_WIDTHS, Stem::suiting(work.side), way.partition);
-    let blocks = blocks.ok_or_else(|| Error::Usage(format!("no network is called {}", work.arch)));
-    Ok(Network { blocks: blocks?, head: way.head, classes: work.classes })
+    let unknown = || Error::Usage(format!("no network is called {}", work.arch));
+    let arch = Arch::named(work.arch).ok_or_else(unknown)?;
+    let blocks = arch.blocks(&models::CNN_WIDTHS, Stem::suiting(work.side), way.partition);
+    Ok(Network { blocks, head: way.head, classes: work.classes })
 }
 
 fn options(work: Work, way: Way) -> TrainOptions {

@@ -6,7 +6,7 @@ use std::time::Instant;
 
 use serde::Deserialize;
 use sff::internals::base::random::{Rng, Stream};
-use sff::internals::base::shape::{Layout, Shape, Window};
+use sff::internals::base::shape::{Layout, Shape, Weight, Window};
 use sff::internals::compiler::ops;
 use sff::internals::compiler::program::Program;
 use sff::internals::compiler::tensor::{Kind, TensorId};
@@ -75,10 +75,10 @@ fn convolution(gpu: &Gpu, case: &Convolution, batch: usize, runs: usize) -> sff:
     let window = Window::same(case.kernel, 1);
     let depthwise = case.groups > 1;
     let mut p = Program::default();
-    let (weight, layout) = if depthwise {
-        (Shape::weight(case.kernel, 1, case.out), Layout::Nhwc)
+    let (weight, layout): (Shape, _) = if depthwise {
+        (Weight::new(case.kernel, 1, case.out).into(), Layout::Nhwc)
     } else {
-        (Shape::weight(case.kernel, case.cin, case.out), Layout::Hwio)
+        (Weight::new(case.kernel, case.cin, case.out).into(), Layout::Hwio)
     };
     let [a, b, dy, dx] = [("x", x), ("y", y), ("dy", y), ("dx", x)]
         .map(|(name, shape)| p.add(name, shape, Layout::Nhwc, Kind::Io));

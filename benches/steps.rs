@@ -13,6 +13,7 @@ use clap::Parser;
 use sff::internals::app::config::one_of;
 use sff::internals::app::pages;
 use sff::internals::app::profile::{self, Profile};
+use sff::internals::base::choice::Choice;
 use sff::internals::base::files::write_whole;
 use sff::internals::base::interrupt::Interrupt;
 use sff::internals::base::shape::Shape;
@@ -21,7 +22,7 @@ use sff::internals::gpu::device::Gpu;
 use sff::internals::gpu::peak::Peak;
 use sff::internals::gpu::tune::{Cache, Tune, tune};
 use sff::internals::net::layers::{Head, Network};
-use sff::internals::net::models::{self, Stem};
+use sff::internals::net::models::{self, Arch, Stem};
 use sff::internals::net::options::{Partition, Precision, TrainOptions};
 use sff::{Error, Result};
 use table::Row;
@@ -105,13 +106,14 @@ impl Cli {
 
     fn profile(&self, gpu: &Gpu, peak: Peak, case: Case) -> Result<Measured> {
         let Case { arch, classes, batch, precision, method } = case;
+        let unknown = || Error::Usage(format!("no network is called {arch}"));
+        let built_in = Arch::named(arch).ok_or_else(unknown)?;
         let (partition, head) = match method {
             "sff" => (Partition::Block, Head::goodness(1)),
-            _ => (Partition::Whole, models::classifier(arch)),
+            _ => (Partition::Whole, built_in.classifier()),
         };
-        let blocks = models::named(arch, &models::CNN_WIDTHS, Stem::Cifar, partition);
-        let unknown = || Error::Usage(format!("no network is called {arch}"));
-        let network = Network { blocks: blocks.ok_or_else(unknown)?, head, classes };
+        let blocks = built_in.blocks(&models::CNN_WIDTHS, Stem::Cifar, partition);
+        let network = Network { blocks, head, classes };
         let image = Shape::new(1, SIDE, SIDE, 3);
         let training = TrainOptions { batch, precision, ..TrainOptions::default() };
         let demand = Demand::new(&network, image, &training, gpu.limits());
@@ -175,7 +177,7 @@ impl Cli {
             print!("{}", table::markdown(&rows.concat()));
             return Ok(());
         }
-        if let Some(arch) = self.arch.iter().find(|arch| !models::NAMES.contains(&arch.as_str())) {
+        if let Some(arch) = self.arch.iter().find(|arch| Arch::named(arch).is_none()) {
             return Err(Error::Usage(format!("no network is called {arch}")));
         }
         let mut gpu = Gpu::open(std::env::var("SFF_TEST_DEVICE").ok().as_deref())?;

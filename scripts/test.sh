@@ -65,8 +65,18 @@ if [ -n "$only_tests" ]; then
     exit "$status"
 fi
 
+# without_cli: fails if the library alone needs a crate of the command line.
+without_cli() {
+    local tree
+    tree=$(cargo tree --edges normal --no-default-features --prefix none) || return
+    ! grep -E '^(clap|clap_[a-z]+|indicatif|signal-hook|tar|toml|ureq) ' <<<"$tree"
+}
+
 step cargo fmt --check
 step cargo clippy --release --all-targets --quiet -- -D warnings
+# The library without its command line, and without the crates that only that needs.
+step cargo clippy --release --no-default-features --lib --examples --quiet -- -D warnings
+without_cli || status=$?
 RUSTDOCFLAGS="-D warnings" step cargo doc --release --no-deps --quiet
 run_tests
 # Every stage, with tiny sizes.

@@ -5,6 +5,7 @@ pub mod choice;
 pub mod error;
 pub mod faults;
 pub mod files;
+pub mod hint;
 pub mod interrupt;
 pub mod random;
 pub mod shape;

@@ -18,6 +18,9 @@ mod profile;
 mod progress;
 mod sheet;
 mod train;
+mod words;
+
+pub use words::error as worded;
 
 use std::io::Write;
 use std::path::PathBuf;
@@ -256,7 +259,7 @@ fn warn_left_out(dataset: &Dataset) {
     /// Files to name; more than these are only counted.
     const NAMED: usize = 10;
     let all = &dataset.skipped;
-    let notes = dataset.found.notes.iter().map(|line| format!("warning: {line}"));
+    let notes = dataset.found.notes.iter().map(|note| format!("warning: {}", words::message(note)));
     let left_out = all.iter().take(NAMED).map(|problem| format!("warning: left out {problem}"));
     let mut lines: Vec<String> = notes.chain(left_out).collect();
     if !all.is_empty() {

@@ -27,6 +27,7 @@ mod walk;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use crate::base::hint::{Hint, Message, message};
 use crate::base::random::{Rng, Stream};
 use crate::base::suggest;
 use crate::{Error, Result};
@@ -77,7 +78,7 @@ pub struct Found {
     /// generated data sets. A text to print.
     pub source: String,
     /// Files that are not used, and other surprises, a line each.
-    pub notes: Vec<String>,
+    pub notes: Vec<Message>,
     /// The photo files; `None` for other data sets.
     pub files: Option<Files>,
     /// Whether all photos are test images because there is no folder for testing.
@@ -172,19 +173,22 @@ pub fn load(request: &Request) -> Result<Dataset> {
         return photos(request, given);
     }
     if request.val_fraction.is_some() {
-        let message = format!("--val-fraction is for photos: {name} has no use for it");
-        return Err(Error::Usage(message));
+        let why = format!(" is for photos: {name} has no use for it");
+        return Err(Error::Options(message![Hint::Option("val-fraction"), why]));
     }
     if let (Some(folder), None) = (given, &entry.source) {
         let photos = if walk::has_picture(folder, walk::OF_CLASSES) {
-            ", or add --dataset folder for photos"
+            message![", or add ", Hint::set("dataset", "folder"), " for photos"]
         } else {
-            ""
+            Message::default()
         };
-        return Err(Error::Usage(format!(
-            "--data {}: {name} is drawn by the program and read from no folder; leave --data out{photos}",
-            folder.display()
-        )));
+        return Err(Error::Options(message![
+            Hint::set("data", folder.display()),
+            format!(": {name} is drawn by the program and read from no folder; leave "),
+            Hint::Option("data"),
+            " out",
+            photos,
+        ]));
     }
     let limit = if request.test_only { 1 } else { request.train_limit.unwrap_or(usize::MAX) };
     // With a choice of classes, it is not known how many images to generate.
@@ -258,8 +262,12 @@ fn photos(request: &Request, given: Option<&Path>) -> Result<Dataset> {
         return imagenette::load(request, &Places::new(given)?);
     }
     let Some(root) = given else {
-        let message = "--dataset folder needs --data FOLDER, with a sub-folder for each class";
-        return Err(Error::Usage(message.into()));
+        return Err(Error::Options(message![
+            Hint::set("dataset", "folder"),
+            " needs ",
+            Hint::set("data", "FOLDER"),
+            ", with a sub-folder for each class",
+        ]));
     };
     // Refuses a folder that does not exist.
     Places::new(given)?;

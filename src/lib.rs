@@ -33,7 +33,12 @@
 //! | [`gpu`], [`data`] | programs on a device, by wgpu; images from files. Neither knows the other |
 //! | [`compiler`] | networks to ops, plans in memory, dispatches of WGSL kernels. No device |
 //! | [`net`] | networks and options, as data |
-//! | [`base`] | errors, files, sizes, shapes, random numbers |
+//! | [`base`] | errors and their hints, files, sizes, shapes, random numbers |
+//!
+//! The two on top belong to the feature `cli`, which is on by default. Without it
+//! (`default-features = false`) the library is what lies below: networks of your own on a GPU, as
+//! `examples/custom.rs` trains one, without the crates that read a command line, draw progress,
+//! catch signals and fetch files.
 //!
 //! # From a network to a step
 //!
@@ -45,6 +50,8 @@
 //! in      over named tensors    live in one        pipelines,
 //! blocks                        arena              bind groups
 //! ```
+//!
+//! `docs/src/engine.svg` shows it for a network of two small blocks.
 //!
 //! - [`net::layers`] describes networks as data, [`net::models`] has those that are built in.
 //! - [`compiler::program::build`] turns one into a [`compiler::program::Program`]: [`compiler::ops`]
@@ -66,6 +73,26 @@
 //!   [`mod@app::inspect`] shows it, and [`app::torchvision`] trades it with torchvision.
 //! - [`app::profile::Profile`] times every dispatch of a step, next to what
 //!   [`gpu::peak::Peak`] measured.
+//!
+//! # From `main.rs` to a dispatch, in ten steps
+//!
+//! 1. `main.rs` calls [`cli::run`], which parses the command line into a command, here `sff train`.
+//! 2. `cli/train.rs` lays the options over a recipe and opens a [`Gpu`]; [`app::run::configure`] fills in
+//!    defaults.
+//! 3. [`app::run::train`] loads the images, and makes or resumes the run's folder.
+//! 4. [`train::trainer::Trainer::new`] asks [`compiler::budget::Demand`] for the program that fits the
+//!    device and the budget.
+//! 5. [`compiler::program::build`] walks the network's layers (`program/forward.rs`) and emits ops, block
+//!    after block: forward, goodness, backward, update (`program/build.rs`).
+//! 6. [`compiler::program::Program::push`] checks the shapes of an op, such as
+//!    [`compiler::ops::Conv2d`], and allocates its scratch.
+//! 7. [`compiler::plan::Plan::new`] gives each tensor its bytes in the arena.
+//! 8. [`gpu::session::Session::new`] lowers each op (`lower` in `compiler/ops/conv2d.rs`) to
+//!    [`compiler::kernel::Dispatch`]es: kernel, operands, parameters, invocations.
+//! 9. `gpu/pipelines.rs` makes a pipeline of each kernel: [`compiler::wgsl::compose`] puts
+//!    `shaders/conv2d/conv2d.wgsl` and its imports together, and naga reads its bindings.
+//! 10. [`train::trainer::Trainer::train_epoch`] runs the ops of each step (`train/trainer/steps.rs`), and
+//!     `gpu/session/submit.rs` encodes them: `dispatch_workgroups`.
 //!
 //! # Example
 //!
@@ -103,8 +130,10 @@
 // The front page tells contributors of modules that users do not see.
 #![allow(rustdoc::private_intra_doc_links)]
 
+#[cfg(feature = "cli")]
 mod app;
 mod base;
+#[cfg(feature = "cli")]
 #[doc(hidden)]
 pub mod cli;
 mod compiler;
@@ -113,9 +142,12 @@ mod gpu;
 mod net;
 mod train;
 
+#[cfg(feature = "cli")]
 pub use app::config::{Config, Recipe};
+#[cfg(feature = "cli")]
 pub use app::inference::{Inference, Prediction};
 pub use base::error::{Error, Result};
+pub use base::hint::{Hint, Message};
 pub use base::shape::Window;
 pub use data::{Dataset, Images, Request, load};
 pub use gpu::device::Gpu;
@@ -128,6 +160,7 @@ pub use train::trainer::Trainer;
 #[doc(hidden)]
 pub mod internals {
     /// See the floors on the front page.
+    #[cfg(feature = "cli")]
     pub mod app {
         pub use crate::app::*;
     }

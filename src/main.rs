@@ -22,7 +22,7 @@ fn main() -> ExitCode {
     match sff::cli::run() {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
-            let (message, code) = (error.to_string(), error.exit_code());
+            let (message, code) = (sff::cli::worded(&error), error.exit_code());
             let line = match error {
                 sff::Error::Weights { .. } => message,
                 // One line, whatever a library put into it.

@@ -125,6 +125,28 @@ fn some_crates_are_known_to_some_floors_only() {
     }
 }
 
+/// Only the command line knows what to type: below, messages have hints.
+#[test]
+fn the_engine_names_no_flags() {
+    let core = floor("app").unwrap();
+    let typed = |line: &str| {
+        let flag = |at: usize| line[at..].starts_with(|c: char| c.is_ascii_lowercase());
+        let flags = line.match_indices("--").any(|(at, dashes)| flag(at + dashes.len()));
+        flags || line.contains("`sff ")
+    };
+    assert!(typed("\"use a smaller --batch\"") && typed("\"`sff import` makes one\""));
+    assert!(!typed("a - -b") && !typed("\"use sff::Config\""));
+    for Source { file, module, .. } in sources() {
+        if floor(&module[0]).unwrap() >= core {
+            continue;
+        }
+        let text = fs::read_to_string(&file).unwrap();
+        let mut code = text.lines().filter(|line| !line.trim_start().starts_with("//"));
+        let found = code.find(|line| typed(line));
+        assert!(found.is_none(), "{}: {}", file.display(), found.unwrap());
+    }
+}
+
 /// Among the modules that have the same parent, whatever lies below them.
 #[test]
 fn modules_have_no_circles() {

@@ -1,10 +1,8 @@
 //! Experiments: ways to train × what varies × seeds, each a run of its own, and tables of them.
 
 mod page;
-mod scatter;
 
-pub use page::page;
-pub use scatter::svg;
+pub use page::{page, svg};
 
 use std::collections::BTreeSet;
 use std::fmt::Write as _;
@@ -49,12 +47,12 @@ pub struct Experiment {
 #[derive(Clone, Debug, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub struct Part {
-    /// How tables call it.
+    /// Its name in tables.
     pub name: String,
     /// Which vote of the blocks tables show.
     #[serde(default)]
     pub vote: Vote,
-    /// Not to begin from the model of the other run.
+    /// Whether its runs begin from random weights although the experiment has `pretrain`.
     #[serde(default)]
     pub from_scratch: bool,
     /// Options of its runs.
@@ -104,10 +102,10 @@ pub struct Summary {
 }
 
 impl Experiment {
-    /// Reads an experiment and checks that all of its runs can be made sense of.
+    /// Reads an experiment and checks the options of all its runs.
     ///
     /// # Errors
-    /// [`Error::Io`], [`Error::Corrupt`] with what is wrong, and those of [`Config::resolve`].
+    /// [`Error::Io`], [`Error::Corrupt`] with the problem, and those of [`Config::resolve`].
     pub fn read(path: &Path) -> Result<Self> {
         let text = read_text(path)?;
         let mut this: Self =
@@ -137,11 +135,11 @@ impl Experiment {
         Ok(this)
     }
 
-    /// All runs, in the order in which they are done: seed by seed, so that there is something of
-    /// everything early on.
+    /// All runs, in the order in which they are done: seed by seed, so that every way and column has
+    /// a result early.
     ///
     /// # Errors
-    /// [`Error::Usage`] names an option that there is not, or that has no such value.
+    /// [`Error::Usage`] names an option that is unknown or has an invalid value.
     pub fn cells(&self) -> Result<Vec<Cell>> {
         let mut cells = Vec::new();
         for &seed in &self.seeds {
@@ -169,7 +167,7 @@ impl Experiment {
         Ok(cells)
     }
 
-    /// Mean and deviation of a way in a column, once it has a run.
+    /// Mean and deviation of a way in a column; `None` before its first run.
     pub fn summary(&self, outcomes: &[Outcome], way: usize, column: usize) -> Option<Summary> {
         let of = outcomes.iter().filter(|o| (o.way, o.column) == (way, column));
         let values: Vec<f64> = of.map(|o| self.ways[way].vote.of(&o.votes)).collect();
@@ -214,8 +212,7 @@ impl Experiment {
     }
 }
 
-/// Does one run, or what is left of it, in a folder below `root`; the folder in `options` is of no
-/// matter.
+/// Does one run, or what is left of it, in a folder below `root`; the folder in `options` is ignored.
 ///
 /// # Errors
 /// Those of [`run::configure`] and [`run::train`].
@@ -236,7 +233,8 @@ pub fn execute(
     Ok(Outcome { way, column, seed, votes })
 }
 
-/// The votes after the last epoch of a run, which is begun, gone on with, or only looked at.
+/// The votes after the last epoch of a run, which is started, resumed, or only read if it is
+/// finished.
 fn finish(
     gpu: &Gpu,
     folder: PathBuf,

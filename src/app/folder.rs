@@ -48,7 +48,7 @@ pub fn model_path(folder: &Path) -> PathBuf {
     Folder(folder).model()
 }
 
-/// The model file of a run that there must be.
+/// The model file of a run; an error if there is no run.
 ///
 /// # Errors
 /// As [`must_exist`].
@@ -80,7 +80,7 @@ pub fn read_records(folder: &Path) -> Result<Vec<EpochRecord>> {
 /// Checks that there is a run in a folder.
 ///
 /// # Errors
-/// [`Error::Usage`] names a folder beside it that has one and is called nearly so.
+/// [`Error::Usage`] if there is none; it suggests a run of a similar name in the same folder.
 pub fn must_exist(folder: &Path) -> Result<()> {
     if Folder(folder).is_used() {
         return Ok(());
@@ -101,7 +101,7 @@ pub fn must_exist(folder: &Path) -> Result<()> {
     Err(Error::Usage(format!("there is no run in {shown}{hint}")))
 }
 
-/// Whether a run has noted any epoch.
+/// Whether a run has the records of an epoch.
 pub fn has_records(folder: &Path) -> bool {
     Folder(folder).metrics().exists()
 }
@@ -111,7 +111,7 @@ pub fn report_path(folder: &Path) -> PathBuf {
     Folder(folder).report()
 }
 
-/// The records of a run that is finished, if the one in `folder` is, and is of `config`.
+/// The records of the run in `folder`, if it has finished all epochs of `config`.
 ///
 /// # Errors
 /// [`Error::Io`] or [`Error::Corrupt`].
@@ -124,7 +124,7 @@ pub fn finished(folder: &Path, config: &Config) -> Result<Option<Vec<EpochRecord
     Ok((records.len() == config.epochs as usize).then_some(records))
 }
 
-/// The images that the run in `folder` was trained and tested with, if it has noted that.
+/// The images that the run in `folder` was trained and tested with, if its state file says so.
 ///
 /// # Errors
 /// As [`read_state`].
@@ -136,8 +136,8 @@ pub fn trained_on(folder: &Path) -> Result<Option<Identity>> {
     Ok(read_state(&path)?.1.data)
 }
 
-/// The times of each epoch that are known. A resumed run notes some twice; lines that make no
-/// sense are passed over, for times are of interest, not of importance.
+/// The times of each epoch that are known. A resumed run writes some twice, and the later line counts;
+/// lines that cannot be read are skipped, because nothing depends on times.
 pub fn read_timings(path: &Path) -> Vec<Timing> {
     let text = read_text(path).unwrap_or_default();
     let lines = text.lines().filter_map(|line| serde_json::from_str::<Timing>(line).ok());
@@ -155,7 +155,7 @@ pub fn read_model(path: &Path) -> Result<(Arrays, ModelInfo)> {
     Ok((arrays, info))
 }
 
-/// Reads what a run needs to go on.
+/// Reads what a run needs to resume.
 ///
 /// # Errors
 /// [`Error::Io`] or [`Error::Corrupt`].

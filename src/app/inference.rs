@@ -1,4 +1,4 @@
-//! Using a trained model: evaluation, prediction, and what a prediction comes from.
+//! Using a trained model: evaluation, prediction, and explanations of predictions.
 
 mod explain;
 
@@ -67,12 +67,12 @@ pub struct Prediction {
 }
 
 impl<'a> Inference<'a> {
-    /// Reads a model and makes it ready to look at `images`, `batch` at a time.
+    /// Reads a model and prepares it for `images`, `batch` at a time. Of images larger than the
+    /// model's it sees the middle.
     ///
     /// # Errors
     /// [`Error::Corrupt`] if the file is no model or of another architecture than it says,
-    /// [`Error::Usage`] if the images have other channels than the model's. Of images larger than
-    /// the model's it sees the middle.
+    /// [`Error::Usage`] if the images have another number of channels than the model's.
     pub fn new(gpu: &Gpu, model: &Path, images: &'a Images, batch: usize) -> Result<Self> {
         let (arrays, info) = folder::read_model(model)?;
         Self::of_model(gpu, model, (&arrays, &info), images, batch)
@@ -93,7 +93,7 @@ impl<'a> Inference<'a> {
         Self::with(gpu, model, (arrays, info), images, batch, |_| Ok(()))
     }
 
-    /// The same, for a program that `change` made more of.
+    /// The same, after `change` has added to the program.
     fn with(
         gpu: &Gpu,
         model: &Path,
@@ -167,11 +167,11 @@ impl<'a> Inference<'a> {
     }
 }
 
-/// The program that evaluates a model on images that are fed so.
+/// The program that evaluates a model on images that `feed` describes.
 ///
 /// # Errors
 /// Those of [`program::build`], and [`Error::Usage`] or [`Error::Model`] for a configuration or
-/// normalisation that cannot be.
+/// normalisation that is not valid.
 pub fn program(info: &ModelInfo, feed: Feed) -> Result<Built> {
     let [h, w, c] = info.image;
     let config = Config::resolve(info.config.clone())?;
@@ -193,7 +193,7 @@ fn decide(goodness: Vec<Vec<f32>>, which: Vote, classes: &[String]) -> Result<Pr
     if let Some(value) = logits.iter().find(|v| !v.is_finite()) {
         return Err(Error::Model(format!("a score is {value}; these weights are of no use")));
     }
-    // Of equals, the first comes first.
+    // The sort is stable: of equal scores, the lower class comes first.
     let mut order: Vec<usize> = (0..logits.len()).collect();
     order.sort_by(|a, b| logits[*b].total_cmp(&logits[*a]));
     let largest = f64::from(logits[order[0]]);

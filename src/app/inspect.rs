@@ -1,4 +1,4 @@
-//! What a model file holds: its tensors by block, how it was trained, and what it reached.
+//! What a model file holds: its tensors by block, how it was trained, and its accuracy.
 
 use std::path::Path;
 
@@ -13,7 +13,7 @@ use crate::train::checkpoint;
 use crate::train::metrics::Scores;
 use crate::{Error, Result};
 
-/// A model from outside.
+/// A description of a model.
 #[derive(Clone, PartialEq, Debug, Serialize)]
 pub struct Inspection {
     /// The file.
@@ -30,7 +30,7 @@ pub struct Inspection {
     pub head_parameters: usize,
     /// How it was trained.
     pub config: Recipe,
-    /// The epochs after which it is, and what the last test in them gave, if its run is known.
+    /// How far its run has come, if the run is known.
     pub reached: Option<Reached>,
 }
 

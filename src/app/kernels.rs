@@ -74,8 +74,8 @@ pub fn list(built: &Built, machine: &Machine) -> Result<Vec<Listed>> {
         for (dispatch, work) in dispatches.into_iter().zip(works) {
             let Kernel { file, entry, definitions } = &dispatch.kernel;
             if !reflections.contains_key(&dispatch.kernel) {
-                let wgsl = compose(file, definitions)?;
-                let reflection = Reflection::new(&label(&dispatch.kernel), &wgsl, entry)?;
+                let shader = compose(file, definitions)?;
+                let reflection = Reflection::new(&label(&dispatch.kernel), &shader, entry)?;
                 reflections.insert(dispatch.kernel.clone(), reflection);
             }
             let reflection = &reflections[&dispatch.kernel];
@@ -123,7 +123,7 @@ pub fn show(listed: &[Listed], name: &str) -> Result<String> {
     for kernel in listed.iter().map(|listed| &listed.dispatch.kernel) {
         let label = label(kernel);
         if label.starts_with(name) {
-            shown.insert(label, compose(kernel.file, &kernel.definitions)?);
+            shown.insert(label, compose(kernel.file, &kernel.definitions)?.wgsl);
         }
     }
     if shown.is_empty() {
@@ -156,13 +156,13 @@ pub fn dump(listed: &[Listed], folder: &Path) -> Result<usize> {
         let number = numbers.len();
         numbers.insert(kernel, number);
         let Kernel { file, entry, definitions } = kernel;
-        let (label, wgsl) = (label(kernel), compose(file, definitions)?);
-        let translated = translate(&label, &wgsl, entry)?;
-        let workgroup = Reflection::new(&label, &wgsl, entry)?.workgroup_size;
+        let (label, shader) = (label(kernel), compose(file, definitions)?);
+        let translated = translate(&label, &shader, entry)?;
+        let workgroup = Reflection::new(&label, &shader, entry)?.workgroup_size;
         let stem = format!("{number:03}-{}.{entry}", file.replace('/', "-"));
         let spirv: Vec<u8> = translated.spirv.iter().flat_map(|word| word.to_le_bytes()).collect();
         let mut files = vec![
-            ("wgsl", wgsl.into_bytes()),
+            ("wgsl", shader.wgsl.into_bytes()),
             ("spv", spirv),
             ("metal", translated.msl.into_bytes()),
         ];

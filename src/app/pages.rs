@@ -4,6 +4,7 @@ pub(crate) mod chart;
 mod classes;
 mod curves;
 mod memory;
+pub(crate) mod parts;
 mod pictures;
 pub mod plan;
 pub mod profile;

@@ -1,4 +1,4 @@
-//! What the files of a run say.
+//! What the files of a run say of themselves, next to their tensors.
 
 use std::path::Path;
 
@@ -81,20 +81,20 @@ impl ModelInfo {
 pub struct StateInfo {
     /// As in the model file; its normalisation also tells whether the images are the same.
     pub model: ModelInfo,
-    /// Which images it began with; files of older versions do not tell.
+    /// Which images the run began with; files of older versions do not have it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub data: Option<Identity>,
     /// Normalisation of the images where the model has that of the one it began from.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub images: Option<Normalization>,
-    /// Where it stands.
+    /// Epoch and step that are reached.
     pub progress: Progress,
     /// The last one may lack a test that was interrupted.
     pub epochs: Vec<EpochRecord>,
     /// Bytes that it was planned for after the device had no room for more.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub shrunk: Option<usize>,
-    /// How its ops are computed, which the same bits depend on.
+    /// The chosen kernels: the same bits need the same ones.
     #[serde(default, skip_serializing_if = "Choices::is_empty")]
     pub choices: Choices,
 }

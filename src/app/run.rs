@@ -39,12 +39,12 @@ use begin::Begin;
 use live::Run;
 use lock::Lock;
 
-/// Hears how a run goes on.
+/// Receives the events of a run.
 pub trait Observer {
     /// Weights were taken over from another model.
     fn began_from(&mut self, _start: &Start, _taken: &Taken) {}
-    /// The device had no memory left, as `error` says: from its last checkpoint on, or from the
-    /// beginning, the run is planned for so many bytes.
+    /// The device had no memory left, as `error` says: the run starts again from its last checkpoint,
+    /// or from the beginning, with a plan for so many bytes.
     fn shrinks(&mut self, _error: &Error, _bytes: usize) {}
     /// Ways to compute the network's ops are about to be timed, for as long as it takes.
     fn tunes(&mut self) {}
@@ -71,15 +71,15 @@ pub struct RunOptions {
     pub save_steps: usize,
     /// What to do when the device has no memory left.
     pub on_oom: OnOom,
-    /// Ends the run after a step, once it is asked.
+    /// Ends the run after the current step, once it is requested.
     pub interrupt: Interrupt,
-    /// Whether each op is held against the reference, see [`crate::gpu::numerics`].
+    /// Whether each op is compared with the reference, see [`crate::gpu::numerics`].
     pub debug: bool,
-    /// What is to go wrong.
+    /// The fault to inject, for tests.
     pub fault: Option<Fault>,
-    /// How a run that begins chooses its kernels.
+    /// How a new run chooses its kernels; a resumed one keeps those that it has.
     pub tune: Tune,
-    /// Where what was chosen is remembered.
+    /// Where the choices are stored.
     pub cache: Cache,
 }
 
@@ -95,7 +95,7 @@ choice! {
 }
 
 impl RunOptions {
-    /// For a new run, or what is left of one with `resume`; nothing is remembered of the device.
+    /// For a new run, or to `resume` one; choices of kernels are not stored.
     pub fn new(folder: PathBuf, resume: bool) -> Self {
         Self {
             folder,
@@ -127,8 +127,10 @@ pub fn configure(recipe: Recipe, options: &RunOptions, gpu: &Gpu) -> Result<Conf
                 "--freeze-until {until} would keep random weights: begin from a model with --init"
             )));
         }
-        let batch = if auto { Some(largest_batch(&config, gpu)?) } else { config.batch };
-        return Ok(Config { batch, ..config });
+        return match auto {
+            true => Ok(config.with_batch(largest_batch(&config, gpu)?)),
+            false => Ok(config),
+        };
     }
     let shown = options.folder.display();
     if !folder.config().exists() {
@@ -148,11 +150,9 @@ pub fn configure(recipe: Recipe, options: &RunOptions, gpu: &Gpu) -> Result<Conf
         (given, _) => given,
     };
     let recipe = Recipe { init, ..recipe };
-    let data = recipe.data.clone().or_else(|| config.data.clone());
-    let (strict, photo_cache) =
-        (recipe.strict.or(config.strict), recipe.photo_cache.or(config.photo_cache));
+    let here = config.on_machine(&recipe);
     match recipe.portable().conflicts(&config)[..] {
-        [] => Ok(Config { data, strict, photo_cache, ..config }),
+        [] => Ok(here),
         ref names => Err(Error::Usage(format!(
             "{shown} was begun with another --{}: leave the option out to resume it, or choose another --out",
             names.join(", --").replace('_', "-")
@@ -177,9 +177,9 @@ fn largest_batch(config: &Config, gpu: &Gpu) -> Result<usize> {
 /// Trains, from the beginning or from the last checkpoint, and leaves a complete run folder.
 ///
 /// # Errors
-/// Everything that loading, building, training and saving can meet, and [`Error::Usage`] if
-/// another process is at work in the folder; [`Error::Stopped`] once training has begun, saying
-/// what is kept and how to go on.
+/// All errors of loading, building, training and saving, and [`Error::Usage`] if
+/// another process uses the folder; [`Error::Stopped`] once training has begun: it names the last
+/// checkpoint and how to resume.
 pub fn train(
     gpu: &Gpu,
     config: &Config,
@@ -192,7 +192,7 @@ pub fn train(
     let identity = Identity::of(&dataset)?;
     let _lock = Lock::take(&options.folder)?;
     let folder = Folder(&options.folder);
-    // Since the configuration was made, another process may have come and gone.
+    // Another process may have used the folder since the configuration was made.
     if folder.is_used() && !options.resume {
         return Err(already_holds(folder.0));
     }
@@ -217,7 +217,7 @@ pub fn train(
     }
 }
 
-/// What is to be done, perhaps more than once.
+/// A run as it is attempted: again, with less memory, if the device ran out of it.
 struct Job<'a> {
     folder: Folder<'a>,
     config: &'a Config,
@@ -226,7 +226,7 @@ struct Job<'a> {
     identity: &'a Identity,
     /// Bytes to plan for, after the device had no room for more.
     shrunk: Option<usize>,
-    /// Whether what was to go wrong did.
+    /// Whether the fault was injected.
     fault_injected: bool,
 }
 
@@ -250,7 +250,7 @@ impl<'a> Job<'a> {
         trainer::demand(&network, &training, gpu.limits(), dataset).smaller(training.batch)
     }
 
-    /// The GPU as a run that begins is to use it.
+    /// The GPU with the choices of kernels for a new run.
     fn tuned(&self, gpu: &Gpu, network: &Network, observer: &mut dyn Observer) -> Result<Gpu> {
         let Self { options, dataset, .. } = *self;
         let program = || {
@@ -274,7 +274,7 @@ impl<'a> Job<'a> {
     /// Trains from the last checkpoint, if there is one.
     fn attempt(&mut self, gpu: &Gpu, observer: &mut dyn Observer) -> Result<Vec<EpochRecord>> {
         let Self { folder, config, options, dataset, identity, .. } = *self;
-        // What cannot be saved is said now, not after training.
+        // A configuration that cannot be saved is an error now, not after training.
         let text = config.to_toml()?;
         self.training().check(dataset.train.len(), config.image(dataset))?;
         let network = config.network(dataset.classes.len(), config.image(dataset).h);

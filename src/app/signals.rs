@@ -20,7 +20,7 @@ pub fn interrupt() -> Result<Interrupt> {
                 low_level::exit(128 + signal);
             }
         };
-        // SAFETY: to swap an atomic and to end the process at once are allowed in a handler.
+        // SAFETY: a signal handler may swap an atomic and end the process at once.
         unsafe { low_level::register(signal, handle) }
             .map_err(|e| Error::Usage(format!("signals cannot be handled: {e}")))?;
     }

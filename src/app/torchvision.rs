@@ -15,10 +15,11 @@ use crate::app::folder;
 use crate::app::inference;
 use crate::app::records;
 use crate::app::records::ModelInfo;
+use crate::base::choice::Choice;
 use crate::compiler::program::{Built, Feed};
 use crate::data::Normalization;
 use crate::net::layers::Scale;
-use crate::net::models::{self, Stem};
+use crate::net::models::{Arch, Stem};
 use crate::net::options::Partition;
 use crate::train::checkpoint::dialect::{self, Translation};
 use crate::train::checkpoint::{self, Array, Arrays, foreign};
@@ -156,8 +157,12 @@ pub fn describe(arrays: &Arrays, about: &About, path: &Path) -> Result<ModelInfo
     let shapes = arrays.iter().map(|(name, array)| (name.clone(), array.shape.clone())).collect();
     if let Some(known) = dialect::recognise(&shapes).filter(|known| known.name != config.arch) {
         let what = match known.options {
-            Some(options) => format!("give {options}"),
-            None => format!("there is no such network: --arch is {}", models::NAMES.join(", ")),
+            Some(options) => {
+                let all: Vec<_> =
+                    options.iter().map(|(name, value)| format!("--{name} {value}")).collect();
+                format!("give {}", all.join(" "))
+            }
+            None => format!("there is no such network: --arch is {}", Arch::names().join(", ")),
         };
         let problem =
             format!("these are weights of {}, not of {}; {what}", known.name, config.arch);
@@ -239,7 +244,7 @@ pub fn export(model: &Path, out: &Path) -> Result<Option<Differences>> {
     // What other programs look for.
     checkpoint::write(out, &arrays, "format", "pt".into())?;
     let arch = info.config.arch.clone().unwrap_or_default();
-    if arch == "cnn" || !models::NAMES.contains(&arch.as_str()) {
+    if Arch::named(&arch).is_none_or(|arch| arch == Arch::Cnn) {
         return Ok(None);
     }
     let config = Recipe {

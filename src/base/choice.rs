@@ -4,6 +4,16 @@
 pub trait Choice: Copy + Send + Sync + 'static {
     /// Every variant, its name, and what it means.
     const ALL: &'static [(Self, &'static str, &'static str)];
+
+    /// The variant with this name.
+    fn named(name: &str) -> Option<Self> {
+        Self::ALL.iter().find(|(_, known, _)| *known == name).map(|(variant, ..)| *variant)
+    }
+
+    /// All names.
+    fn names() -> Vec<&'static str> {
+        Self::ALL.iter().map(|(_, name, _)| *name).collect()
+    }
 }
 
 /// Defines such an enum: variants with a doc comment and a name, and a default if there is one.

@@ -1,5 +1,8 @@
 //! The one error type: every variant names what was wrong and what to do about it.
 //!
+//! `Display` words options as fields of the library; [`Error::worded`] lets a command line say what
+//! to type instead.
+//!
 //! The exit codes of the command, see [`Error::exit_code`]:
 //!
 //! | code | meaning |
@@ -11,35 +14,32 @@
 //! | 130 | interrupted by SIGINT (Ctrl-C) |
 //! | 143 | interrupted by SIGTERM |
 
+use std::fmt;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
+
+use crate::base::hint::{Hint, Message};
+use crate::base::interrupt;
 
 /// Result with the crate's [`Error`].
 pub type Result<T, E = Error> = std::result::Result<T, E>;
 
 /// Everything that can go wrong, as values; each prints as one line (but for [`Error::Weights`]).
-#[derive(Debug, thiserror::Error)]
+#[derive(Debug)]
 pub enum Error {
     /// No usable GPU, or the one asked for is not there.
-    #[error("{0}")]
-    Adapter(String),
+    Adapter(Message),
     /// The GPU refused a request.
-    #[error("GPU error: {0}")]
     Gpu(String),
     /// The device was lost: removed, or reset by its driver.
-    #[error("the device was lost ({0})")]
     Lost(String),
     /// The device has no memory left.
-    #[error("the device has no memory left for {0}")]
     OutOfMemory(String),
     /// The device does not answer.
-    #[error("the device did not finish its work within {} s", .0.as_secs_f64())]
     TimedOut(Duration),
     /// A signal interrupted the run.
-    #[error("interrupted by {}", crate::base::interrupt::name(*.0))]
     Interrupted(i32),
     /// A tensor or dispatch is larger than the device allows.
-    #[error("{what} needs {needed} but the device allows {available}; {advice}")]
     Limit {
         /// What was too large.
         what: String,
@@ -48,10 +48,9 @@ pub enum Error {
         /// The device's limit.
         available: String,
         /// What the user can change.
-        advice: String,
+        advice: Message,
     },
     /// A shader does not compile or does not match its Rust side.
-    #[error("shader {name}: {problem}")]
     Shader {
         /// The kernel's name.
         name: String,
@@ -59,16 +58,14 @@ pub enum Error {
         problem: String,
     },
     /// A network, shape or program that cannot work.
-    #[error("{0}")]
     Model(String),
     /// A command-line option or recipe value that cannot work.
-    #[error("{0}")]
     Usage(String),
+    /// Options that cannot work, in a message that each front end words its own way.
+    Options(Message),
     /// A data set that is not there; the message says how to get it.
-    #[error("{0}")]
-    MissingData(String),
+    MissingData(Message),
     /// A download that failed.
-    #[error("cannot fetch {url}: {problem}")]
     Fetch {
         /// What was to be fetched.
         url: String,
@@ -76,15 +73,13 @@ pub enum Error {
         problem: String,
     },
     /// A file whose content is not what it should be.
-    #[error("{}: {problem}", path.display())]
     Corrupt {
         /// The file.
         path: PathBuf,
         /// What was found, at which offset, and what was expected.
-        problem: String,
+        problem: Message,
     },
     /// Weights that do not fit the network. The only error of several lines: it lists the tensors.
-    #[error("{}: {problem}:\n  {}", path.display(), listed(tensors))]
     Weights {
         /// The file.
         path: PathBuf,
@@ -94,7 +89,6 @@ pub enum Error {
         tensors: Vec<String>,
     },
     /// A file that could not be read or written.
-    #[error("cannot {action} {}: {source}", path.display())]
     Io {
         /// `read`, `write`, `create`, …
         action: &'static str,
@@ -104,7 +98,6 @@ pub enum Error {
         source: std::io::Error,
     },
     /// Training produced a number that is not finite.
-    #[error("{what} became {value} at step {step} (epoch {epoch}): try a lower --lr")]
     NotFinite {
         /// The loss of which block, or which weight.
         what: String,
@@ -116,7 +109,6 @@ pub enum Error {
         epoch: u32,
     },
     /// An op whose result differs from the reference.
-    #[error("step {step} (epoch {epoch}): {problem}")]
     Numerics {
         /// Which op, which tensor, and by how much.
         problem: String,
@@ -126,13 +118,29 @@ pub enum Error {
         epoch: u32,
     },
     /// A run that stopped, and where its last good checkpoint is.
-    #[error("{source}; {kept}")]
     Stopped {
         /// Why.
         source: Box<Error>,
         /// What is left, and how to go on.
         kept: String,
     },
+}
+
+/// As the library words it.
+impl fmt::Display for Error {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.worded(&Hint::to_string))
+    }
+}
+
+impl std::error::Error for Error {
+    fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
+        match self {
+            Self::Io { source, .. } => Some(source),
+            Self::Stopped { source, .. } => Some(source),
+            _ => None,
+        }
+    }
 }
 
 /// Lines that are listed with an error; the rest are counted.
@@ -147,6 +155,46 @@ fn listed(lines: &[String]) -> String {
 }
 
 impl Error {
+    /// The message, with its hints in the words of `say`: one line, but for [`Error::Weights`].
+    pub fn worded(&self, say: &dyn Fn(&Hint) -> String) -> String {
+        match self {
+            Self::Adapter(message) | Self::Options(message) | Self::MissingData(message) => {
+                message.worded(say)
+            }
+            Self::Model(message) | Self::Usage(message) => message.clone(),
+            Self::Gpu(problem) => format!("GPU error: {problem}"),
+            Self::Lost(why) => format!("the device was lost ({why})"),
+            Self::OutOfMemory(what) => format!("the device has no memory left for {what}"),
+            Self::TimedOut(after) => {
+                format!("the device did not finish its work within {} s", after.as_secs_f64())
+            }
+            Self::Interrupted(signal) => format!("interrupted by {}", interrupt::name(*signal)),
+            Self::Limit { what, needed, available, advice } => {
+                let advice = advice.worded(say);
+                format!("{what} needs {needed} but the device allows {available}; {advice}")
+            }
+            Self::Shader { name, problem } => format!("shader {name}: {problem}"),
+            Self::Fetch { url, problem } => format!("cannot fetch {url}: {problem}"),
+            Self::Corrupt { path, problem } => {
+                format!("{}: {}", path.display(), problem.worded(say))
+            }
+            Self::Weights { path, problem, tensors } => {
+                format!("{}: {problem}:\n  {}", path.display(), listed(tensors))
+            }
+            Self::Io { action, path, source } => {
+                format!("cannot {action} {}: {source}", path.display())
+            }
+            Self::NotFinite { what, value, step, epoch } => {
+                let lr = say(&Hint::Option("lr"));
+                format!("{what} became {value} at step {step} (epoch {epoch}): try a lower {lr}")
+            }
+            Self::Numerics { problem, step, epoch } => {
+                format!("step {step} (epoch {epoch}): {problem}")
+            }
+            Self::Stopped { source, kept } => format!("{}; {kept}", source.worded(say)),
+        }
+    }
+
     /// Exit code of errors that leave the device in an unknown state.
     pub const DEVICE_EXIT: u8 = 3;
 
@@ -169,25 +217,8 @@ impl Error {
         }
     }
 
-    /// How to continue a run that this error stopped, if that is possible.
-    pub(crate) fn remedy(&self) -> Option<&'static str> {
-        Some(match self {
-            Self::Lost(_) => "once `sff devices` shows it again, go on with --resume",
-            Self::OutOfMemory(_) => {
-                "close other programs on the device, or give a smaller --batch or --memory; \
-                 --resume --on-oom shrink goes on with smaller micro-batches"
-            }
-            Self::TimedOut(_) => {
-                "look whether the device or its driver hangs, then go on with --resume"
-            }
-            Self::Interrupted(_) => "go on with --resume",
-            Self::Io { .. } => "once that is mended, go on with --resume",
-            _ => return None,
-        })
-    }
-
     /// A [`Error::Corrupt`] for `path`.
-    pub fn corrupt(path: &Path, problem: impl Into<String>) -> Self {
+    pub fn corrupt(path: &Path, problem: impl Into<Message>) -> Self {
         Self::Corrupt { path: path.to_owned(), problem: problem.into() }
     }
 

@@ -13,16 +13,17 @@ pub const ALIGNMENT: usize = 256;
 
 /// A logical shape: images, rows, columns, channels.
 ///
-/// Vectors are `(1, 1, 1, c)`; a convolution's weight is `(k, k, cin, cout)`.
+/// Vectors are `(1, 1, 1, c)`. The four dimensions of a [`Weight`] are its window's rows and columns,
+/// input and output channels.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Hash)]
 pub struct Shape {
-    /// Images in the batch (kernel rows of a weight).
+    /// Images in the batch.
     pub n: usize,
-    /// Rows (kernel columns of a weight).
+    /// Rows.
     pub h: usize,
-    /// Columns (input channels of a weight).
+    /// Columns.
     pub w: usize,
-    /// Channels (output channels of a weight).
+    /// Channels.
     pub c: usize,
 }
 
@@ -40,11 +41,6 @@ impl Shape {
     /// `n` rows of `c` values.
     pub const fn rows(n: usize, c: usize) -> Self {
         Self::new(n, 1, 1, c)
-    }
-
-    /// A `k`×`k` convolution's weight.
-    pub const fn weight(k: usize, cin: usize, cout: usize) -> Self {
-        Self::new(k, k, cin, cout)
     }
 
     /// Logical values.
@@ -70,6 +66,46 @@ impl Shape {
     /// The same maps with another number of channels.
     pub const fn with_c(&self, c: usize) -> Self {
         Self::new(self.n, self.h, self.w, c)
+    }
+}
+
+/// A convolution's weight: a matrix from input to output channels for each position of its window.
+/// Where each channel is convolved by itself there is one input channel.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Hash)]
+pub struct Weight {
+    /// Side of the window.
+    pub kernel: usize,
+    /// Input channels.
+    pub inputs: usize,
+    /// Output channels.
+    pub outputs: usize,
+}
+
+impl Weight {
+    /// For a window of `kernel`×`kernel`.
+    pub const fn new(kernel: usize, inputs: usize, outputs: usize) -> Self {
+        Self { kernel, inputs, outputs }
+    }
+
+    /// Values that each output value is made of.
+    pub const fn fan_in(&self) -> usize {
+        self.kernel * self.kernel * self.inputs
+    }
+
+    /// Logical values.
+    pub const fn elements(&self) -> usize {
+        self.fan_in() * self.outputs
+    }
+
+    /// Values as they are stored, in [`Layout::Hwio`].
+    pub fn stored(self) -> usize {
+        Layout::Hwio.stored(self.into()).elements()
+    }
+}
+
+impl From<Weight> for Shape {
+    fn from(weight: Weight) -> Self {
+        Self::new(weight.kernel, weight.kernel, weight.inputs, weight.outputs)
     }
 }
 
@@ -203,7 +239,7 @@ mod tests {
         for (layout, shape) in [
             (Layout::Nhwc, Shape::new(2, 3, 1, 5)),
             (Layout::Half, Shape::new(2, 3, 1, 5)),
-            (Layout::Hwio, Shape::weight(3, 1, 6)),
+            (Layout::Hwio, Weight::new(3, 1, 6).into()),
             (Layout::Words, Shape::vector(7)),
         ] {
             let values: Vec<f32> = (1..=shape.elements()).map(|v| v as f32).collect();
@@ -214,7 +250,7 @@ mod tests {
             assert_eq!(values_stored, values.len());
             assert_eq!(layout.unpack(shape, &stored), values);
         }
-        let w = Layout::Hwio.pack(Shape::weight(1, 2, 1), &[1.0, 2.0]);
+        let w = Layout::Hwio.pack(Weight::new(1, 2, 1).into(), &[1.0, 2.0]);
         let w: Vec<f32> = bytemuck::pod_collect_to_vec(&w);
         assert_eq!(w[..8], [1.0, 0.0, 0.0, 0.0, 2.0, 0.0, 0.0, 0.0]);
     }

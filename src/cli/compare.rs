@@ -68,7 +68,7 @@ impl Observer for Quiet {
         super::warn_tuning(tuning);
     }
     fn warns(&mut self, problem: &Error) {
-        super::note(&format!("warning: {problem}"));
+        super::note(&format!("warning: {}", super::worded(problem)));
     }
     fn started(&mut self, trainer: &Trainer, _: bool) {
         let dataset = trainer.dataset();

@@ -117,7 +117,7 @@ impl Plan {
             write_whole(path, |file| file.write_all(svg.as_bytes()))?;
         }
         if self.json {
-            let (recompute, precision) = (built.recompute, given.precision);
+            let (recompute, precision) = (built.recompute, config.precision);
             let (method, partition) = (*method, *partition);
             let json = Json {
                 arch,
@@ -149,7 +149,7 @@ impl Plan {
             out.push_str(&format!(", {share:.1}% of it for heads of {heads}"));
         }
         out.push_str(&format!("\n{:20} {}", "computed again", again(built.recompute)));
-        out.push_str(&format!("\n{:20} {}", "maps in", stored(given.precision)));
+        out.push_str(&format!("\n{:20} {}", "maps in", stored(config.precision)));
         if let Some(memory) = given.memory {
             out.push_str(&format!(
                 "\n{:20} {micro_batch} images, {count} to a step, within {memory}",
@@ -157,14 +157,14 @@ impl Plan {
             ));
         }
         out.push_str("\n\nother ways to train it, in MiB and MFLOP per image");
-        if given.window > 0 {
-            out.push_str(&format!(", sff with a window of {}", given.window));
+        if config.window > 0 {
+            out.push_str(&format!(", sff with a window of {}", config.window));
         }
         out.push_str(":\n");
         out.push_str(&format!("{:20} {:>9} {:>24}", "", "peak", "activations, workspace"));
         out.push_str(&format!(" {:>9}", "MFLOP"));
         for (name, method, partition, recompute) in COMPARED {
-            let config = given.config(method, Some(partition), Some(recompute))?;
+            let config = given.trained(method, partition, recompute)?;
             let built = given
                 .build(&config, Limits::NONE, |demand| demand.build(micro_batch, count, false))?;
             let layout = Layout::new(&built.program, Limits::NONE)?;

@@ -114,7 +114,9 @@ impl Predict {
         let failed = |mut unreadable: Vec<(&PathBuf, Error)>| {
             // The last one is the error that the command ends with.
             let last = unreadable.pop();
-            unreadable.iter().for_each(|(_, error)| super::note(&format!("error: {error}")));
+            unreadable
+                .iter()
+                .for_each(|(_, error)| super::note(&format!("error: {}", super::worded(error))));
             last.map_or(Ok(()), |(_, error)| Err(error))
         };
         if pictures.is_empty() {
@@ -143,7 +145,7 @@ impl Predict {
             });
             let others = unreadable.iter().map(|(path, error)| Report::Unreadable {
                 file: path.display().to_string(),
-                error: error.to_string(),
+                error: super::worded(error),
             });
             super::print_json(&answered.chain(others).collect::<Vec<_>>())?;
             return failed(unreadable);

@@ -112,13 +112,13 @@ impl Observer for Progress {
     }
 
     fn warns(&mut self, problem: &Error) {
-        self.bar.suspend(|| super::note(&format!("warning: {problem}")));
+        self.bar.suspend(|| super::note(&format!("warning: {}", super::worded(problem))));
     }
 
     fn shrinks(&mut self, error: &Error, bytes: usize) {
         let size = Size(bytes);
         self.bar.finish_and_clear();
-        self.say(&format!("{error}; going on within {size} of the device"));
+        self.say(&format!("{}; going on within {size} of the device", super::worded(error)));
     }
 
     fn tunes(&mut self) {

@@ -1,6 +1,7 @@
 //! How many images fit: micro-batches under a budget, and the largest batch that needs none.
 
 use crate::base::bytes::Size;
+use crate::base::hint::{Hint, message};
 use crate::base::shape::Shape;
 use crate::compiler::kernel::{Target, Tiles, check_bindings};
 use crate::compiler::plan::{Limits, Plan};
@@ -55,7 +56,7 @@ impl<'a> Demand<'a> {
     /// micro-batches that fit. What the device does not allow is left to the session to say.
     ///
     /// # Errors
-    /// [`Error::Usage`] if nothing fits the budget, with the smallest one that would do, and those
+    /// [`Error::Options`] if nothing fits the budget, with the smallest one that would do, and those
     /// of [`program::build`].
     pub fn program(&self, batch: usize) -> Result<Built> {
         let Some(budget) = self.budget else { return self.build(batch, 1, true) };
@@ -75,11 +76,15 @@ impl<'a> Demand<'a> {
             }
         }
         let Some(least) = least else { return self.build(1, batch, false) };
-        Err(Error::Usage(format!(
-            "--memory {} is too little: this training needs at least {least} bytes ({:.1} MiB); use --memory {least} or more, or a smaller network",
-            Size(budget),
-            least as f64 / (1 << 20) as f64,
-        )))
+        let mib = least as f64 / (1 << 20) as f64;
+        Err(Error::Options(message![
+            Hint::set("memory", Size(budget)),
+            format!(
+                " is too little: this training needs at least {least} bytes ({mib:.1} MiB); use "
+            ),
+            Hint::set("memory", least),
+            " or more, or a smaller network",
+        ]))
     }
 
     /// A budget under which there is a program for steps of `batch` images that takes clearly less
@@ -241,11 +246,11 @@ mod tests {
         let network = network();
         for batch in [1, 7, 24] {
             let message = demand(&network, Some(1)).program(batch).unwrap_err().to_string();
-            let least = message.split("use --memory ").nth(1).unwrap();
+            let least = message.split("use `memory` ").nth(1).unwrap();
             let least = least.split(' ').next().unwrap().parse::<Size>().unwrap().0;
             assert_eq!(chosen(&demand(&network, Some(least)), batch).3, least);
             let less = demand(&network, Some(least - 1)).program(batch).unwrap_err();
-            assert!(less.to_string().contains(&format!("use --memory {least} ")), "{less}");
+            assert!(less.to_string().contains(&format!("use `memory` {least} ")), "{less}");
         }
     }
 

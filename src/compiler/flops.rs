@@ -59,11 +59,11 @@ fn is_head(op: &Node, program: &Program) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::base::shape::Window;
+    use crate::base::shape::{Weight, Window};
     use crate::compiler::ops::{AvgPool, Conv2d, Conv2dDgrad, Depthwise, Goodness, Op};
     use crate::compiler::tensor::Kind;
     use crate::net::layers::{Head, Network};
-    use crate::net::models::{self, Stem};
+    use crate::net::models::{Arch, Stem};
     use crate::net::options::Partition;
 
     #[test]
@@ -73,8 +73,8 @@ mod tests {
         let mut maps = |n, h, w, c| program.add("", Shape::new(n, h, w, c), Nhwc, Kind::Io);
         let (x, y) = (maps(2, 5, 4, 3), maps(2, 3, 2, 7));
         let (depthwise, scores) = (maps(3, 3, 1, 3), maps(2, 1, 1, 70));
-        let weight = program.add("", Shape::weight(3, 3, 7), Hwio, Kind::Io);
-        let one = program.add("", Shape::weight(1, 3, 70), Hwio, Kind::Io);
+        let weight = program.add("", Weight::new(3, 3, 7), Hwio, Kind::Io);
+        let one = program.add("", Weight::new(1, 3, 70), Hwio, Kind::Io);
         let window = Window::same(3, 2);
         let same = |kernel| Window::same(kernel, 1);
         let ops: [(Op, u64); 5] = [
@@ -98,22 +98,22 @@ mod tests {
     #[test]
     fn networks_cost_what_others_count() {
         for (arch, side, kernel, mflop) in [
-            ("resnet18", 32, None, 3329.0),
-            ("resnet18", 32, Some(1), 2844.0),
-            ("resnet18", 32, Some(5), 3293.0),
-            ("mobilenet-v3-small", 224, None, 322.0),
-            ("mobilenet-v3-small", 224, Some(1), 292.0),
-            ("mobilenet-v3-small", 224, Some(5), 830.0),
+            (Arch::Resnet18, 32, None, 3329.0),
+            (Arch::Resnet18, 32, Some(1), 2844.0),
+            (Arch::Resnet18, 32, Some(5), 3293.0),
+            (Arch::MobilenetV3Small, 224, None, 322.0),
+            (Arch::MobilenetV3Small, 224, Some(1), 292.0),
+            (Arch::MobilenetV3Small, 224, Some(5), 830.0),
         ] {
             let (partition, head) = match kernel {
                 Some(kernel) => (Partition::Block, Head::goodness(kernel)),
-                None => (Partition::Whole, models::classifier(arch)),
+                None => (Partition::Whole, arch.classifier()),
             };
-            let blocks = models::named(arch, &[], Stem::suiting(side), partition).unwrap();
+            let blocks = arch.blocks(&[], Stem::suiting(side), partition);
             let flops = step(&Network { blocks, head, classes: 10 }, side).unwrap();
             let again = flops.heads / 4;
             let ours = (flops.total - again) as f64 / 1e6;
-            assert!((ours / mflop - 1.0).abs() < 2e-3, "{arch}, {head:?}: {ours}, not {mflop}");
+            assert!((ours / mflop - 1.0).abs() < 2e-3, "{arch:?}, {head:?}: {ours}, not {mflop}");
         }
     }
 }

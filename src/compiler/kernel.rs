@@ -17,7 +17,7 @@ use crate::{Error, Result};
 /// One permutation of one entry point; the key of a pipeline.
 #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Debug)]
 pub struct Kernel {
-    /// File in `shaders/`, without extension.
+    /// Name of the file in `shaders/`, without folder and extension.
     pub file: &'static str,
     /// Entry point.
     pub entry: &'static str,

@@ -276,7 +276,8 @@ fn indexable(tensor: &Tensor) -> Result<()> {
 }
 
 /// Checks that a tensor has a shape.
-fn expect(t: Tensors, id: TensorId, shape: Shape) -> Result<(), Misfit> {
+fn expect(t: Tensors, id: TensorId, shape: impl Into<Shape>) -> Result<(), Misfit> {
+    let shape = shape.into();
     let found = t.get(id);
     if found.shape == shape {
         return Ok(());
@@ -291,7 +292,7 @@ fn alike(t: Tensors, ids: &[TensorId]) -> Result<(), Misfit> {
 
 /// What to tell a user whose network makes a kernel loop for too long.
 mod advice {
-    pub const KERNEL: &str = "use a smaller --aux-kernel or fewer channels";
+    pub const KERNEL: &str = "use a smaller aux-kernel or fewer channels";
     pub const IMAGE: &str = "use smaller images";
     pub const CLASSES: &str = "use fewer classes";
 }

@@ -101,7 +101,7 @@ impl Plan {
                     what: format!("{} ({})", t.name, t.shape),
                     needed: format!("{} MiB", t.bytes().div_ceil(1 << 20)),
                     available: format!("{} MiB in one buffer", limits.max_buffer >> 20),
-                    advice: t.smaller().into(),
+                    advice: t.smaller(),
                 });
             }
         }
@@ -342,7 +342,7 @@ impl fmt::Display for Table<'_> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::base::shape::{Layout, Shape, Window};
+    use crate::base::shape::{Layout, Shape, Weight, Window};
     use crate::compiler::ops::{Activate, Add, Conv2d, MaxPool};
     use crate::compiler::tensor::Kind;
     use crate::net::layers::Activation;
@@ -417,7 +417,7 @@ mod tests {
     fn a_chain_needs_what_one_op_touches() {
         let mut program = Program::default();
         let mut x = program.add("x", Shape::vector(64), Layout::Nhwc, Kind::Io);
-        let w = program.add("w", Shape::weight(1, 64, 64), Layout::Hwio, Kind::Parameter);
+        let w = program.add("w", Weight::new(1, 64, 64), Layout::Hwio, Kind::Parameter);
         for i in 0..10 {
             let y =
                 program.add(&format!("y{i}"), Shape::vector(64), Layout::Nhwc, Kind::Activation);

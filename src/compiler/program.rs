@@ -57,7 +57,14 @@ impl Program {
     }
 
     /// Adds a tensor.
-    pub fn add(&mut self, name: &str, shape: Shape, layout: Layout, kind: Kind) -> TensorId {
+    pub fn add(
+        &mut self,
+        name: &str,
+        shape: impl Into<Shape>,
+        layout: Layout,
+        kind: Kind,
+    ) -> TensorId {
+        let shape = shape.into();
         let name = name.to_owned();
         self.tensors.push(Tensor {
             name,
@@ -203,6 +210,7 @@ impl fmt::Display for Program {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::base::shape::Weight;
     use crate::compiler::ops::{Activate, Add};
     use crate::net::layers::Activation;
 
@@ -226,7 +234,7 @@ mod tests {
         let mut program = Program::default();
         let slab = program.add_slab("slab", Kind::ParamGradient);
         let a = program.add_member(slab, "a", Shape::vector(5), Layout::Nhwc);
-        let b = program.add_member(slab, "b", Shape::weight(1, 1, 1), Layout::Hwio);
+        let b = program.add_member(slab, "b", Weight::new(1, 1, 1).into(), Layout::Hwio);
         assert_eq!(program.root(a), (slab, 0));
         assert_eq!(program.root(b), (slab, ALIGNMENT));
         assert_eq!(program.tensor(slab).bytes(), ALIGNMENT + 64);

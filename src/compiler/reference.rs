@@ -5,7 +5,7 @@
 
 pub mod window;
 
-use crate::base::shape::{Layout, Shape};
+use crate::base::shape::{Layout, Shape, Weight};
 use crate::compiler::tensor::{Tensor, TensorId, Tensors};
 
 /// Logical f64 values: one `Vec` per tensor, without padding lanes.
@@ -54,6 +54,11 @@ impl<'a> Reference<'a> {
     /// A tensor's shape.
     pub fn shape(&self, id: TensorId) -> Shape {
         self.tensors.shape(id)
+    }
+
+    /// What a convolution's weight is, whose tensor it is.
+    pub fn weight(&self, id: TensorId) -> Weight {
+        self.tensors.weight(id)
     }
 
     /// How a tensor's values are stored.

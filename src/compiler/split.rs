@@ -3,7 +3,7 @@
 //! The cuts depend on shapes alone, never on the device, so that a program and its memory plan
 //! are the same everywhere.
 
-use crate::base::shape::{ALIGNMENT, LANES, Layout, Shape};
+use crate::base::shape::{ALIGNMENT, LANES, Layout, Shape, Weight};
 
 /// Steps of an invocation's loops that a cut aims at. Mesa's software driver ends loops after 65,535
 /// steps of all loops together, silently, and cuts are rounded.
@@ -55,14 +55,14 @@ pub fn image_chunks(shape: Shape) -> usize {
 
 /// The cut of a weight gradient over the pixels of `dy`: enough parts to fill a device, at least
 /// 64 pixels each, and none with more arithmetic than a slow device does in half a second.
-pub fn wgrad(dy: Shape, weight: Shape) -> Cut {
+pub fn wgrad(dy: Shape, weight: Weight) -> Cut {
     Cut::new(dy, wgrad_parts(dy.pixels(), weight))
 }
 
-fn wgrad_parts(pixels: usize, weight: Shape) -> usize {
+fn wgrad_parts(pixels: usize, weight: Weight) -> usize {
     const VALUES_PER_INVOCATION: usize = 64;
     const MULTIPLY_ADDS: usize = 5_000_000_000;
-    let values = Layout::Hwio.stored(weight).elements();
+    let values = weight.stored();
     let affordable = (MULTIPLY_ADDS / values).max(1);
     wanted(pixels, values.div_ceil(VALUES_PER_INVOCATION)).max(pixels.div_ceil(affordable))
 }
@@ -135,9 +135,9 @@ fn slice(layout: Layout, x: Shape, bytes: usize) -> usize {
 }
 
 /// The cut of the sum over images for the gradient of a 1×1 head's weight from Gram matrices.
-pub fn gram_parts(slice: usize, weight: Shape) -> usize {
+pub fn gram_parts(slice: usize, weight: Weight) -> usize {
     const VALUES_PER_INVOCATION: usize = 64;
-    let values = Layout::Hwio.stored(weight).elements();
+    let values = weight.stored();
     (4096 / values.div_ceil(VALUES_PER_INVOCATION)).clamp(1, slice)
 }
 

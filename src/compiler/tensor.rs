@@ -1,6 +1,7 @@
 //! What a program knows of a tensor before it has a place in memory.
 
-use crate::base::shape::{Layout, Shape};
+use crate::base::hint::{Hint, Message, message};
+use crate::base::shape::{Layout, Shape, Weight};
 
 /// Names a tensor of one [`crate::compiler::program::Program`].
 #[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Debug)]
@@ -76,10 +77,12 @@ impl Tensor {
     }
 
     /// What to tell a user whose device has no room for the tensor.
-    pub fn smaller(&self) -> &'static str {
+    pub fn smaller(&self) -> Message {
         match self.kind {
-            Kind::Activation | Kind::Workspace | Kind::Io => "use a smaller --batch",
-            _ => "use fewer channels",
+            Kind::Activation | Kind::Workspace | Kind::Io => {
+                message!["use a smaller ", Hint::Option("batch")]
+            }
+            _ => "use fewer channels".into(),
         }
     }
 
@@ -102,6 +105,12 @@ impl<'a> Tensors<'a> {
     /// Its shape.
     pub fn shape(self, id: TensorId) -> Shape {
         self.get(id).shape
+    }
+
+    /// What a convolution's weight is, whose tensor it is.
+    pub fn weight(self, id: TensorId) -> Weight {
+        let Shape { n: kernel, w: inputs, c: outputs, .. } = self.shape(id);
+        Weight { kernel, inputs, outputs }
     }
 
     /// How its values are stored.

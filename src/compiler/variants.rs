@@ -225,7 +225,7 @@ pub fn key(op: &Node, tensors: &[Tensor]) -> Result<String> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::base::shape::{Layout, Shape, Window};
+    use crate::base::shape::{Layout, Shape, Weight, Window};
     use crate::compiler::ops::{Conv2d, Conv2dWgrad};
     use crate::compiler::program::Program;
     use crate::compiler::tensor::Kind;
@@ -237,7 +237,7 @@ mod tests {
         let y = window.output(x).unwrap().with_c(out);
         let mut maps = |name, shape| program.add(name, shape, Layout::Nhwc, Kind::Activation);
         let (x, y) = (maps("x", x), maps("y", y));
-        let weight = Shape::weight(window.kernel, 8, out);
+        let weight = Weight::new(window.kernel, 8, out);
         let [w, dw] =
             ["w", "dw"].map(|name| program.add(name, weight, Layout::Hwio, Kind::Parameter));
         program.push(Conv2d { x, w, bias: None, y, window });
@@ -317,7 +317,7 @@ mod tests {
     #[test]
     fn tensors_of_too_many_values_are_errors() {
         let mut program = Program::default();
-        let weight = Shape::weight(31, 65_536, 65_536);
+        let weight = Weight::new(31, 65_536, 65_536);
         let mut maps =
             |name| program.add(name, Shape::new(1, 4, 4, 65_536), Layout::Nhwc, Kind::Activation);
         let (x, y) = (maps("x"), maps("y"));
@@ -340,7 +340,7 @@ mod tests {
         let mut maps =
             |name, c| program.add(name, Shape::new(1, 8, 8, c), Layout::Nhwc, Kind::Activation);
         let (x, y) = (maps("x", 512), maps("y", 4));
-        let w = program.add("w", Shape::weight(31, 512, 4), Layout::Hwio, Kind::Parameter);
+        let w = program.add("w", Weight::new(31, 512, 4), Layout::Hwio, Kind::Parameter);
         program.push(Conv2d { x, w, bias: None, y, window: Window::same(31, 1) });
         let with = |max_steps| {
             let target = Target { max_steps, ..Target::unlimited(Tiles::CPU) };
@@ -351,7 +351,7 @@ mod tests {
         assert_eq!(
             message,
             "conv2d of 1×8×8×512 and 31×31×512×4 needs 124000 steps of a loop but the device allows \
-             65000, and would end it silently; use a smaller --aux-kernel or fewer channels"
+             65000, and would end it silently; use a smaller aux-kernel or fewer channels"
         );
     }
 }

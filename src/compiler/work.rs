@@ -31,8 +31,8 @@ impl Traffic {
     pub fn bytes(&mut self, dispatch: &Dispatch) -> Result<usize> {
         if !self.0.contains_key(&dispatch.kernel) {
             let Kernel { file, entry, definitions } = &dispatch.kernel;
-            let wgsl = wgsl::compose(file, definitions)?;
-            let bindings = Reflection::new(&label(&dispatch.kernel), &wgsl, entry)?.bindings;
+            let shader = wgsl::compose(file, definitions)?;
+            let bindings = Reflection::new(&label(&dispatch.kernel), &shader, entry)?.bindings;
             self.0.insert(dispatch.kernel.clone(), bindings);
         }
         let times = |name: &str| {
@@ -90,7 +90,7 @@ pub fn label(kernel: &Kernel) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::base::shape::{Layout, Shape, Window};
+    use crate::base::shape::{Layout, Shape, Weight, Window};
     use crate::compiler::kernel::{Target, Tiles};
     use crate::compiler::ops::{self, Activate, Add, Conv2d, Conv2dDgrad, Conv2dWgrad, Op};
     use crate::compiler::program::Program;
@@ -113,8 +113,8 @@ mod tests {
         // 3 channels take 4 lanes, 7 take 8.
         let (x, y, wide) = (maps(2, 5, 4, 3), maps(2, 5, 4, 3), maps(2, 5, 4, 7));
         let (words, step) = (maps(1, 1, 1, 40), maps(1, 1, 1, 4));
-        let w = p.add("", Shape::weight(3, 3, 7), Layout::Hwio, Kind::Io);
-        let dw = p.add("", Shape::weight(3, 3, 7), Layout::Hwio, Kind::Io);
+        let w = p.add("", Weight::new(3, 3, 7), Layout::Hwio, Kind::Io);
+        let dw = p.add("", Weight::new(3, 3, 7), Layout::Hwio, Kind::Io);
         let adamw = AdamW { beta1: 0.9, beta2: 0.999, eps: 1e-8, weight_decay: 0.0 };
         let window = Window::same(3, 1);
         let (map, weight) = (40 * 4 * 4, 9 * 4 * 8 * 4);
@@ -169,7 +169,7 @@ mod tests {
         let (image, classes) = (Shape::new(3, 8, 8, 16), 10);
         let mut maps = |shape| p.add("", shape, Layout::Nhwc, Kind::Io);
         let (x, dx, dscores) = (maps(image), maps(image), maps(Shape::rows(3, classes)));
-        let weight = Shape::weight(3, 16, classes);
+        let weight = Weight::new(3, 16, classes);
         let [w, dw] = [(); 2].map(|()| p.add("", weight, Layout::Hwio, Kind::Io));
         let (window, scale) = (Window::same(3, 1), 1.0);
         let op = ops::GoodnessGrad { x, w, dscores, dx, dw, window, scale };

@@ -171,7 +171,7 @@ pub const ENTRIES: &[Entry] = &[
         train: 0,
         test: 0,
         source: None,
-        about: "your own photos: --data FOLDER with a sub-folder for each class",
+        about: "your own photos: a data folder with a sub-folder for each class",
     },
     Entry {
         name: "shapes",

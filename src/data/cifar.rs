@@ -4,6 +4,7 @@
 //! each with a label byte (CIFAR-100: two, coarse and fine) and 3,072 bytes of pixels: the red, green
 //! and blue planes of 32 x 32, row-major. The pickles hold the same pixels and labels.
 
+use std::borrow::Cow;
 use std::fs::{self, File};
 use std::io::Read;
 use std::path::{Path, PathBuf};
@@ -11,6 +12,7 @@ use std::path::{Path, PathBuf};
 use super::pickle::{self, Value, is_pickle};
 use super::place::Places;
 use super::{Dataset, Found, Images};
+use crate::base::hint::{Hint, Message, Part, message};
 use crate::{Error, Result};
 
 const SIDE: usize = 32;
@@ -33,7 +35,7 @@ pub struct Set {
     names: &'static str,
     /// In the Python version: the file of class names, and the keys of names and labels.
     keys: [&'static str; 3],
-    advice: &'static str,
+    advice: &'static [Part],
 }
 
 /// CIFAR-10.
@@ -52,9 +54,15 @@ pub const CIFAR10: Set = Set {
     ],
     names: "batches.meta.txt",
     keys: ["batches.meta", "label_names", "labels"],
-    advice: "`sff data fetch cifar10` gets it, or unpack cifar-10-binary.tar.gz from \
-             https://www.cs.toronto.edu/~kriz/cifar.html under datasets/; \
-             or take `--dataset shapes`, which needs no files",
+    advice: &[
+        Part::Hint(Hint::command("data fetch cifar10")),
+        Part::text(
+            " gets it, or unpack cifar-10-binary.tar.gz from \
+             https://www.cs.toronto.edu/~kriz/cifar.html under datasets/; or take ",
+        ),
+        Part::Hint(Hint::Set("dataset", Cow::Borrowed("shapes"))),
+        Part::text(", which needs no files"),
+    ],
 };
 
 /// CIFAR-100 with its 100 classes.
@@ -66,8 +74,13 @@ pub const CIFAR100: Set = Set {
     files: &["train.bin", "test.bin"],
     names: "fine_label_names.txt",
     keys: ["meta", "fine_label_names", "fine_labels"],
-    advice: "`sff data fetch cifar100` gets it, or unpack cifar-100-binary.tar.gz from \
+    advice: &[
+        Part::Hint(Hint::command("data fetch cifar100")),
+        Part::text(
+            " gets it, or unpack cifar-100-binary.tar.gz from \
              https://www.cs.toronto.edu/~kriz/cifar.html under datasets/",
+        ),
+    ],
 };
 
 /// CIFAR-100 with its 20 groups of classes.
@@ -125,21 +138,21 @@ fn interleave(planes: &[u8], pixels: &mut Vec<u8>) {
 ///
 /// # Errors
 /// A message that says what is wrong.
-pub fn parse_python(bytes: &[u8], set: &Set) -> Result<Images, String> {
-    let other = |e| format!("{e} as the official files for Python are; {}", set.advice);
+pub fn parse_python(bytes: &[u8], set: &Set) -> Result<Images, Message> {
+    let other = |e| message![format!("{e} as the official files for Python are; "), set.advice];
     let batch = pickle::parse(bytes).map_err(other)?;
     let [_, _, key] = set.keys;
     let lacks = |what: &str| format!("this pickle has no {what}: it is no batch of {}", set.folder);
     let data = match batch.get("data") {
         Some(Value::Array { shape, bytes }) if shape.last() == Some(&(3 * PLANE as i64)) => bytes,
-        _ => return Err(lacks("array `data` with rows of 3072 bytes")),
+        _ => return Err(lacks("array `data` with rows of 3072 bytes").into()),
     };
     let Some(Value::List(labels)) = batch.get(key) else {
-        return Err(lacks(&format!("list `{key}`")));
+        return Err(lacks(&format!("list `{key}`")).into());
     };
     let (images, count) = (data.len() / (3 * PLANE), labels.len());
     if images != count || count == 0 {
-        return Err(format!("{images} images, but {count} labels in `{key}`"));
+        return Err(format!("{images} images, but {count} labels in `{key}`").into());
     }
     let mut pixels = Vec::with_capacity(data.len());
     data.chunks_exact(3 * PLANE).for_each(|planes| interleave(planes, &mut pixels));
@@ -198,9 +211,9 @@ fn read(path: &Path, set: &Set) -> Result<Images> {
     let images = if is_pickle(&bytes) {
         parse_python(&bytes, set)
     } else if bytes.starts_with(b"MATLAB") {
-        Err(format!("this is of the version for MATLAB; {}", set.advice))
+        Err(message!["this is of the version for MATLAB; ", set.advice])
     } else {
-        parse(&bytes, set)
+        parse(&bytes, set).map_err(Message::from)
     };
     images.map_err(|problem| Error::corrupt(path, problem))
 }

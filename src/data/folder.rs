@@ -13,6 +13,7 @@ use super::layout::{self, Class, Layout};
 use super::picture::Fit;
 use super::select::Classes;
 use super::{Dataset, Files, Found, Images, Pixels, Request};
+use crate::base::hint::{Hint, Message, message};
 use crate::{Error, Result};
 
 /// Valid sides of images, in pixels.
@@ -29,8 +30,8 @@ pub(super) fn load(
     let side = request.image_size.unwrap_or(side);
     if !SIDES.contains(&side) {
         let (least, most) = (SIDES.start(), SIDES.end());
-        let message = format!("--image-size must be from {least} to {most}, not {side}");
-        return Err(Error::Usage(message));
+        let why = format!(" must be from {least} to {most}, not {side}");
+        return Err(Error::Options(message![Hint::Option("image-size"), why]));
     }
     let mut layout = match &request.measured {
         Some(known) => layout::measured(root, known, request.classes.is_some(), &rename)?,
@@ -52,7 +53,7 @@ pub(super) fn load(
     if let Some(folder) =
         layout.test_folder.as_ref().or(request.measured.as_ref().map(|_| &layout.train_folder))
     {
-        layout.notes.extend(layout::lacking(&test, folder));
+        layout.notes.extend(layout::lacking(&test, folder).map(Message::from));
     }
     let test = limited(&test, request.test_limit.unwrap_or(usize::MAX));
     if test.is_empty() {
@@ -63,7 +64,7 @@ pub(super) fn load(
     if request.strict
         && let Some(note) = layout.notes.first()
     {
-        return Err(Error::Usage(format!("{note} (--strict)")));
+        return Err(Error::Options(message![note.clone(), " (", Hint::Option("strict"), ")"]));
     }
 
     let side = side as u32;

@@ -4,6 +4,7 @@
 //! element type (8: unsigned byte), the number of dimensions, each dimension as a big-endian u32,
 //! then the elements in row-major order.
 
+use std::borrow::Cow;
 use std::fs::File;
 use std::io::{BufReader, Read};
 use std::path::{Path, PathBuf};
@@ -13,6 +14,7 @@ use flate2::read::MultiGzDecoder;
 use super::place::Places;
 use super::stream::{Fault, fill};
 use super::{Dataset, Found, Images};
+use crate::base::hint::{Hint, Part};
 use crate::{Error, Result};
 
 /// The elements of an idx file.
@@ -90,7 +92,7 @@ pub struct Set {
     classes: [&'static str; 10],
     /// Where torchvision puts its files.
     folders: &'static [&'static str],
-    advice: &'static str,
+    advice: &'static [Part],
 }
 
 /// Fashion-MNIST, <https://github.com/zalandoresearch/fashion-mnist>.
@@ -108,16 +110,26 @@ pub const FASHION: Set = Set {
         "Ankle boot",
     ],
     folders: &["raw", "FashionMNIST/raw"],
-    advice: "`sff data fetch fashion-mnist` gets it, on Debian or Ubuntu also \
-             `apt-get install dataset-fashion-mnist`; \
-             or take `--dataset shapes`, which needs no files",
+    advice: &[
+        Part::Hint(Hint::command("data fetch fashion-mnist")),
+        Part::text(
+            " gets it, on Debian or Ubuntu also `apt-get install dataset-fashion-mnist`; or take ",
+        ),
+        Part::Hint(Hint::Set("dataset", Cow::Borrowed("shapes"))),
+        Part::text(", which needs no files"),
+    ],
 };
 
 /// MNIST's handwritten digits, <http://yann.lecun.com/exdb/mnist/>.
 pub const DIGITS: Set = Set {
     classes: ["0", "1", "2", "3", "4", "5", "6", "7", "8", "9"],
     folders: &["raw", "MNIST/raw"],
-    advice: "`sff data fetch mnist` gets it; or take `--dataset shapes`, which needs no files",
+    advice: &[
+        Part::Hint(Hint::command("data fetch mnist")),
+        Part::text(" gets it; or take "),
+        Part::Hint(Hint::Set("dataset", Cow::Borrowed("shapes"))),
+        Part::text(", which needs no files"),
+    ],
 };
 
 /// The four files: training images and labels, test images and labels.
@@ -300,7 +312,7 @@ mod tests {
             for loaded in load_both(&files) {
                 let error = loaded.unwrap_err();
                 let Error::Corrupt { path, problem } = &error else { panic!("{error}") };
-                assert!(problem.contains(expected), "{error}\nexpected: {expected}");
+                assert!(problem.to_string().contains(expected), "{error}\nexpected: {expected}");
                 assert!(path.to_str().unwrap().contains(FILES[which]), "{error}");
             }
         }

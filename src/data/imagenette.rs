@@ -7,6 +7,7 @@ use std::path::PathBuf;
 use super::place::Places;
 use super::{Dataset, Request, folder};
 use crate::Result;
+use crate::base::hint::{Hint, message};
 
 /// WordNet IDs and class names.
 const CLASSES: [(&str, &str); 10] = [
@@ -25,8 +26,9 @@ const CLASSES: [(&str, &str); 10] = [
 /// Its folders, from the first of `places` that has them.
 pub(super) fn find(name: &str, places: &Places) -> Result<Vec<PathBuf>> {
     let unpacked = name.replace("imagenette", "imagenette2");
-    let advice = format!("`sff data fetch {name}` gets it");
-    places.find(name, &[&unpacked], &["train", "val"], |_| Vec::new(), &advice)
+    let fetch = Hint::Command(format!("data fetch {name}").into(), Vec::new());
+    let advice = message![fetch, " gets it"];
+    places.find(name, &[&unpacked], &["train", "val"], |_| Vec::new(), advice)
 }
 
 /// Loads `imagenette-160` or `imagenette-320` from the first of `places` that has it.

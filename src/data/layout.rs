@@ -3,6 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use super::walk::{self, Folder};
+use crate::base::hint::{Hint, Message, message};
 use crate::base::random::{Rng, Stream};
 use crate::base::suggest;
 use crate::{Error, Result};
@@ -36,7 +37,7 @@ pub struct Layout {
     /// The folder of the test images, if it is another one.
     pub test_folder: Option<PathBuf>,
     /// Files that are not used, and other surprises, a line each.
-    pub notes: Vec<String>,
+    pub notes: Vec<Message>,
 }
 
 /// The layout of the folder `root`: `train/` with a folder for testing, or the classes themselves.
@@ -57,27 +58,30 @@ pub fn find(root: &Path, fraction: Option<f32>, seed: u64, some: bool) -> Result
         return Ok(Layout { train, test, train_folder, test_folder: None, notes });
     };
     if fraction.is_some() {
-        return Err(Error::Usage(format!(
-            "{} holds the images to test with: leave --val-fraction out",
-            test_folder.display()
-        )));
+        return Err(Error::Options(message![
+            format!("{} holds the images to test with: leave ", test_folder.display()),
+            Hint::Option("val-fraction"),
+            " out",
+        ]));
     }
     let test = classes(&test_folder, &mut notes)?;
     let names: Vec<String> = train.iter().map(|class| class.name.clone()).collect();
     let test = matched(test, &names, &test_folder, |class, hint| {
         let shown = class.folder.display();
         if some {
-            notes.push(format!("{shown} is not used: there is no training for its class"));
+            notes.push(format!("{shown} is not used: there is no training for its class").into());
             return Ok(());
         }
-        Err(Error::Usage(format!(
-            "{shown} is of a class that there is no training for{hint}: {} has no pictures for it; \
-             rename the folder, move it away, or name the classes to use, such as --classes {},{}",
-            train_folder.join(&class.name).display(),
+        let lacks = train_folder.join(&class.name);
+        Err(Error::Options(message![
+            format!(
+                "{shown} is of a class that there is no training for{hint}: {} has no pictures for \
+                 it; rename the folder, move it away, or name the classes to use, such as ",
+                lacks.display()
+            ),
             // `require_two` and `classes` refuse fewer.
-            names[0],
-            names[1]
-        )))
+            Hint::set("classes", format!("{},{}", names[0], names[1])),
+        ]))
     })?;
     Ok(Layout { train, test, train_folder, test_folder: Some(test_folder), notes })
 }
@@ -120,7 +124,7 @@ impl Class {
 struct Parts {
     train: Option<PathBuf>,
     test: Option<PathBuf>,
-    notes: Vec<String>,
+    notes: Vec<Message>,
 }
 
 impl Parts {
@@ -152,9 +156,10 @@ impl Parts {
             let shown = folder.display();
             if !of_classes(&folder)? {
                 if walk::any_picture(&folder) {
-                    notes.push(format!(
-                        "{shown} is taken for a class: there is no train/ beside it"
-                    ));
+                    notes.push(
+                        format!("{shown} is taken for a class: there is no train/ beside it")
+                            .into(),
+                    );
                 }
                 continue;
             }
@@ -187,22 +192,24 @@ impl Parts {
                     true => "has pictures, but no folders that tell their classes",
                     false => "has no pictures",
                 };
-                notes.push(format!("{shown} is not used: it {why}"));
+                notes.push(format!("{shown} is not used: it {why}").into());
             } else if test.is_none() {
                 test = Some(folder.clone());
             } else {
-                notes.push(format!(
-                    "{shown} is not used; `sff eval --run RUN --data {shown}` measures on it"
-                ));
+                let options = vec![("run", "RUN".to_owned()), ("data", shown.to_string())];
+                notes.push(message![
+                    format!("{shown} is not used; "),
+                    Hint::Command("eval".into(), options),
+                    " measures on it",
+                ]);
             }
         }
         let other = |folder: &&PathBuf| **folder != train && !tests.contains(folder);
         for folder in below.iter().filter(other).filter(|folder| walk::any_picture(folder)) {
-            notes.push(format!(
-                "{} is not used: it is beside {}",
-                folder.display(),
-                train.display()
-            ));
+            notes.push(
+                format!("{} is not used: it is beside {}", folder.display(), train.display())
+                    .into(),
+            );
         }
         Ok(Self { train: Some(train), test, notes })
     }
@@ -227,7 +234,7 @@ fn named(folders: &[PathBuf], names: &[&str]) -> Result<Option<PathBuf>> {
 }
 
 /// The classes in a folder, sorted by name: the folders with pictures at any depth.
-fn classes(root: &Path, notes: &mut Vec<String>) -> Result<Vec<Class>> {
+fn classes(root: &Path, notes: &mut Vec<Message>) -> Result<Vec<Class>> {
     let mut classes: Vec<Class> = Vec::new();
     let shown = root.display();
     let (loose, mut others) = walk::files(root, 1)?;
@@ -235,7 +242,7 @@ fn classes(root: &Path, notes: &mut Vec<String>) -> Result<Vec<Class>> {
     for path in &below {
         let folder = Folder::read(path)?;
         if folder.pictures.is_empty() {
-            notes.push(empty(&folder));
+            notes.push(empty(&folder).into());
             continue;
         }
         refuse_splits(&folder, root)?;
@@ -259,14 +266,19 @@ fn classes(root: &Path, notes: &mut Vec<String>) -> Result<Vec<Class>> {
             (true, 0) => {
                 format!("{shown} has no sub-folders: each class needs one with its pictures")
             }
-            (false, 0) => format!("{shown} has no pictures: {}", notes.join("; ")),
+            (false, 0) => {
+                let why = Message::listed(notes);
+                return Err(Error::Options(message![format!("{shown} has no pictures: "), why]));
+            }
         }));
     }
     if count > 0 {
-        notes.push(format!("{count} pictures directly in {shown} are of no class and not used"));
+        notes.push(
+            format!("{count} pictures directly in {shown} are of no class and not used").into(),
+        );
     }
     if let Some(others) = others.summary() {
-        notes.push(format!("files that are not readable pictures are not used: {others}"));
+        notes.push(format!("files that are not readable pictures are not used: {others}").into());
     }
     Ok(classes)
 }
@@ -276,18 +288,21 @@ fn require_two(root: &Path, classes: &[Class]) -> Result<()> {
     let [one] = classes else { return Ok(()) };
     let shown = root.display();
     let inner = Folder::read(&one.folder)?.inner();
-    Err(Error::Usage(match &inner[..] {
-        [] => format!(
+    let only = one.folder.display();
+    Err(Error::Options(match &inner[..] {
+        [] => message![format!(
             "{shown} has one class only ('{}'): there must be two or more, a folder for each",
             one.name
-        ),
+        )],
         // Often an archive that was unpacked into a folder of its own.
-        inner => format!(
-            "{shown} has one folder with pictures only, {0}, which has the folders {1}: if these \
-             are what you mean, give --data {0}",
-            one.folder.display(),
-            listed(inner)
-        ),
+        inner => message![
+            format!(
+                "{shown} has one folder with pictures only, {only}, which has the folders {}: if \
+                 these are what you mean, give ",
+                listed(inner)
+            ),
+            Hint::set("data", &only),
+        ],
     }))
 }
 
@@ -300,12 +315,15 @@ fn refuse_splits(folder: &Folder, root: &Path) -> Result<()> {
         return Ok(());
     }
     let (shown, root) = (folder.path.display(), root.display());
-    Err(Error::Usage(format!(
-        "{shown} has the folders {}: if they hold the classes, give --data {shown}; if '{name}' is \
-         a class, move its pictures to {root}/train/{name} and {root}/test/{name}",
-        listed(&inner),
-        name = folder.name,
-    )))
+    let name = &folder.name;
+    Err(Error::Options(message![
+        format!("{shown} has the folders {}: if they hold the classes, give ", listed(&inner)),
+        Hint::set("data", &shown),
+        format!(
+            "; if '{name}' is a class, move its pictures to {root}/train/{name} and \
+             {root}/test/{name}"
+        ),
+    ]))
 }
 
 /// The note about a folder without pictures.
@@ -357,13 +375,14 @@ fn set_apart(
     all: Vec<Class>,
     fraction: Option<f32>,
     seed: u64,
-    notes: &mut Vec<String>,
+    notes: &mut Vec<Message>,
 ) -> Result<(Vec<Class>, Vec<Class>)> {
     let fraction = fraction.unwrap_or(VAL_FRACTION);
     if !(fraction > 0.0 && fraction < 1.0) {
-        return Err(Error::Usage(format!(
-            "--val-fraction must be between 0 and 1, not {fraction}"
-        )));
+        return Err(Error::Options(message![
+            Hint::Option("val-fraction"),
+            format!(" must be between 0 and 1, not {fraction}"),
+        ]));
     }
     let (mut halves, mut single) = ((Vec::new(), Vec::new()), Vec::new());
     for (class, number) in all.into_iter().zip(0..) {
@@ -385,7 +404,9 @@ fn set_apart(
     }
     if !single.is_empty() {
         let single = listed(&single);
-        notes.push(format!("there is a single picture of {single}: it is trained on, not tested"));
+        notes.push(
+            format!("there is a single picture of {single}: it is trained on, not tested").into(),
+        );
     }
     Ok(halves)
 }

@@ -3,6 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use super::walk;
+use crate::base::hint::{Hint, Message, message};
 use crate::{Error, Result};
 
 /// Where Debian's `dataset-*` packages put their files.
@@ -30,7 +31,10 @@ impl Places {
         match given {
             Some(folder) if !folder.is_dir() => {
                 let what = if folder.exists() { "not a folder" } else { "no such folder" };
-                Err(Error::Usage(format!("--data {}: {what}", folder.display())))
+                Err(Error::Options(message![
+                    Hint::set("data", folder.display()),
+                    format!(": {what}"),
+                ]))
             }
             _ => Ok(Self {
                 given: given.map(Path::to_owned),
@@ -66,8 +70,9 @@ impl Places {
         unpacked: &[&str],
         files: &[&str],
         others: impl Fn(&str) -> Vec<String>,
-        advice: &str,
+        advice: impl Into<Message>,
     ) -> Result<Vec<PathBuf>> {
+        let advice = self.advice(name, advice.into());
         let folders = self.folders(name, unpacked);
         let existing = |folder: &Path, file: &str| {
             let paths = [file.to_owned()].into_iter().chain(others(file));
@@ -83,11 +88,11 @@ impl Places {
                 None => return Ok(paths.into_iter().flatten().collect()),
                 Some(_) if paths.iter().all(Option::is_none) => {}
                 Some((file, _)) => {
-                    return Err(Error::MissingData(format!(
-                        "{name}: {} has no {file} though it has others of the set; {}",
-                        folder.display(),
-                        self.advice(name, advice)
-                    )));
+                    let shown = folder.display();
+                    return Err(Error::MissingData(message![
+                        format!("{name}: {shown} has no {file} though it has others of the set; "),
+                        advice,
+                    ]));
                 }
             }
         }
@@ -97,25 +102,32 @@ impl Places {
             Some(path) => format!("{} is there, but not unpacked; ", path.display()),
             None => String::new(),
         };
-        let advice = self.advice(name, advice);
-        Err(Error::MissingData(format!("{name}: no {files} in {searched}; {packed}{advice}")))
+        let missing = format!("{name}: no {files} in {searched}; {packed}");
+        Err(Error::MissingData(message![missing, advice]))
     }
 
-    /// What to do when the data set `name` is not there; `advice` is that without `--data`.
-    fn advice(&self, name: &str, advice: &str) -> String {
-        let Some(given) = &self.given else { return advice.to_owned() };
+    /// What to do when the data set `name` is not there; `advice` is that where no folder was given.
+    fn advice(&self, name: &str, advice: Message) -> Message {
+        let Some(given) = &self.given else { return advice };
         let shown = given.display();
         let photos = match walk::has_picture(given, walk::OF_CLASSES) {
-            true => "for the pictures in it add --dataset folder, ",
-            false => "",
+            true => {
+                message!["for the pictures in it add ", Hint::set("dataset", "folder"), ", "]
+            }
+            false => Message::default(),
         };
-        format!(
-            "with --data {shown} no other folder is searched: {photos}\
-             `sff data fetch {name} --to {shown}` puts the data set there, \
-             and without --data {} and {} are searched",
-            self.local.display(),
-            self.system.display(),
-        )
+        let to = vec![("to", shown.to_string())];
+        let (local, system) = (self.local.display(), self.system.display());
+        message![
+            "with ",
+            Hint::set("data", shown),
+            " no other folder is searched: ",
+            photos,
+            Hint::Command(format!("data fetch {name}").into(), to),
+            " puts the data set there, and without ",
+            Hint::Option("data"),
+            format!(" {local} and {system} are searched"),
+        ]
     }
 }
 
@@ -178,7 +190,7 @@ mod tests {
         // A folder that is given is the only one.
         let message = find(Some(&given)).unwrap_err().to_string();
         assert!(message.contains("given/set/un") && !message.contains("system/set"), "{message}");
-        for part in ["no other folder is searched", "`sff data fetch set --to ", "without --data"] {
+        for part in ["no other folder is searched", "`data fetch set`", "(to /", "without `data`"] {
             assert!(message.contains(part), "{message}");
         }
         for file in ["set/un/f", "set/f/f", "set/f.gz", "un/f", "f"] {
@@ -229,7 +241,7 @@ mod tests {
             [(Path::new("/no/such/folder"), "no such folder"), (file.path(), "not a folder")]
         {
             let error = Places::new(Some(path)).err().unwrap();
-            assert!(matches!(&error, Error::Usage(m) if m.contains(why)), "{error}");
+            assert!(matches!(&error, Error::Options(m) if m.to_string().contains(why)), "{error}");
             assert!(error.to_string().contains(path.to_str().unwrap()), "{error}");
         }
     }

@@ -1,5 +1,6 @@
 //! `--classes`: a choice among the classes of a data set.
 
+use crate::base::hint::{Hint, message};
 use crate::base::suggest;
 use crate::{Error, Result};
 
@@ -32,11 +33,11 @@ impl Classes {
         for (at, number) in numbers.iter().enumerate() {
             if numbers[..at].contains(number) {
                 let name = &all[*number];
-                return Err(Error::Usage(format!("--classes names '{name}' twice")));
+                return Err(refused(format!(" names '{name}' twice")));
             }
         }
         if numbers.len() < 2 {
-            return Err(Error::Usage("--classes must name two classes or more".into()));
+            return Err(refused(" must name two classes or more".into()));
         }
         Ok(Self { names: numbers.iter().map(|n| all[*n].clone()).collect(), numbers })
     }
@@ -79,12 +80,12 @@ fn find(all: &[String], item: &str) -> Result<Vec<usize>> {
     };
     let Some((first, end)) = range else {
         let hint = suggest::hint(item, all.iter().map(String::as_str));
-        return Err(Error::Usage(format!("--classes: there is no class `{item}`{hint}")));
+        return Err(refused(format!(": there is no class `{item}`{hint}")));
     };
     let last = all.len().saturating_sub(1);
     let outside = || {
-        Err(Error::Usage(format!(
-            "--classes {item}: classes are numbered from 0 to {last}, a range is like 0-{last}"
+        Err(refused(format!(
+            " {item}: classes are numbered from 0 to {last}, a range is like 0-{last}"
         )))
     };
     if first > end {
@@ -133,8 +134,8 @@ fn called(all: &[String], item: &str) -> Result<Option<usize>> {
     let lower = item.to_lowercase();
     let mut similar = (0..all.len()).filter(|at| all[*at].to_lowercase() == lower);
     match (similar.next(), similar.next()) {
-        (Some(one), Some(other)) => Err(Error::Usage(format!(
-            "--classes: `{item}` may be `{}` or `{}`: write it as it is called",
+        (Some(one), Some(other)) => Err(refused(format!(
+            ": `{item}` may be `{}` or `{}`: write it as it is called",
             all[one], all[other]
         ))),
         (one, _) => Ok(one),
@@ -154,11 +155,17 @@ fn ambiguous(
         true => "no class has such a number".to_owned(),
         false => format!("counted from 0 they are {}", counted.join(", ")),
     };
-    Error::Usage(format!(
-        "--classes {item} has two readings: by name, {by_name}; {by_number}; name each class, such \
-         as --classes {}",
-        all.iter().take(2).map(String::as_str).collect::<Vec<_>>().join(",")
-    ))
+    let some = all.iter().take(2).map(String::as_str).collect::<Vec<_>>().join(",");
+    Error::Options(message![
+        Hint::set("classes", item),
+        format!(" has two readings: by name, {by_name}; {by_number}; name each class, such as "),
+        Hint::set("classes", some),
+    ])
+}
+
+/// The error for classes that cannot be chosen; `why` goes on after the option's name.
+fn refused(why: String) -> Error {
+    Error::Options(message![Hint::Option("classes"), why])
 }
 
 #[cfg(test)]
@@ -202,7 +209,7 @@ mod tests {
             ("", "there is no class ``"),
             ("0", "two classes or more"),
             ("0-2,dog", "names 'dog' twice"),
-            ("2-7", "--classes 2-7 has two readings: by name, there is no class called 2; counted"),
+            ("2-7", "`classes` 2-7 has two readings: by name, there is no class called 2; counted"),
         ] {
             let message = classes(wanted).unwrap_err().to_string();
             assert!(message.contains(part), "{message}\nexpected: {part}");
@@ -233,7 +240,7 @@ mod tests {
             // No class 0: is `01` meant?
             (&padded[..], "0,1", &["two readings", "no class called 0", "they are `01`"][..]),
             (&padded, "0-3", &["no class called 0", "`01`, `02`, `03`, `10`"]),
-            (&padded, "3-10", &["2 classes have names from 3 to 10", "`10`", "--classes 01,02"]),
+            (&padded, "3-10", &["2 classes have names from 3 to 10", "`10`", "`classes` 01,02"]),
             (&["5", "7", "cat"], "0-5", &["no class called 0"]),
             (&["1", "01", "2"], "1-2", &["`1` and `01` are the same number"]),
             (&["0", "00", "2", "02"], "2-2", &["`2` and `02` are the same number"]),
@@ -245,7 +252,7 @@ mod tests {
                 assert!(message.contains(part), "{message}\nexpected: {part}");
             }
             // Following the advice works.
-            if let Some((_, advice)) = message.rsplit_once("such as --classes ") {
+            if let Some((_, advice)) = message.rsplit_once("such as `classes` ") {
                 assert!(of(names, advice).is_ok(), "{advice}");
             }
         }

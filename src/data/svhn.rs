@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 
 use super::place::Places;
 use super::{Dataset, Found, Images, mat};
+use crate::base::hint::{Hint, message};
 use crate::{Error, Result};
 
 const SIDE: usize = 32;
@@ -15,7 +16,13 @@ const PLANE: usize = SIDE * SIDE;
 /// Its files, from the first of `places` that has them.
 pub(super) fn find(places: &Places) -> Result<Vec<PathBuf>> {
     let files = ["train_32x32.mat", "test_32x32.mat"];
-    places.find("svhn", &[], &files, |_| Vec::new(), "`sff data fetch svhn` gets it")
+    places.find(
+        "svhn",
+        &[],
+        &files,
+        |_| Vec::new(),
+        message![Hint::command("data fetch svhn"), " gets it"],
+    )
 }
 
 /// Loads the data set `name` from the first of `places` that has it.

@@ -79,7 +79,7 @@ fn chosen_classes_are_relabelled() {
         assert_eq!(some.train.image(new).unwrap(), all.train.image(i).unwrap());
     }
     let wrong = Request { classes: classes("7,11"), ..request("shapes") };
-    assert!(matches!(load(&wrong), Err(Error::Usage(m)) if m.contains("0 to 9")));
+    assert!(matches!(load(&wrong), Err(Error::Options(m)) if m.to_string().contains("0 to 9")));
 }
 
 #[test]
@@ -95,11 +95,11 @@ fn missing_files_say_how_to_get_them() {
     let places = Places::within(None, empty.path(), &system).unwrap();
     for (error, hint) in [
         (idx::load("fashion-mnist", &idx::FASHION, &places), "dataset-fashion-mnist"),
-        (idx::load("mnist", &idx::DIGITS, &places), "sff data fetch mnist"),
+        (idx::load("mnist", &idx::DIGITS, &places), "`data fetch mnist`"),
         (cifar::load("cifar10", &cifar::CIFAR10, &places), "cifar-10-binary.tar.gz"),
     ] {
         let message = error.unwrap_err().to_string();
-        assert!(message.contains(hint) && message.contains("--dataset shapes"), "{message}");
+        assert!(message.contains(hint) && message.contains("`dataset` shapes"), "{message}");
         assert!(message.contains("system") && !message.contains('\n'), "{message}");
     }
 }

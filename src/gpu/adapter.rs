@@ -2,6 +2,7 @@
 
 use std::fmt;
 
+use crate::base::hint::{Hint, message};
 use crate::base::shape::Layout;
 use crate::base::suggest;
 use crate::compiler::plan::Limits;
@@ -59,10 +60,12 @@ impl Adapter {
     pub fn can_compute(&self, program: &Program) -> Result<()> {
         let half = program.tensors().iter().any(|t| t.layout == Layout::Half);
         if half && !self.features.contains(&"f16") {
-            return Err(Error::Adapter(format!(
-                "{} cannot compute with float16; use --precision f32, or another --device",
-                self.name
-            )));
+            return Err(Error::Adapter(message![
+                format!("{} cannot compute with float16; use ", self.name),
+                Hint::set("precision", "f32"),
+                ", or another ",
+                Hint::Option("device"),
+            ]));
         }
         Ok(())
     }
@@ -197,7 +200,9 @@ pub fn choose(adapters: &[Adapter], selector: Option<&str>) -> Result<usize> {
             let words = adapters.iter().flat_map(|a| a.name.split_whitespace());
             let hint = suggest::hint(selector, words);
             let listed = listed.join(", ");
-            Error::Adapter(format!("no device matches `{selector}`{hint}; there are: {listed}"))
+            Error::Adapter(
+                format!("no device matches `{selector}`{hint}; there are: {listed}").into(),
+            )
         })
 }
 

@@ -117,7 +117,9 @@ impl Gpu {
             ..Default::default()
         };
         let (device, queue) = pollster::block_on(adapters[index].request_device(&descriptor))
-            .map_err(|e| Error::Adapter(format!("cannot open {}: {e}", described[index].name)))?;
+            .map_err(|e| {
+                Error::Adapter(format!("cannot open {}: {e}", described[index].name).into())
+            })?;
         let reported = Arc::new(Mutex::new(Reported::default()));
         let slot = Arc::clone(&reported);
         device.on_uncaptured_error(Arc::new(move |error| {

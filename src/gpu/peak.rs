@@ -174,8 +174,8 @@ struct Ready<'a> {
 impl<'a> Ready<'a> {
     fn new(gpu: &'a Gpu, kernel: &Kernel, buffers: &[(u32, &wgpu::Buffer)]) -> Result<Self> {
         let Kernel { file, entry, definitions } = kernel;
-        let wgsl = wgsl::compose(file, definitions)?;
-        let module = shader_module(gpu, file, wgsl, false);
+        let shader = wgsl::compose(file, definitions)?;
+        let module = shader_module(gpu, file, shader.wgsl, false);
         let device = &gpu.device;
         let pipeline = device.create_compute_pipeline(&wgpu::ComputePipelineDescriptor {
             label: Some(file),

@@ -72,11 +72,12 @@ pub(crate) fn shader_module(
 fn compile(gpu: &Gpu, kernel: &Kernel, checked: bool) -> Result<Pipeline> {
     let Kernel { file, entry, definitions } = kernel;
     let label = format!("{file}.{entry}");
-    let mut wgsl = wgsl::compose(file, definitions)?;
-    let reflection = Reflection::new(&label, &wgsl, entry)?;
-    if checked {
-        wgsl = wgsl::poison(&label, &wgsl, entry)?;
-    }
+    let shader = wgsl::compose(file, definitions)?;
+    let reflection = Reflection::new(&label, &shader, entry)?;
+    let wgsl = match checked {
+        true => wgsl::poison(&label, &shader, entry)?,
+        false => shader.wgsl,
+    };
     let entries: Vec<_> = reflection
         .bindings
         .iter()

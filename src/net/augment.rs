@@ -27,6 +27,7 @@
 
 use bytemuck::{Pod, Zeroable};
 
+use crate::base::hint::{Hint, message};
 use crate::base::random::Rng;
 use crate::{Error, Result};
 
@@ -41,8 +42,7 @@ const RATIOS: [f64; 2] = [3.0 / 4.0, 4.0 / 3.0];
 const TRIES: usize = 10;
 
 /// Random changes of training images; 0 (or false) is off.
-#[derive(Clone, Copy, PartialEq, Default, Debug, serde::Serialize)]
-#[serde(rename_all = "kebab-case")]
+#[derive(Clone, Copy, PartialEq, Default, Debug)]
 pub struct Augment {
     /// Mirror half of the images.
     pub flip: bool,
@@ -189,14 +189,15 @@ impl Augment {
     /// Checks every option for a network that sees images of this height and width.
     ///
     /// # Errors
-    /// [`Error::Usage`], as [`Augment::check`], or if there is more to cut out than there is.
+    /// [`Error::Options`], as [`Augment::check`], or if there is more to cut out than there is.
     pub fn check_for(&self, [height, width]: [usize; 2]) -> Result<()> {
         self.check()?;
         let cutout = self.cutout;
         if cutout > height.min(width) {
-            return Err(Error::Usage(format!(
-                "--cutout {cutout} is larger than the network's {height}×{width} input; use a smaller one"
-            )));
+            return Err(Error::Options(message![
+                Hint::set("cutout", cutout),
+                format!(" is larger than the network's {height}×{width} input; use a smaller one"),
+            ]));
         }
         Ok(())
     }
@@ -204,29 +205,35 @@ impl Augment {
     /// Checks the range of every option.
     ///
     /// # Errors
-    /// [`Error::Usage`] names the option, as the command line calls it.
+    /// [`Error::Options`] names the option.
     pub fn check(&self) -> Result<()> {
-        let fail = |message: String| Err(Error::Usage(message));
+        let fail = |option, why: String| Err(Error::Options(message![Hint::Option(option), why]));
         let Self { crop, random_resized_crop: least, jitter, cutout, mixup, .. } = *self;
         if crop > 127 {
-            return fail(format!("--crop must be at most 127, not {crop}"));
+            return fail("crop", format!(" must be at most 127, not {crop}"));
         }
         if !(0.0..=1.0).contains(&least) {
-            return fail(format!(
-                "--random-resized-crop takes a share of the area, 0 to 1, not {least}"
-            ));
+            return fail(
+                "random-resized-crop",
+                format!(" takes a share of the area, 0 to 1, not {least}"),
+            );
         }
         if crop > 0 && least > 0.0 {
-            return fail("--crop and --random-resized-crop exclude each other: use one".into());
+            return Err(Error::Options(message![
+                Hint::Option("crop"),
+                " and ",
+                Hint::Option("random-resized-crop"),
+                " exclude each other: use one",
+            ]));
         }
         if !(0.0..=1.0).contains(&jitter) {
-            return fail(format!("--jitter must be 0 to 1, not {jitter}"));
+            return fail("jitter", format!(" must be 0 to 1, not {jitter}"));
         }
         if cutout > MAX_SIDE {
-            return fail(format!("--cutout must be at most {MAX_SIDE} pixels, not {cutout}"));
+            return fail("cutout", format!(" must be at most {MAX_SIDE} pixels, not {cutout}"));
         }
         if !(0.0..=100.0).contains(&mixup) {
-            return fail(format!("--mixup must be 0 to 100, not {mixup}"));
+            return fail("mixup", format!(" must be 0 to 100, not {mixup}"));
         }
         Ok(())
     }

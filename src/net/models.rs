@@ -11,8 +11,19 @@ use crate::base::shape::Window;
 use crate::net::layers::{Activation, BatchNorm, Block, Head, Layer};
 use crate::net::options::Partition;
 
-/// Names accepted for `--arch`, see [`named`].
-pub const NAMES: &[&str] = &["cnn", "resnet18", "mobilenet-v3-small", "mobilenet-v3-large"];
+choice! {
+    /// An architecture.
+    pub enum Arch {
+        /// A plain CNN, see [`cnn`].
+        Cnn = "cnn",
+        /// See [`resnet18`].
+        Resnet18 = "resnet18",
+        /// See [`mobilenet_v3`].
+        MobilenetV3Small = "mobilenet-v3-small",
+        /// See [`mobilenet_v3`].
+        MobilenetV3Large = "mobilenet-v3-large",
+    }
+}
 
 /// Widths of the plain CNN unless others are given.
 pub const CNN_WIDTHS: [usize; 4] = [16, 32, 64, 64];
@@ -80,26 +91,26 @@ impl Stem {
     }
 }
 
-/// The architecture called `name`, one of [`NAMES`]; `widths` are those of the cnn, which has no
-/// stem. `None` for other names.
-pub fn named(name: &str, widths: &[usize], stem: Stem, partition: Partition) -> Option<Vec<Block>> {
-    Some(match name {
-        "cnn" => cnn(widths, partition),
-        "resnet18" => resnet18(stem, partition),
-        "mobilenet-v3-small" => mobilenet_v3(Size::Small, stem, partition),
-        "mobilenet-v3-large" => mobilenet_v3(Size::Large, stem, partition),
-        _ => return None,
-    })
-}
+impl Arch {
+    /// Its blocks; `widths` are those of the cnn, which has no stem.
+    pub fn blocks(self, widths: &[usize], stem: Stem, partition: Partition) -> Vec<Block> {
+        match self {
+            Self::Cnn => cnn(widths, partition),
+            Self::Resnet18 => resnet18(stem, partition),
+            Self::MobilenetV3Small => mobilenet_v3(Size::Small, stem, partition),
+            Self::MobilenetV3Large => mobilenet_v3(Size::Large, stem, partition),
+        }
+    }
 
-/// The head that the architecture called `name` has where it is trained by backpropagation.
-pub fn classifier(name: &str) -> Head {
-    let hidden = match name {
-        "mobilenet-v3-small" => 1024,
-        "mobilenet-v3-large" => 1280,
-        _ => return Head::Linear,
-    };
-    Head::Classifier { hidden, dropout: 0.2 }
+    /// The head that it has where it is trained by backpropagation.
+    pub fn classifier(self) -> Head {
+        let hidden = match self {
+            Self::Cnn | Self::Resnet18 => return Head::Linear,
+            Self::MobilenetV3Small => 1024,
+            Self::MobilenetV3Large => 1280,
+        };
+        Head::Classifier { hidden, dropout: 0.2 }
+    }
 }
 
 /// A convolution without bias, and batch norm.

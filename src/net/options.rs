@@ -2,6 +2,7 @@
 
 use crate::base::choice::choice;
 use crate::base::faults::Fault;
+use crate::base::hint::{Hint, message};
 use crate::base::shape::{Layout, Shape};
 use crate::net::augment::Augment;
 use crate::{Error, Result};
@@ -172,24 +173,32 @@ impl TrainOptions {
     /// the shape `image`.
     ///
     /// # Errors
-    /// [`Error::Usage`] names the option.
+    /// [`Error::Options`] names the option.
     pub fn check(&self, images: usize, image: Shape) -> Result<()> {
-        let fail = |message: String| Err(Error::Usage(message));
+        let fail = |option, why: String| Err(Error::Options(message![Hint::Option(option), why]));
         let Self { epochs, batch, lr, weight_decay, augment, .. } = *self;
         augment.check_for([image.h, image.w])?;
         if batch == 0 || epochs == 0 {
-            return fail("--batch and --epochs must be at least 1".into());
+            return Err(Error::Options(message![
+                Hint::Option("batch"),
+                " and ",
+                Hint::Option("epochs"),
+                " must be at least 1",
+            ]));
         }
         if batch > images {
-            return fail(format!(
-                "a batch of {batch} is larger than the {images} training images; use a smaller --batch"
-            ));
+            return Err(Error::Options(message![
+                format!(
+                    "a batch of {batch} is larger than the {images} training images; use a smaller "
+                ),
+                Hint::Option("batch"),
+            ]));
         }
         if !(lr.is_finite() && lr > 0.0) {
-            return fail(format!("--lr must be a positive number, not {lr}"));
+            return fail("lr", format!(" must be a positive number, not {lr}"));
         }
         if !(weight_decay.is_finite() && weight_decay >= 0.0) {
-            return fail(format!("--weight-decay must be 0 or more, not {weight_decay}"));
+            return fail("weight-decay", format!(" must be 0 or more, not {weight_decay}"));
         }
         Ok(())
     }

@@ -13,6 +13,7 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 
 use crate::base::files::write_whole;
+use crate::base::hint::{Hint, message};
 use crate::base::shape::Shape;
 use crate::compiler::program::{Built, Parameter};
 use crate::compiler::tensor::TensorId;
@@ -87,7 +88,15 @@ pub fn load<T: DeserializeOwned>(path: &Path) -> Result<(Arrays, T)> {
         match state.is_ok_and(|state| state.get("progress").is_some())
             && e.to_string().contains("`format`")
         {
-            true => Error::corrupt(path, STATE),
+            // In place of the model of the run.
+            true => Error::corrupt(
+                path,
+                message![
+                    "this is the state of a run, for ",
+                    Hint::Option("resume"),
+                    "; give its model.safetensors",
+                ],
+            ),
             false => bad(&e),
         }
     })?;
@@ -105,9 +114,6 @@ pub fn load<T: DeserializeOwned>(path: &Path) -> Result<(Arrays, T)> {
     Ok((arrays, info))
 }
 
-/// Error message for a state file given in place of a model.
-const STATE: &str = "this is the state of a run, for --resume; give its model.safetensors";
-
 /// The error for weights that need to be imported first.
 fn not_ours(file: &SafeTensors, path: &Path) -> Error {
     let names = dialect::translate(&file.names()).names;
@@ -116,8 +122,7 @@ fn not_ours(file: &SafeTensors, path: &Path) -> Error {
         .into_iter()
         .zip(names)
         .filter_map(|(old, new)| Some((new, file.tensor(old).ok()?.shape().to_vec())));
-    let shown = path.display();
-    let (what, options) = match dialect::recognise(&shapes.collect()) {
+    let (what, mut options) = match dialect::recognise(&shapes.collect()) {
         Some(dialect::Known { name, options: Some(options) }) => {
             (format!("it has weights of {name}, but "), options)
         }
@@ -125,15 +130,15 @@ fn not_ours(file: &SafeTensors, path: &Path) -> Error {
             let problem = format!("it has weights of {name}; sff has no such network");
             return Error::corrupt(path, problem);
         }
-        None => (String::new(), "--arch ARCH".to_owned()),
+        None => (String::new(), vec![("arch", "ARCH".to_owned())]),
     };
-    Error::corrupt(
-        path,
-        format!(
-            "{what}it was not written by sff; \
-             `sff import {shown} {options} --out model.safetensors` makes a model of them"
-        ),
-    )
+    options.push(("out", "model.safetensors".to_owned()));
+    let problem = message![
+        format!("{what}it was not written by sff; "),
+        Hint::Command(format!("import {}", path.display()).into(), options),
+        " makes a model of them",
+    ];
+    Error::corrupt(path, problem)
 }
 
 /// A tensor of a file, and the tensor of the program that it belongs to.
@@ -358,6 +363,7 @@ fn hwio(shape: Shape, oihw: &[f32]) -> Vec<f32> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::base::shape::Weight;
 
     fn array(shape: &[usize], values: &[f32]) -> Array {
         Array { shape: shape.to_vec(), values: values.to_vec() }
@@ -365,7 +371,7 @@ mod tests {
 
     #[test]
     fn oihw_and_hwio_are_inverse() {
-        let shape = Shape::weight(3, 2, 5);
+        let shape = Shape::from(Weight::new(3, 2, 5));
         let values: Vec<f32> = (0..shape.elements()).map(|v| v as f32).collect();
         let transposed = oihw(shape, &values);
         // Output 4, input 1, row 2, column 0.

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use crate::common::gpu;
 use sff::internals::app::profile;
-use sff::internals::base::shape::{Layout, Shape, Window};
+use sff::internals::base::shape::{Layout, Shape, Weight, Window};
 use sff::internals::compiler::ops::Conv2d;
 use sff::internals::compiler::program::Program;
 use sff::internals::compiler::tensor::Kind;
@@ -71,7 +71,7 @@ fn no_convolution_is_faster_than_the_peak() {
     let shape = Shape::new(2, 24, 24, 32);
     let mut program = Program::default();
     let [x, y] = ["x", "y"].map(|name| program.add(name, shape, Layout::Nhwc, Kind::Io));
-    let w = program.add("w", Shape::weight(3, 32, 32), Layout::Hwio, Kind::Io);
+    let w = program.add("w", Weight::new(3, 32, 32), Layout::Hwio, Kind::Io);
     program.push(Conv2d { x, w, bias: None, y, window: Window::same(3, 1) });
     let mut session = Session::new(&gpu, program, SessionOptions::default()).unwrap();
     let clock = session.clock();

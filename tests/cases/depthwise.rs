@@ -1,4 +1,4 @@
-use sff::internals::base::shape::{Shape, Window};
+use sff::internals::base::shape::{Shape, Weight, Window};
 use sff::internals::compiler::ops;
 use sff::internals::net::options::Precision;
 
@@ -6,7 +6,7 @@ use super::{Case, Purpose, most_maps};
 
 fn case(precision: Precision, shape: Shape, window: Window) -> Option<Case> {
     let y_shape = window.output(shape)?;
-    let weight = Shape::weight(window.kernel, 1, shape.c);
+    let weight = Weight::new(window.kernel, 1, shape.c).into();
     let mut case = Case::of(precision);
     let (x, w, dy) = (case.maps(shape), case.input(weight), case.maps(y_shape));
     let [y, dx] = [y_shape, shape].map(|shape| case.output_maps(shape));

@@ -21,7 +21,7 @@ pub use self::{activation::ACTIVATIONS, goodness::goodness};
 use std::collections::{BTreeMap, BTreeSet};
 
 use sff::internals::base::random::{Rng, Stream};
-use sff::internals::base::shape::{Layout, Shape};
+use sff::internals::base::shape::{Layout, Shape, Weight};
 use sff::internals::compiler::program::Program;
 use sff::internals::compiler::reference::Reference;
 use sff::internals::compiler::tensor::{Kind, TensorId};
@@ -162,14 +162,14 @@ impl Case {
 
     /// A random convolution weight.
     pub fn weight(&mut self, k: usize, cin: usize, cout: usize) -> TensorId {
-        let shape = Shape::weight(k, cin, cout);
+        let shape = Shape::from(Weight::new(k, cin, cout));
         let seed = self.inputs.len() as u64 + 1;
         self.given(shape, Layout::Hwio, random(seed, shape.elements()))
     }
 
     /// The gradient of a convolution weight.
     pub fn weight_output(&mut self, k: usize, cin: usize, cout: usize) -> TensorId {
-        let shape = Shape::weight(k, cin, cout);
+        let shape = Shape::from(Weight::new(k, cin, cout));
         self.temporary("dw", shape, Layout::Hwio, Kind::ParamGradient)
     }
 

@@ -1,4 +1,4 @@
-use sff::internals::base::shape::{Layout, Shape};
+use sff::internals::base::shape::{Layout, Shape, Weight};
 use sff::internals::compiler::ops;
 use sff::internals::compiler::tensor::{Kind, TensorId};
 use sff::internals::net::options::{AdamW, Precision};
@@ -47,8 +47,8 @@ pub fn cases(purpose: Purpose, precision: Precision) -> Vec<Case> {
         (_, Precision::F16) | (Purpose::Gradient, _) => Vec::new(),
         (Purpose::Kernel, _) => vec![case(&[
             (Shape::vector(7), Layout::Nhwc),
-            (Shape::weight(3, 2, 5), Layout::Hwio),
-            (Shape::weight(1, 64, 64), Layout::Hwio),
+            (Weight::new(3, 2, 5).into(), Layout::Hwio),
+            (Weight::new(1, 64, 64).into(), Layout::Hwio),
         ])],
         (Purpose::Rate, _) => vec![case(&[(Shape::vector(1 << 22), Layout::Nhwc)])],
     }

@@ -3,12 +3,13 @@
 
 use std::time::{Duration, Instant};
 
+use sff::internals::base::choice::Choice;
 use sff::internals::base::shape::Shape;
 use sff::internals::compiler::plan::{Limits, MemoryReport, Plan, verify};
 use sff::internals::compiler::program::{Feed, Setup, build};
 use sff::internals::net::augment::Augment;
 use sff::internals::net::layers::{Goodness, Head, Network, Scale};
-use sff::internals::net::models::{self, Size, Stem};
+use sff::internals::net::models::{self, Arch, Size, Stem};
 use sff::internals::net::options::{ADAMW, Normalize, Partition, Precision, Recompute};
 
 const GOODNESS: Head = Head::goodness(1);
@@ -95,7 +96,7 @@ fn activations_in(
     way: Way,
 ) -> f64 {
     let (partition, head, recompute) = way;
-    let blocks = models::named(arch, &[], Stem::suiting(side), partition).unwrap();
+    let blocks = Arch::named(arch).unwrap().blocks(&[], Stem::suiting(side), partition);
     let network = Network { blocks, head, classes };
     let report = report(&network, batch, side, (recompute, 0, precision));
     report.activations_and_workspace as f64 / f64::from(1 << 20)
@@ -112,7 +113,7 @@ const SFF_LAYER: Way = (Partition::Layer, GOODNESS, Recompute::Cheap);
 fn the_largest_cases_are_planned_in_under_a_second() {
     for arch in ["resnet18", "mobilenet-v3-large"] {
         for (partition, head, recompute) in [BACKPROPAGATION, RECOMPUTED, SFF_BLOCK, SFF_LAYER] {
-            let blocks = models::named(arch, &[], Stem::Imagenet, partition).unwrap();
+            let blocks = Arch::named(arch).unwrap().blocks(&[], Stem::Imagenet, partition);
             let way = (recompute, 0, Precision::F32);
             let report = report(&Network { blocks, head, classes: 1000 }, 256, 224, way);
             assert!(report.overhead() <= 0.03, "{arch}, {partition:?}: {}", report.overhead());

@@ -2,14 +2,13 @@
 //! backend's language, and agrees with its Rust side on parameters and operands.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::path::Path;
 
 use sff::internals::base::shape::{Layout, Shape, Window};
 use sff::internals::compiler::kernel::{Dispatch, Kernel, Target};
 use sff::internals::compiler::ops::{Node, Op};
 use sff::internals::compiler::program::{Feed, Program, Setup, build};
 use sff::internals::compiler::variants::{Class, Variant, Variants};
-use sff::internals::compiler::wgsl::{Reflection, compose, translate};
+use sff::internals::compiler::wgsl::{Reflection, SOURCES, compose, translate};
 use sff::internals::net::augment::Augment;
 use sff::internals::net::layers::{
     Activation, BatchNorm, Block, Goodness, Head, Layer, Network, Scale,
@@ -134,6 +133,62 @@ fn label(kernel: &Kernel) -> String {
     format!("{}.{} {:?}", kernel.file, kernel.entry, kernel.definitions)
 }
 
+/// The source of that name, and all that it imports.
+fn with_imports(name: &str) -> BTreeMap<&'static str, &'static str> {
+    let mut next = vec![SOURCES.iter().find(|source| source.name() == name).unwrap()];
+    let mut found = BTreeMap::new();
+    while let Some(source) = next.pop() {
+        if found.insert(source.path, source.text).is_none() {
+            let imports = source.text.lines().filter_map(|line| line.strip_prefix("#import "));
+            let find = |path: &str| SOURCES.iter().find(|source| source.path == path).unwrap();
+            next.extend(imports.map(find));
+        }
+    }
+    found
+}
+
+/// Every kernel that is dispatched: those of programs, of sessions, and those that measure devices.
+fn kernels() -> impl Iterator<Item = Kernel> {
+    let programs = dispatches(&catalogue()).into_keys().map(|(kernel, _)| kernel);
+    let others = sff::internals::gpu::peak::kernels();
+    programs.chain(others).chain(sff::internals::gpu::session::kernels())
+}
+
+#[test]
+fn every_shader_is_used() {
+    let files: BTreeSet<_> = kernels().map(|kernel| kernel.file).collect();
+    let used: BTreeSet<_> = files.into_iter().flat_map(|f| with_imports(f).into_keys()).collect();
+    assert_eq!(used, SOURCES.iter().map(|source| source.path).collect());
+}
+
+/// What a kernel is dispatched with is listed in `shaders/permutations.txt`, and what is listed is in
+/// its source.
+#[test]
+fn permutations_are_listed() {
+    let text = include_str!("../../shaders/permutations.txt");
+    let lines = text.lines().filter(|line| !line.starts_with('#') && !line.is_empty());
+    let listed: BTreeMap<&str, BTreeSet<&str>> = lines
+        .map(|line| line.split_whitespace())
+        .map(|mut words| (words.next().unwrap(), words.collect()))
+        .collect();
+    for Kernel { file, definitions, .. } in kernels() {
+        for name in definitions.keys() {
+            assert!(listed[file].contains(name), "{file}: {name} is not listed");
+        }
+    }
+    for (file, definitions) in &listed {
+        let sources: Vec<_> = with_imports(file).into_values().collect();
+        for name in definitions {
+            let used = sources.iter().any(|text| text.contains(name));
+            assert!(used, "{file}: {name} is listed, and nowhere used");
+        }
+    }
+    let explained = text.lines().filter_map(|line| line.strip_prefix("#   "));
+    let explained: BTreeSet<_> =
+        explained.filter_map(|line| line.split_whitespace().next()).collect();
+    assert_eq!(explained, listed.into_values().flatten().collect());
+}
+
 #[test]
 fn the_catalogue_has_every_op() {
     let programs = catalogue();
@@ -149,8 +204,8 @@ fn rust_and_wgsl_agree_on_parameters_and_operands() {
     let dispatches = dispatches(&catalogue());
     for ((kernel, operands), dispatch) in &dispatches {
         let label = label(kernel);
-        let wgsl = compose(kernel.file, &kernel.definitions).unwrap();
-        let reflection = Reflection::new(&label, &wgsl, kernel.entry).unwrap();
+        let shader = compose(kernel.file, &kernel.definitions).unwrap();
+        let reflection = Reflection::new(&label, &shader, kernel.entry).unwrap();
         let members: Vec<_> =
             dispatch.members.iter().map(|(n, at, size)| ((*n).to_owned(), *at, *size)).collect();
         let params: Vec<_> = reflection
@@ -179,8 +234,8 @@ fn every_kernel_translates_to_every_backend() {
     kernels.extend(sff::internals::gpu::session::kernels());
     for kernel in &kernels {
         let label = label(kernel);
-        let wgsl = compose(kernel.file, &kernel.definitions).unwrap();
-        let translated = translate(&label, &wgsl, kernel.entry).unwrap_or_else(|e| panic!("{e}"));
+        let shader = compose(kernel.file, &kernel.definitions).unwrap();
+        let translated = translate(&label, &shader, kernel.entry).unwrap_or_else(|e| panic!("{e}"));
         assert!(translated.spirv.len() > 5, "{label}: SPIR-V is no more than a header");
         assert!(translated.msl.contains("kernel void"), "{label}: MSL has no kernel");
         let cooperative = kernel.definitions.get("COOPERATIVE") == Some(&1);
@@ -188,28 +243,4 @@ fn every_kernel_translates_to_every_backend() {
         assert!(translated.hlsl.is_none_or(|text| text.contains("numthreads")), "{label}");
     }
     println!("{} kernels", kernels.len());
-}
-
-#[test]
-fn every_file_of_shaders_is_used() {
-    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("shaders");
-    let files = folder.read_dir().unwrap().map(|entry| entry.unwrap().path());
-    let files: BTreeSet<String> =
-        files.map(|path| path.file_stem().unwrap().to_string_lossy().into_owned()).collect();
-    let mut used = BTreeSet::new();
-    let mut next: Vec<String> =
-        dispatches(&catalogue()).into_keys().map(|(kernel, _)| kernel.file.to_owned()).collect();
-    let others = sff::internals::gpu::peak::kernels()
-        .into_iter()
-        .chain(sff::internals::gpu::session::kernels());
-    next.extend(others.map(|kernel| kernel.file.to_owned()));
-    while let Some(name) = next.pop() {
-        let text = std::fs::read_to_string(folder.join(format!("{name}.wgsl"))).unwrap();
-        if used.insert(name) {
-            let imports = text.lines().filter_map(|line| line.trim().strip_prefix("#import "));
-            next.extend(imports.map(|name| name.trim().to_owned()));
-        }
-    }
-    // Kernels compose from the files that the crate lists, so what is used is listed.
-    assert_eq!(used, files);
 }

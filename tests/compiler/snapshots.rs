@@ -51,7 +51,7 @@ fn kernels() {
             let target = Target::unlimited(variant.tiles);
             for dispatch in op.lower(built.program.tensors(), target).unwrap() {
                 let kernel = dispatch.kernel;
-                let wgsl = compose(kernel.file, &kernel.definitions).unwrap();
+                let wgsl = compose(kernel.file, &kernel.definitions).unwrap().wgsl;
                 composed += &format!("== {} {:?}\n{wgsl}", variant.name, kernel.definitions);
             }
         }

@@ -5,6 +5,7 @@ use std::collections::BTreeSet;
 use std::ops::Range;
 
 use crate::common::{gpu, precisions, random};
+use sff::internals::base::choice::Choice;
 use sff::internals::base::random::{Rng, Stream};
 use sff::internals::base::shape::{Layout, Shape};
 use sff::internals::compiler::ops::{Activate, Add};
@@ -13,7 +14,7 @@ use sff::internals::compiler::tensor::{Kind, TensorId};
 use sff::internals::gpu::session::{Session, SessionOptions};
 use sff::internals::net::augment::{Augment, Sizes};
 use sff::internals::net::layers::{Activation, Head, Network};
-use sff::internals::net::models::{self, Stem};
+use sff::internals::net::models::{Arch, Stem};
 use sff::internals::net::options::{
     ADAMW, Normalize, Partition, Precision, Recompute, TrainOptions,
 };
@@ -123,7 +124,7 @@ fn leaves_guards_alone(arch: &str) {
         // Odd, and small enough for a software device.
         let side = if arch == "cnn" { 15 } else { 33 };
         let widths = [5, 12, 16, 7];
-        let blocks = models::named(arch, &widths, Stem::suiting(side), partition).unwrap();
+        let blocks = Arch::named(arch).unwrap().blocks(&widths, Stem::suiting(side), partition);
         let network = Network { blocks, head, classes: 7 };
         let (mut session, built) = session(&network, side, (recompute, precision));
         let ops = built.train.as_ref().unwrap().ops.clone();

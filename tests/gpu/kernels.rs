@@ -2,7 +2,7 @@
 
 use crate::cases::{self, Case, FAMILIES, Purpose};
 use crate::common::{gpu, matrix_tiles, other_tiles, precisions, random, usual_tiles};
-use sff::internals::base::shape::{Layout, Shape, Window};
+use sff::internals::base::shape::{Layout, Shape, Weight, Window};
 use sff::internals::compiler::kernel::Tiles;
 use sff::internals::compiler::ops;
 use sff::internals::compiler::program::Program;
@@ -67,7 +67,7 @@ fn convolutions_as_products_of_matrices() {
         let y_shape = window.output(shape).unwrap().with_c(cout);
         let x = case.maps(shape);
         // Such that float16 holds them: these kernels round weights.
-        let weight = Shape::weight(window.kernel, shape.c, cout);
+        let weight = Shape::from(Weight::new(window.kernel, shape.c, cout));
         let values = random(7, weight.elements()).into_iter().map(|v| (v * 64.0).round() / 64.0);
         let w = case.given(weight, Layout::Hwio, values.collect());
         let b = case.input(Shape::vector(cout));
@@ -122,11 +122,11 @@ fn sums_of_very_many_terms() {
 
     // The gradient of a weight for so many pixels that the reference takes minutes: of ones, it counts.
     let (shape, weight, window) =
-        (Shape::new(66, 32, 32, 172), Shape::weight(3, 172, 172), Window::same(3, 1));
+        (Shape::new(66, 32, 32, 172), Weight::new(3, 172, 172), Window::same(3, 1));
     let mut case = Case::default();
     let ones = vec![1.0; shape.elements()];
     let [x, dy] = [(); 2].map(|()| case.given(shape, Layout::Nhwc, ones.clone()));
-    let dw = case.temporary("dw", weight, Layout::Hwio, Kind::ParamGradient);
+    let dw = case.temporary("dw", weight.into(), Layout::Hwio, Kind::ParamGradient);
     case.program.push(ops::Conv2dWgrad { x, dy, dw, window });
     let mut session = Session::new(&gpu, case.program, SessionOptions::default()).unwrap();
     [x, dy].iter().for_each(|id| session.write(*id, &ones));

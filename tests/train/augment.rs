@@ -228,7 +228,7 @@ fn training_learns_from_changed_images_and_repeats_itself() {
     let tall = Augment { cutout: 33, ..Augment::default() };
     let options = TrainOptions { batch: 20, augment: tall, ..TrainOptions::default() };
     let refusal = Trainer::new(&gpu, &network(), &dataset, options).err().unwrap().to_string();
-    assert!(refusal.contains("--cutout 33 is larger than the network's 32×32 input"), "{refusal}");
+    assert!(refusal.contains("`cutout` 33 is larger than the network's 32×32 input"), "{refusal}");
 }
 
 #[test]

@@ -3,6 +3,7 @@
 
 use crate::common::{Inputs, Pair, gpu, precisions};
 use sff::internals::app::config::{Config, Method, Recipe};
+use sff::internals::base::choice::Choice;
 use sff::internals::base::shape::Shape;
 use sff::internals::compiler::ops::{self, Op};
 use sff::internals::compiler::program::{Feed, Setup, build};
@@ -11,7 +12,7 @@ use sff::internals::data::{Dataset, Found};
 use sff::internals::gpu::session::{Session, SessionOptions};
 use sff::internals::net::augment::Augment;
 use sff::internals::net::layers::{Head, Layer, Network};
-use sff::internals::net::models;
+use sff::internals::net::models::Arch;
 use sff::internals::net::options::{ADAMW, Normalize, Partition, Precision, TrainOptions};
 use sff::internals::train::trainer::{Reached, Trainer};
 
@@ -58,7 +59,7 @@ fn a_step_of_every_network_trains_every_parameter() {
     // Without decay only gradients move a weight.
     let options =
         TrainOptions { epochs: 2, batch: BATCH, weight_decay: 0.0, ..TrainOptions::default() };
-    for arch in models::NAMES {
+    for arch in Arch::names() {
         for way in WAYS {
             let network = network(arch, way, SIDE);
             let mut trainer = Trainer::new(&gpu, &network, &dataset, options).unwrap();

@@ -2,7 +2,7 @@
 
 use crate::common::{Pair, gpu};
 use sff::Error;
-use sff::internals::base::shape::{Layout, Shape, Window};
+use sff::internals::base::shape::{Layout, Shape, Weight, Window};
 use sff::internals::compiler::ops::{Add, Conv2d};
 use sff::internals::compiler::program::Program;
 use sff::internals::compiler::tensor::{Kind, TensorId};
@@ -99,7 +99,7 @@ fn the_first_op_that_differs_is_named_with_its_tensors() {
     let mut maps =
         |name: &str, c| program.add(name, Shape::new(2, 5, 4, c), Layout::Nhwc, Kind::Io);
     let (x, y, z) = (maps("x", 3), maps("y", 6), maps("z", 6));
-    let w = program.add("w", Shape::weight(3, 3, 6), Layout::Hwio, Kind::Io);
+    let w = program.add("w", Weight::new(3, 3, 6), Layout::Hwio, Kind::Io);
     program.push(Conv2d { x, w, bias: None, y, window: Window::same(3, 1) });
     program.push(Add { a: y, b: y, y: z });
     let options = SessionOptions { checked: true, ..SessionOptions::default() };

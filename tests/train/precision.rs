@@ -87,7 +87,7 @@ fn a_device_without_it_says_what_to_do() {
     let data = dataset();
     let error = Trainer::new(&gpu, &network(), &data, options(Precision::F16)).err().unwrap();
     let message = error.to_string();
-    assert!(message.contains("use --precision f32, or another --device"), "{message}");
+    assert!(message.contains("use `precision` f32, or another `device`"), "{message}");
     assert!(message.starts_with(&gpu.adapter.name), "{message}");
     assert!(Trainer::new(&gpu, &network(), &data, options(Precision::F32)).is_ok());
 }

@@ -3,7 +3,7 @@
 use super::{Config, Method};
 use crate::base::suggest;
 use crate::net::layers::{self, Block};
-use crate::net::models::{self, Stem};
+use crate::net::models::Stem;
 use crate::net::options::Partition;
 use crate::{Error, Result};
 
@@ -12,16 +12,13 @@ impl Config {
     pub(super) fn blocks(&self, stem: Stem, partition: Partition) -> Vec<Block> {
         let blocks = self.uncut(stem, partition);
         match self.cuts {
-            // `resolve` has called `starts` and returned its error.
-            Some(_) => layers::join(blocks, &self.starts().expect("`resolve` refuses other cuts")),
+            Some(_) => layers::join(blocks, &self.checked.starts),
             None => blocks,
         }
     }
 
     fn uncut(&self, stem: Stem, partition: Partition) -> Vec<Block> {
-        let blocks = models::named(&self.arch, &self.widths, stem, partition);
-        // `resolve` has compared the name with all that there are.
-        blocks.expect("`resolve` refuses other names")
+        self.checked.arch.blocks(&self.widths, stem, partition)
     }
 
     /// Which blocks of the partition the cuts name.

@@ -1,4 +1,6 @@
 use super::*;
+use crate::base::bytes::Size;
+use crate::net::options::{Precision, Recompute};
 
 #[test]
 fn a_configuration_reads_back_as_itself() {
@@ -76,4 +78,27 @@ fn mistakes_are_named() {
     std::fs::write(&path, "epochs = 2\nlearning-rate = 3\n").unwrap();
     let error = Recipe::read(&path).unwrap_err().to_string();
     assert!(error.contains("line 2") && error.contains("learning-rate"), "{error}");
+}
+
+#[test]
+fn help_tells_the_defaults() {
+    let command = <Recipe as clap::Args>::augment_args(clap::Command::new("x"));
+    let defaults = Config::resolve(Recipe::default()).unwrap().recipe();
+    let serde_json::Value::Object(defaults) = serde_json::to_value(&defaults).unwrap() else {
+        panic!("a recipe is a table");
+    };
+    let mut told = 0;
+    for arg in command.get_arguments() {
+        let value = match &defaults[arg.get_long().unwrap()] {
+            serde_json::Value::Null => continue,
+            serde_json::Value::String(text) => text.clone(),
+            value => value.to_string().trim_matches(['[', ']']).trim_end_matches(".0").to_owned(),
+        };
+        let help = arg.get_help().unwrap().to_string();
+        let Some((_, default)) = help.split_once("[default: ") else { continue };
+        let end = default.find([';', ']', ' ']).unwrap();
+        assert_eq!(default[..end].trim_end_matches(','), value, "{help}");
+        told += 1;
+    }
+    assert!(told > 15, "{told}");
 }

@@ -13,10 +13,8 @@ pub fn one_of<T: Choice>() -> impl TypedValueParser<Value = T> {
     let value = |(_, name, meaning): &(T, &'static str, &'static str)| {
         PossibleValue::new(*name).help(meaning.trim().trim_end_matches('.'))
     };
-    PossibleValuesParser::new(T::ALL.iter().map(value)).map(|text| {
-        let chosen = T::ALL.iter().find(|(_, name, _)| *name == text);
-        chosen.expect("the parser takes no other names").0
-    })
+    PossibleValuesParser::new(T::ALL.iter().map(value))
+        .map(|text| T::named(&text).expect("the parser takes no other names"))
 }
 
 /// Images per step: so many, or as many as fit.

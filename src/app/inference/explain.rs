@@ -38,13 +38,13 @@ pub struct Explanation {
 pub struct ClassMaps {
     /// One image: rows, columns, classes.
     pub shape: Shape,
-    /// Row by row, the classes of a pixel side by side.
+    /// In the order row, column, class.
     pub values: Vec<f32>,
 }
 
 impl ClassMaps {
-    /// The value for a class at a place, from 0 to 1 in each direction: between the centres of
-    /// pixels it goes evenly from one to the other.
+    /// The value for a class at a place, from 0 to 1 in each direction, interpolated linearly between
+    /// the centres of pixels.
     pub fn at(&self, class: usize, y: f64, x: f64) -> f64 {
         let Shape { h, w, c, .. } = self.shape;
         let side = |place: f64, size: usize| {
@@ -64,7 +64,7 @@ impl ClassMaps {
 }
 
 impl<'a> Explainer<'a> {
-    /// Makes a model ready that was read before.
+    /// Prepares a model that was read before.
     ///
     /// # Errors
     /// As [`Inference::of_model`], and [`Error::Usage`] if the model has no goodness heads.

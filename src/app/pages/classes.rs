@@ -1,9 +1,10 @@
 //! What an evaluation shows of classes: which is taken for which, and how goodness tells them
 //! apart.
 
-use std::fmt::Write;
+use maud::{Markup, html};
 
-use crate::app::pages::svg::escape;
+use super::parts::{details, figure, legend, percent, row, scroll, table};
+use super::svg::{patterns, picture, px};
 use crate::train::detail::{Detail, Spread};
 
 /// Classes up to which there is a matrix; of more, only what is worst.
@@ -18,125 +19,156 @@ const BINS: usize = 40;
 const TAIL: f64 = 0.002;
 
 /// Which class is taken for which, and how many of each are recognised.
-pub fn confusion(detail: &Detail, classes: &[String]) -> String {
-    let mut out = String::new();
-    if detail.classes <= MATRIX {
-        out.push_str(&matrix(detail, classes));
+pub fn confusion(detail: &Detail, classes: &[String]) -> Markup {
+    html! {
+        @if detail.classes <= MATRIX { (matrix(detail, classes)) }
+        (worst(detail, classes))
     }
-    out + &table(detail, classes)
 }
 
-fn matrix(detail: &Detail, classes: &[String]) -> String {
-    let mut out = "<p>Rows are what images are, columns what the vote of all blocks takes them for. Shades are shares of a row: right answers up to all of it, mistakes up to the largest share there is.</p>\n<div class=\"scroll\" tabindex=\"0\" role=\"region\" aria-label=\"Confusion matrix\"><table class=\"matrix\">\n<tr><th scope=\"col\">class</th>".to_owned();
+fn matrix(detail: &Detail, classes: &[String]) -> Markup {
     let count = detail.classes;
     let share = |t: usize, p: usize| {
         detail.confusion[t * count + p] as f64 / detail.recognised(t).0.max(1) as f64
     };
     let pairs = (0..count).flat_map(|t| (0..count).map(move |p| (t, p))).filter(|(t, p)| t != p);
     let largest = pairs.map(|(t, p)| share(t, p)).fold(f64::MIN_POSITIVE, f64::max);
-    // Writing to a String cannot fail.
-    for (class, name) in classes.iter().enumerate() {
-        let _ =
-            write!(out, "<th scope=\"col\"><abbr title=\"{}\">{class}</abbr></th>", escape(name));
-    }
-    out.push_str("</tr>\n");
-    for (t, name) in classes.iter().enumerate() {
-        let _ = write!(out, "<tr><th scope=\"row\">{t} {}</th>", escape(name));
-        for p in 0..count {
-            let images = detail.confusion[t * count + p];
-            let (kind, shade) =
-                if t == p { ("hit", share(t, p)) } else { ("miss", 0.75 * share(t, p) / largest) };
-            let strong = if shade > 0.55 { " strong" } else { "" };
-            let shown = if images == 0 { "·".to_owned() } else { images.to_string() };
-            let _ =
-                write!(out, "<td class=\"{kind}{strong}\" style=\"--v:{shade:.2}\">{shown}</td>");
+    let cell = |t: usize, p: usize| {
+        let images = detail.confusion[t * count + p];
+        let (kind, shade) =
+            if t == p { ("hit", share(t, p)) } else { ("miss", 0.75 * share(t, p) / largest) };
+        html! {
+            td.(kind).strong[shade > 0.55] style={"--v:" (format_args!("{shade:.2}"))} {
+                @if images == 0 { "·" } @else { (images) }
+            }
         }
-        out.push_str("</tr>\n");
+    };
+    let matrix = html! {
+        table.matrix {
+            tr {
+                th scope="col" { "class" }
+                @for (class, name) in classes.iter().enumerate() {
+                    th scope="col" { abbr title=(name) { (class) } }
+                }
+            }
+            @for (t, name) in classes.iter().enumerate() {
+                tr { th scope="row" { (t) " " (name) } @for p in 0..count { (cell(t, p)) } }
+            }
+        }
+    };
+    html! {
+        p {
+            "Rows are what images are, columns what the vote of all blocks takes them for. Shades "
+            "are shares of a row: right answers up to all of it, mistakes up to the largest share "
+            "there is."
+        }
+        (scroll("Confusion matrix", &matrix))
     }
-    out + "</table></div>\n"
 }
 
 /// A row for each class, or for those that are recognised least.
-fn table(detail: &Detail, classes: &[String]) -> String {
-    let share = |class: &usize| {
-        let (images, right) = detail.recognised(*class);
+fn worst(detail: &Detail, classes: &[String]) -> Markup {
+    let share = |class: usize| {
+        let (images, right) = detail.recognised(class);
         right as f64 / images.max(1) as f64
     };
     let mut order: Vec<usize> =
         (0..detail.classes).filter(|class| detail.recognised(*class).0 > 0).collect();
-    order.sort_by(|a, b| share(a).total_cmp(&share(b)));
+    order.sort_by(|a, b| share(*a).total_cmp(&share(*b)));
     let shown = order.len().min(ROWS);
     let title = if shown < order.len() {
         format!("The {shown} classes of {} that are recognised least", order.len())
     } else {
         "Accuracy of each class".to_owned()
     };
-    let mut out = format!(
-        "<details{}><summary>{title}</summary>\n<div class=\"scroll\" tabindex=\"0\" role=\"region\" aria-label=\"{title}\"><table>\n<tr><th scope=\"col\">class</th><th scope=\"col\">images</th><th scope=\"col\">recognised</th><th scope=\"col\">most often taken for</th></tr>\n",
-        if detail.classes > MATRIX { " open" } else { "" }
-    );
-    for class in order.into_iter().take(ROWS) {
-        let row = &detail.confusion[class * detail.classes..][..detail.classes];
-        let others = row.iter().enumerate().filter(|(p, images)| *p != class && **images > 0);
+    let taken = |class: usize| {
+        let guesses = &detail.confusion[class * detail.classes..][..detail.classes];
+        let others = guesses.iter().enumerate().filter(|(p, images)| *p != class && **images > 0);
         let most = others.max_by_key(|(p, images)| (**images, usize::MAX - p));
-        let taken = most
-            .map_or("–".to_owned(), |(p, images)| format!("{} ({images})", escape(&classes[p])));
-        let _ = writeln!(
-            out,
-            "<tr><th scope=\"row\">{}</th><td>{}</td><td>{:.1}%</td><td>{taken}</td></tr>",
-            escape(&classes[class]),
-            detail.recognised(class).0,
-            100.0 * share(&class)
-        );
-    }
-    out + "</table></div></details>\n"
+        most.map_or("–".to_owned(), |(p, images)| format!("{} ({images})", classes[p]))
+    };
+    let cells = |class: usize| {
+        [detail.recognised(class).0.to_string(), percent(share(class), 1), taken(class)]
+    };
+    let heads = ["class", "images", "recognised", "most often taken for"];
+    let rows = html! { @for &class in &order[..shown] { (row(&classes[class], cells(class))) } };
+    details(&title, detail.classes > MATRIX, &table(&title, &heads, &rows))
 }
 
 /// A histogram for each block: the score of each image's own class, and those of the others.
-pub fn spreads(detail: &Detail, blocks: &[String], what: &str) -> String {
-    let mut out = format!(
-        "<p>The {what} of each test image's own class should lie to the right of that of the other classes. Both have the same area; values far out count for the outermost bars.</p>\n<svg style=\"position:absolute;width:0;height:0\" aria-hidden=\"true\"><defs><pattern id=\"hatch\" width=\"6\" height=\"6\" patternUnits=\"userSpaceOnUse\" patternTransform=\"rotate(45)\"><path d=\"M0 0v6\" stroke=\"var(--s0)\" stroke-width=\"2.4\"/></pattern></defs></svg>\n<p class=\"key\"><span><svg viewBox=\"0 0 32 18\" aria-hidden=\"true\"><rect width=\"32\" height=\"18\" fill=\"url(#hatch)\" stroke=\"var(--s0)\"/></svg>own class</span><span><svg viewBox=\"0 0 32 18\" aria-hidden=\"true\"><rect width=\"32\" height=\"18\" fill=\"var(--s1)\" fill-opacity=\".3\" stroke=\"var(--s1)\"/></svg>other classes</span></p>\n<div class=\"grid small\">\n"
-    );
-    for (spread, name) in detail.blocks.iter().zip(blocks) {
-        out.push_str(&histogram(spread, name, what).unwrap_or_default());
+pub fn spreads(detail: &Detail, blocks: &[String], what: &str) -> Markup {
+    let hatch = html! { path d="M0 0v6" stroke="var(--s0)" stroke-width="2.4" {} };
+    html! {
+        p {
+            "The " (what) " of each test image's own class should lie to the right of that of the "
+            "other classes. Both have the same area; values far out count for the outermost bars."
+        }
+        (patterns(45, &[("hatch".to_owned(), hatch)]))
+        (legend([(OWN.swatch(), "own class"), (OTHERS.swatch(), "other classes")]))
+        div.grid.small {
+            @for (spread, name) in detail.blocks.iter().zip(blocks) {
+                @if let Some(histogram) = histogram(spread, name, what) { (histogram) }
+            }
+        }
     }
-    out + "</div>\n"
 }
 
-fn histogram(spread: &Spread, name: &str, what: &str) -> Option<String> {
+/// How the bars of a histogram are drawn.
+struct Bars {
+    fill: &'static str,
+    opacity: &'static str,
+    colour: &'static str,
+}
+
+const OWN: Bars = Bars { fill: "url(#hatch)", opacity: "1", colour: "var(--s0)" };
+const OTHERS: Bars = Bars { fill: "var(--s1)", opacity: ".3", colour: "var(--s1)" };
+
+impl Bars {
+    fn swatch(&self) -> Markup {
+        let Self { fill, opacity, colour } = self;
+        html! {
+            rect width="32" height="18" fill=(fill) fill-opacity=(opacity) stroke=(colour) {}
+        }
+    }
+
+    /// Of so many shares, with the mean as a stroke below.
+    fn draw(&self, shares: &[f64], highest: f64, mean: f64) -> Markup {
+        let Self { fill, opacity, colour } = self;
+        let step = WIDTH / shares.len() as f64;
+        let outline = html! {
+            "M0 " (HEIGHT)
+            @for share in shares { "V" (px(HEIGHT * (1.0 - 0.95 * share / highest))) "h" (step) }
+            "V" (HEIGHT) "z"
+        };
+        html! {
+            path d=(outline) fill=(fill) fill-opacity=(opacity) stroke=(colour) {}
+            path d={"M" (px(mean)) " " (HEIGHT) "v6"} stroke=(colour) stroke-width="2.5" {}
+        }
+    }
+}
+
+fn histogram(spread: &Spread, name: &str, what: &str) -> Option<Markup> {
     let (own, others) = (&spread.own, &spread.others);
     let (a, b) = (own.range(TAIL)?, others.range(TAIL)?);
-    let range = (a.0.min(b.0), a.1.max(b.1));
-    let shares = [own, others].map(|h| h.shares(range, BINS));
+    let (low, high) = (a.0.min(b.0), a.1.max(b.1));
+    let shares = [own, others].map(|h| h.shares((low, high), BINS));
     let highest = shares.iter().flatten().fold(0.0, |a: f64, b| a.max(*b));
-    let x = |value: f64| WIDTH * (value - range.0) / (range.1 - range.0);
-    let outline = |shares: &[f64]| {
-        let step = WIDTH / BINS as f64;
-        let bar = |share: &f64| format!("V{:.1}h{step}", HEIGHT * (1.0 - 0.95 * share / highest));
-        format!("M0 {HEIGHT}{}V{HEIGHT}z", shares.iter().map(bar).collect::<String>())
-    };
+    let x = |value: f64| (WIDTH * (value - low) / (high - low)).clamp(0.0, WIDTH);
     let means = (own.mean()?, others.mean()?);
-    let mean = |value: f64, colour: &str| {
-        format!(
-            "<path d=\"M{0:.1} {HEIGHT}v6\" stroke=\"{colour}\" stroke-width=\"2.5\"/>",
-            x(value).clamp(0.0, WIDTH)
-        )
+    let content = html! {
+        (OTHERS.draw(&shares[1], highest, x(means.1)))
+        (OWN.draw(&shares[0], highest, x(means.0)))
+        path d={"M0 " (HEIGHT) "h" (WIDTH)} stroke="var(--ink)" {}
+        text.faint y=(HEIGHT + 18.0) { (format_args!("{low:.1}")) }
+        text.faint x=(WIDTH) y=(HEIGHT + 18.0) text-anchor="end" { (format_args!("{high:.1}")) }
     };
-    Some(format!(
-        "<figure><figcaption>{0}</figcaption>\n<svg viewBox=\"-2 0 {1} {2}\" font-size=\"12\" role=\"img\" aria-label=\"Histogram of the {what} in {0}: mean {3:.3} for the own class, {4:.3} for other classes\">\n<path d=\"{5}\" fill=\"var(--s1)\" fill-opacity=\".3\" stroke=\"var(--s1)\"/><path d=\"{6}\" fill=\"url(#hatch)\" stroke=\"var(--s0)\"/>\n<path d=\"M0 {HEIGHT}h{WIDTH}\" stroke=\"var(--ink)\"/>{7}{8}<text class=\"faint\" y=\"{9}\">{10:.1}</text><text class=\"faint\" x=\"{WIDTH}\" y=\"{9}\" text-anchor=\"end\">{11:.1}</text>\n</svg>\n<p class=\"faint key\">mean {3:.2} own, {4:.2} others</p></figure>\n",
-        escape(name),
-        WIDTH + 4.0,
-        HEIGHT + 22.0,
-        means.0,
-        means.1,
-        outline(&shares[1]),
-        outline(&shares[0]),
-        mean(means.0, "var(--s0)"),
-        mean(means.1, "var(--s1)"),
-        HEIGHT + 18.0,
-        range.0,
-        range.1
-    ))
+    let label = format!(
+        "Histogram of the {what} in {name}: mean {:.3} for the own class, {:.3} for other classes",
+        means.0, means.1
+    );
+    let drawn = picture(&label, (-2.0, 0.0), (WIDTH + 4.0, HEIGHT + 22.0), &content);
+    let means = format!("mean {:.2} own, {:.2} others", means.0, means.1);
+    Some(figure(name, &html! { (drawn) p.faint.key { (means) } }))
 }
 
 #[cfg(test)]
@@ -154,10 +186,14 @@ mod tests {
                 detail.add(class, class, &[&scores]);
             }
             let names: Vec<String> = (0..count).map(|class| format!("<{class}>")).collect();
-            confusion(&detail, &names)
+            confusion(&detail, &names).into_string()
         };
         let (few, many) = (page(MATRIX), page(MATRIX + 6));
         assert!(few.contains("class=\"matrix\"") && !many.contains("class=\"matrix\""));
+        // All images of the first two classes are taken for the other one.
+        for cell in ["<td class=\"hit\" style=\"--v:0.00\">·</td>", "<td class=\"miss strong\""] {
+            assert!(few.contains(cell), "{few}");
+        }
         assert!(many.contains("<details open><summary>The 24 classes of 30"), "{many}");
         assert_eq!(many.matches("<tr><th scope=\"row\">").count(), ROWS);
         let worst = "<th scope=\"row\">&lt;0&gt;</th><td>1</td><td>0.0%</td><td>&lt;1&gt; (1)</td>";
@@ -167,10 +203,10 @@ mod tests {
     #[test]
     fn a_histogram_needs_values() {
         let mut spread = Spread::default();
-        assert_eq!(histogram(&spread, "a", "goodness"), None);
+        assert!(histogram(&spread, "a", "goodness").is_none());
         (0..100).for_each(|i| spread.own.add(i as f32 / 10.0));
         spread.others.add(1.5);
-        let html = histogram(&spread, "a", "goodness").unwrap();
+        let html = histogram(&spread, "a", "goodness").unwrap().into_string();
         assert!(html.contains("mean 4.950 for the own class, 1.500 for other"), "{html}");
         assert!(!html.contains("NaN") && !html.contains("inf"), "{html}");
     }

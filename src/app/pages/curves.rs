@@ -1,14 +1,14 @@
 //! How losses, accuracies and speed go on from epoch to epoch.
 
-use std::fmt::Write;
+use maud::{Markup, html};
 
 use super::chart::{Chart, Line, Unit};
-use super::run::{SoFar, percent};
-use crate::app::pages::svg::escape;
+use super::parts::{details, grid, percent, row, table};
+use super::run::SoFar;
 use crate::train::metrics::{EpochRecord, Scores};
 
 /// The charts, and a table of all numbers behind them.
-pub fn section(blocks: &[String], so_far: &SoFar, rates: &[(f64, f64)]) -> String {
+pub fn section(blocks: &[String], so_far: &SoFar, rates: &[(f64, f64)]) -> Markup {
     let train = |of: fn(&Scores) -> f64| -> Vec<(f64, f64)> {
         so_far.records.iter().map(|record| (epoch(record), of(&record.train))).collect()
     };
@@ -48,49 +48,49 @@ pub fn section(blocks: &[String], so_far: &SoFar, rates: &[(f64, f64)]) -> Strin
     let speed = so_far.timings.iter().map(|t| (f64::from(t.epoch), t.images_per_second));
     let speed = vec![line("", speed.collect())];
     charts.push(("Training images per second", Unit::FromZero, speed));
-    let charts: String = charts
-        .into_iter()
-        .map(|(title, unit, lines)| Chart { title, over: "epoch", unit, lines }.html())
-        .collect();
-    format!("<div class=\"grid\">\n{charts}</div>\n{}", table(blocks, so_far))
+    let charts = html! {
+        @for (title, unit, lines) in charts {
+            (Chart { title, over: "epoch", unit, lines }.figure())
+        }
+    };
+    html! { (grid(&charts)) (numbers(blocks, so_far)) }
 }
 
 fn epoch(record: &EpochRecord) -> f64 {
     f64::from(record.epoch)
 }
 
-fn table(blocks: &[String], so_far: &SoFar) -> String {
+/// All numbers behind the charts.
+fn numbers(blocks: &[String], so_far: &SoFar) -> Markup {
     let votes: &[&str] = if blocks.len() == 1 { &[] } else { &["late", "last"] };
     let mut heads = vec!["epoch".to_owned(), "training loss".into(), "training accuracy".into()];
     heads.extend(["test loss".to_owned(), "test accuracy".into()]);
     heads.extend(votes.iter().map(|vote| format!("vote {vote}")));
     if blocks.len() > 1 {
-        heads.extend(blocks.iter().map(|name| escape(name)));
-        heads.extend(blocks.iter().map(|name| format!("loss of {}", escape(name))));
+        heads.extend(blocks.iter().cloned());
+        heads.extend(blocks.iter().map(|name| format!("loss of {name}")));
     }
     heads.extend(["images/s".to_owned(), "training".into(), "testing".into()]);
-    let heads: String = heads.iter().map(|name| format!("<th scope=\"col\">{name}</th>")).collect();
-    let mut out = format!(
-        "<details><summary>All numbers</summary>\n<div class=\"scroll\" tabindex=\"0\" role=\"region\" aria-label=\"All numbers\"><table>\n<tr>{heads}</tr>\n"
-    );
-    for EpochRecord { epoch, train, test, .. } in so_far.records {
-        let mut cells = vec![format!("{:.4}", train.loss), percent(train.accuracy.all)];
+    let cells = |record: &EpochRecord| {
+        let EpochRecord { epoch, train, test, .. } = record;
+        let loss = |value: f64| format!("{value:.4}");
+        let share = |value: f64| percent(value, 2);
+        let mut cells = vec![loss(train.loss), share(train.accuracy.all)];
         let shown = |of: &dyn Fn(&Scores) -> String| test.as_ref().map_or(String::new(), of);
-        cells.push(shown(&|s| format!("{:.4}", s.loss)));
-        cells.push(shown(&|s| percent(s.accuracy.all)));
+        cells.push(shown(&|s| loss(s.loss)));
+        cells.push(shown(&|s| share(s.accuracy.all)));
         if blocks.len() > 1 {
-            cells.push(shown(&|s| percent(s.accuracy.late)));
-            cells.push(shown(&|s| percent(s.accuracy.last)));
-            cells.extend((0..blocks.len()).map(|b| shown(&|s| percent(s.blocks[b]))));
-            cells.extend((0..blocks.len()).map(|b| shown(&|s| format!("{:.4}", s.losses[b]))));
+            cells.push(shown(&|s| share(s.accuracy.late)));
+            cells.push(shown(&|s| share(s.accuracy.last)));
+            cells.extend((0..blocks.len()).map(|b| shown(&|s| share(s.blocks[b]))));
+            cells.extend((0..blocks.len()).map(|b| shown(&|s| loss(s.losses[b]))));
         }
         let timing = so_far.timings.iter().find(|timing| timing.epoch == *epoch);
         cells.push(timing.map_or(String::new(), |t| format!("{:.0}", t.images_per_second)));
         cells.push(timing.map_or(String::new(), |t| format!("{:.1} s", t.train_seconds)));
         cells.push(timing.map_or(String::new(), |t| format!("{:.1} s", t.test_seconds)));
-        let cells: String = cells.iter().map(|cell| format!("<td>{cell}</td>")).collect();
-        // Writing to a String cannot fail.
-        let _ = writeln!(out, "<tr><th scope=\"row\">{epoch}</th>{cells}</tr>");
-    }
-    out + "</table></div></details>\n"
+        cells
+    };
+    let rows = html! { @for record in so_far.records { (row(record.epoch, cells(record))) } };
+    details("All numbers", false, &table("All numbers", &heads, &rows))
 }

@@ -1,11 +1,12 @@
 //! The memory plan of a run next to that of backpropagation.
 
-use std::fmt::Write;
+use maud::{Markup, html};
 
+use super::parts::{figure, grid, row, size, table};
+use super::plan::Area;
+use super::svg::{self, px};
 use crate::Result;
 use crate::app::config::{Config, Method, Recipe};
-use crate::app::pages::plan::Area;
-use crate::app::pages::svg::escape;
 use crate::compiler::plan::{Limits, MemoryReport, Plan};
 use crate::compiler::program::{Built, Program};
 use crate::train::trainer::{self, Trainer};
@@ -36,7 +37,7 @@ impl<'a> Shown<'a> {
 ///
 /// # Errors
 /// Those of building the program for backpropagation.
-pub fn section(config: &Config, trainer: &Trainer) -> Result<String> {
+pub fn section(config: &Config, trainer: &Trainer) -> Result<Markup> {
     let own = Shown::new("this run", trainer.built(), trainer.session().plan().clone());
     let other = match config.method {
         Method::Bp => None,
@@ -47,19 +48,23 @@ pub fn section(config: &Config, trainer: &Trainer) -> Result<String> {
     let other = other.map(|(built, plan)| Shown::new("backpropagation", built, plan));
     let all: Vec<&Shown> = [&own].into_iter().chain(&other).collect();
     let bytes = all.iter().map(|shown| shown.plan.bytes).max().unwrap_or(0);
-    let mut out = "<p>Each rectangle is a tensor: the ops during which it lives from left to right, and the bytes that it holds upwards. Grey at the bottom is what is kept between steps (weights, moments, images); numbers and colours are blocks.".to_owned();
-    if other.is_some() {
-        out.push_str(" Both pictures have one scale, for the same network, batch and images; backpropagation has a linear head.");
+    let other = if other.is_some() {
+        " Both pictures have one scale, for the same network, batch and images; backpropagation \
+         has a linear head."
     } else if config.method == Method::Sff {
-        out.push_str(
-            " Backpropagation has no plan of this kind: it cannot freeze the same blocks.",
-        );
-    }
-    out.push_str("</p>\n<div class=\"grid\">\n");
-    all.iter().for_each(|shown| out.push_str(&picture(shown, bytes)));
-    out.push_str("</div>\n");
-    out.push_str(&table(&all));
-    Ok(out)
+        " Backpropagation has no plan of this kind: it cannot freeze the same blocks."
+    } else {
+        ""
+    };
+    Ok(html! {
+        p {
+            "Each rectangle is a tensor: the ops during which it lives from left to right, and the "
+            "bytes that it holds upwards. Grey at the bottom is what is kept between steps "
+            "(weights, moments, images); numbers and colours are blocks." (other)
+        }
+        (grid(&html! { @for shown in &all { (picture(shown, bytes)) } }))
+        (amounts(&all))
+    })
 }
 
 /// The program that trains the same network by backpropagation, on the same images at a time.
@@ -81,7 +86,7 @@ fn backpropagation(config: &Config, trainer: &Trainer) -> Option<Result<Built>> 
     Some(demand.build(micro, count, trainer.resident()))
 }
 
-fn picture(shown: &Shown, bytes: usize) -> String {
+fn picture(shown: &Shown, bytes: usize) -> Markup {
     let Shown { name, program, plan, report } = shown;
     let area = Area {
         left: 0.0,
@@ -93,23 +98,27 @@ fn picture(shown: &Shown, bytes: usize) -> String {
         paper: "var(--paper)",
     };
     let top = HEIGHT * (1.0 - plan.bytes as f64 / bytes.max(1) as f64);
-    let blocks: Vec<String> = report
+    let axis = HEIGHT + 16.0;
+    let content = html! {
+        (area.draw(program, plan))
+        path d={"M0 " (px(top)) "h" (WIDTH)} stroke="var(--ink)" stroke-dasharray="5 3" {}
+        text.faint y=(axis) { "first op" }
+        text.faint x=(WIDTH) y=(axis) text-anchor="end" { "op " (program.ops().len()) }
+    };
+    let peaks: Vec<String> = report
         .blocks
         .iter()
         .map(|block| format!("{} {}", block.name, size(block.peak_bytes)))
         .collect();
-    format!(
-        "<figure><figcaption>{name}: {peak}</figcaption>\n<svg viewBox=\"0 -4 {WIDTH} {full}\" font-size=\"12\" role=\"img\" aria-label=\"Memory plan of {name}: {peak} at most; peaks of blocks: {}\">\n{}<path d=\"M0 {top:.1}h{WIDTH}\" stroke=\"var(--ink)\" stroke-dasharray=\"5 3\"/><text class=\"faint\" y=\"{axis}\">first op</text><text class=\"faint\" x=\"{WIDTH}\" y=\"{axis}\" text-anchor=\"end\">op {}</text>\n</svg></figure>\n",
-        escape(&blocks.join(", ")),
-        area.draw(program, plan),
-        program.ops().len(),
-        peak = size(plan.bytes),
-        full = HEIGHT + 4.0 + BOTTOM,
-        axis = HEIGHT + 16.0,
-    )
+    let peak = size(plan.bytes);
+    let peaks = peaks.join(", ");
+    let label = format!("Memory plan of {name}: {peak} at most; peaks of blocks: {peaks}");
+    let drawn = svg::picture(&label, (0.0, -4.0), (WIDTH, HEIGHT + 4.0 + BOTTOM), &content);
+    figure(format!("{name}: {peak}"), &drawn)
 }
 
-fn table(all: &[&Shown]) -> String {
+/// What the plans need, by purpose.
+fn amounts(all: &[&Shown]) -> Markup {
     let kinds = |report: &MemoryReport| {
         let k = &report.max_live_by_kind;
         [
@@ -121,27 +130,12 @@ fn table(all: &[&Shown]) -> String {
             ("images and metrics", k.io),
         ]
     };
-    let names: String =
-        all.iter().map(|shown| format!("<th scope=\"col\">{}</th>", shown.name)).collect();
-    let mut out = format!(
-        "<div class=\"scroll\"><table>\n<tr><th scope=\"col\">at most at a time</th>{names}</tr>\n"
-    );
-    for row in 0..kinds(&all[0].report).len() {
-        let cells: String = all
-            .iter()
-            .map(|shown| format!("<td>{}</td>", size(kinds(&shown.report)[row].1)))
-            .collect();
-        let name = kinds(&all[0].report)[row].0;
-        // Writing to a String cannot fail.
-        let _ = writeln!(out, "<tr><th scope=\"row\">{name}</th>{cells}</tr>");
-    }
-    out + "</table></div>\n"
-}
-
-/// Bytes in the unit that suits them.
-pub(super) fn size(bytes: usize) -> String {
-    match bytes as f64 / 1024.0 {
-        kib if kib < 1024.0 => format!("{kib:.1} KiB"),
-        kib => format!("{:.1} MiB", kib / 1024.0),
-    }
+    let heads: Vec<&str> =
+        ["at most at a time"].into_iter().chain(all.iter().map(|shown| shown.name)).collect();
+    let rows = html! {
+        @for (index, (name, _)) in kinds(&all[0].report).into_iter().enumerate() {
+            (row(name, all.iter().map(|shown| size(kinds(&shown.report)[index].1))))
+        }
+    };
+    table("Memory", &heads, &rows)
 }

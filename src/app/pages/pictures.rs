@@ -1,14 +1,13 @@
 //! Pictures inside a page: mistakes, and the filters of the first layer.
 
-use std::fmt::Write;
-
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use image::codecs::png::PngEncoder;
 use image::imageops::{FilterType, resize};
 use image::{DynamicImage, ExtendedColorType, ImageEncoder, RgbaImage};
+use maud::{Markup, html};
 
-use crate::app::pages::svg::escape;
+use super::parts::note;
 use crate::base::shape::Shape;
 use crate::data::Dataset;
 use crate::train::detail::Mistake;
@@ -28,24 +27,25 @@ const GAP: usize = 2;
 ///
 /// # Errors
 /// Those of reading photos.
-pub fn mistakes(dataset: &Dataset, worst: &[Mistake]) -> Result<String> {
-    let mut out = "<div class=\"grid cards\">\n".to_owned();
-    for mistake in worst {
-        let (own, guess) = (mistake.own, mistake.guess);
-        let [is, taken] = [own.0, guess.0].map(|class| escape(&dataset.classes[class]));
-        let image = picture(dataset, mistake.image)?;
-        // Writing to a String cannot fail.
-        let _ = writeln!(
-            out,
-            "<figure><img src=\"{}\" alt=\"Test image {}, class {is}, taken for {taken}\"><figcaption>is <b>{is}</b> {:.2}<br>taken for <b>{taken}</b> {:.2}<br><span class=\"faint\">image {}</span></figcaption></figure>",
-            uri(&image)?,
-            mistake.image,
-            own.1,
-            guess.1,
-            mistake.image
-        );
-    }
-    Ok(out + "</div>\n")
+pub fn mistakes(dataset: &Dataset, worst: &[Mistake]) -> Result<Markup> {
+    let card = |mistake: &Mistake| {
+        let Mistake { image, own, guess, .. } = mistake;
+        let [is, taken] = [own.0, guess.0].map(|class| &dataset.classes[class]);
+        let alt = format!("Test image {image}, class {is}, taken for {taken}");
+        let picture = uri(&picture(dataset, *image)?)?;
+        Ok(html! {
+            figure {
+                img src=(picture) alt=(alt);
+                figcaption {
+                    "is " b { (is) } (format_args!(" {:.2}", own.1)) br;
+                    "taken for " b { (taken) } (format_args!(" {:.2}", guess.1)) br;
+                    span.faint { "image " (image) }
+                }
+            }
+        })
+    };
+    let cards: Vec<Markup> = worst.iter().map(card).collect::<Result<_>>()?;
+    Ok(html! { div.grid.cards { @for card in &cards { (card) } } })
 }
 
 fn picture(dataset: &Dataset, index: usize) -> Result<DynamicImage> {
@@ -68,7 +68,7 @@ fn picture(dataset: &Dataset, index: usize) -> Result<DynamicImage> {
 ///
 /// # Errors
 /// [`Error::Model`] if they have no form as a picture.
-pub fn filters(shape: Shape, weights: &[f32]) -> Result<String> {
+pub fn filters(shape: Shape, weights: &[f32]) -> Result<Markup> {
     let Shape { n: rows, h: columns, w: inputs, c: outputs } = shape;
     let count = outputs.min(FILTERS);
     let (across, down) = (count.min(COLUMNS), count.div_ceil(COLUMNS));
@@ -97,12 +97,18 @@ pub fn filters(shape: Shape, weights: &[f32]) -> Result<String> {
     } else {
         format!("all {outputs}")
     };
-    Ok(format!(
-        "<figure><img class=\"filters\" style=\"max-width:{}px\" src=\"{}\" alt=\"The weights of {shown} filters of the first convolution, {rows} by {columns} pixels each\"></figure>\n<p class=\"faint\">Here are {shown} filters of {rows}×{columns}: grey is 0, and the largest weight of each is black or white{}.</p>\n",
-        4 * width,
-        uri(&DynamicImage::ImageRgba8(picture))?,
-        if inputs == 3 { ", or a colour where channels differ" } else { "" },
-    ))
+    let alt = format!(
+        "The weights of {shown} filters of the first convolution, {rows} by {columns} pixels each"
+    );
+    let colours = if inputs == 3 { ", or a colour where channels differ" } else { "" };
+    let picture = uri(&DynamicImage::ImageRgba8(picture))?;
+    Ok(html! {
+        figure { img.filters style={"max-width:" (4 * width) "px"} src=(picture) alt=(alt); }
+        (note(&format!(
+            "Here are {shown} filters of {rows}×{columns}: grey is 0, and the largest weight of \
+             each is black or white{colours}."
+        )))
+    })
 }
 
 /// A PNG inside of a page.
@@ -122,14 +128,15 @@ fn uri(picture: &DynamicImage) -> Result<String> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::base::shape::Weight;
 
     #[test]
     fn filters_are_tiles_of_a_picture() {
         // The largest weight is red, its opposite cyan, 0 grey.
-        let shape = Shape::weight(1, 3, 70);
+        let shape = Weight::new(1, 3, 70).into();
         let mut weights = vec![0.0; 3 * 70];
         (weights[0], weights[1]) = (2.0, -0.5);
-        let html = filters(shape, &weights).unwrap();
+        let html = filters(shape, &weights).unwrap().into_string();
         assert!(html.contains("the first 64 of 70 filters of 1×1"), "{html}");
         let data = html.split("base64,").nth(1).and_then(|rest| rest.split('"').next()).unwrap();
         let png = image::load_from_memory(&STANDARD.decode(data).unwrap()).unwrap().into_rgba8();

@@ -1,8 +1,9 @@
 //! A plan as a picture: ops from left to right, bytes of the arena upwards.
 
-use std::fmt::Write;
+use maud::{Markup, html};
 
-use crate::app::pages::svg::{block_colour, document, escape};
+use super::parts::size;
+use super::svg::{block_colour, document, px};
 use crate::compiler::plan::Plan;
 use crate::compiler::program::Program;
 
@@ -15,27 +16,20 @@ const TOP: f64 = 50.0;
 /// one grey strip at the bottom, not to scale in time but in bytes.
 pub fn svg(program: &Program, plan: &Plan, title: &str) -> String {
     let note = "each rectangle is a tensor: the ops during which it lives, the bytes that it holds; a colour and a number for each block";
-    let mut out = document(WIDTH + LEFT + 20.0, HEIGHT + TOP + 40.0, LEFT, title, note);
     let (left, top, width, height) = (LEFT, TOP, WIDTH, HEIGHT);
     let area = Area { left, top, width, height, bytes: plan.bytes, least: 0.0, paper: "white" };
-    out.push_str(&area.draw(program, plan));
-    // Writing to a String cannot fail.
-    let _ = writeln!(
-        out,
-        "<g fill=\"#333\"><text x=\"4\" y=\"{:.0}\">{}</text><text x=\"4\" y=\"{:.0}\">0</text><text x=\"{LEFT}\" y=\"{:.0}\">first op</text><text x=\"{:.0}\" y=\"{:.0}\" text-anchor=\"end\">op {}</text></g>\n</svg>",
-        TOP + 12.0,
-        mib(plan.bytes),
-        TOP + HEIGHT,
-        TOP + HEIGHT + 18.0,
-        LEFT + WIDTH,
-        TOP + HEIGHT + 18.0,
-        program.ops().len()
-    );
-    out
-}
-
-fn mib(bytes: usize) -> String {
-    format!("{:.1} MiB", bytes as f64 / (1 << 20) as f64)
+    let content = html! {
+        (area.draw(program, plan))
+        g fill="#333" {
+            text x="4" y=(px(TOP + 12.0)) { (size(plan.bytes)) }
+            text x="4" y=(px(TOP + HEIGHT)) { "0" }
+            text x=(px(LEFT)) y=(px(TOP + HEIGHT + 18.0)) { "first op" }
+            text x=(px(LEFT + WIDTH)) y=(px(TOP + HEIGHT + 18.0)) text-anchor="end" {
+                "op " (program.ops().len())
+            }
+        }
+    };
+    document((WIDTH + LEFT + 20.0, HEIGHT + TOP + 40.0), LEFT, title, note, &content)
 }
 
 /// The part of a picture where a plan is drawn.
@@ -52,45 +46,75 @@ pub(crate) struct Area<'a> {
     pub paper: &'a str,
 }
 
+/// A tensor as it is drawn, or several in one place, or what persists.
+struct Tensors {
+    /// When they begin to live and for how long, as parts of all ops.
+    life: (f64, f64),
+    offset: usize,
+    bytes: usize,
+    /// What they are.
+    title: String,
+    block: Option<usize>,
+    fill: String,
+}
+
 impl Area<'_> {
     /// The rectangles of a plan; where there is room, with the number of their block.
-    pub fn draw(&self, program: &Program, plan: &Plan) -> String {
-        let ops = program.ops().len().max(1) as f64;
-        let scale = |bytes: usize| self.height * bytes as f64 / self.bytes.max(1) as f64;
-        let mut out = format!("<g stroke=\"{}\" stroke-width=\"0.3\">\n", self.paper);
-        let mut numbers = String::new();
-        let mut rectangle = |life: (f64, f64),
-                             offset: usize,
-                             bytes: usize,
-                             fill: &str,
-                             label: &str| {
-            let (x, width) = (self.left + self.width * life.0, self.width * life.1);
-            let (y, height) = (self.top + self.height - scale(offset + bytes), scale(bytes));
-            if height >= self.least {
-                // Writing to a String cannot fail.
-                let _ = writeln!(
-                    out,
-                    "<rect x=\"{x:.1}\" y=\"{y:.1}\" width=\"{width:.1}\" height=\"{height:.1}\" fill=\"{fill}\"><title>{}</title></rect>",
-                    escape(label)
-                );
+    pub fn draw(&self, program: &Program, plan: &Plan) -> Markup {
+        let tensors = tensors(program, plan);
+        html! {
+            g stroke=(self.paper) stroke-width="0.3" {
+                @for tensors in &tensors {
+                    @let ((x, y), (width, height)) = self.rectangle(tensors);
+                    @if height >= self.least {
+                        rect x=(px(x)) y=(px(y)) width=(px(width)) height=(px(height))
+                            fill=(tensors.fill) { title { (tensors.title) } }
+                    }
+                }
             }
-            (x + width / 2.0, y + height / 2.0 + 4.0, width > 18.0 && height > 13.0)
-        };
-        let label = format!("kept between steps: {}", mib(plan.persistent));
-        rectangle((0.0, 1.0), 0, plan.persistent, "#b0b0b0", &label);
-        for cell in plan.cells() {
-            let names: Vec<_> =
-                cell.tensors.iter().map(|id| program.tensor(*id).name.as_str()).collect();
-            let block = program.tensor(cell.tensors[0]).block;
-            let fill = block.map_or("#777".to_owned(), block_colour);
-            let life = (cell.life.start as f64 / ops, cell.life.len() as f64 / ops);
-            let label = format!("{}: {}", names.join(", then "), mib(cell.bytes));
-            let offset = plan.offset(cell.tensors[0]);
-            let (x, y, room) = rectangle(life, offset, cell.bytes, &fill, &label);
-            if let (Some(block), true) = (block, room) {
-                let _ = writeln!(numbers, "<text x=\"{x:.1}\" y=\"{y:.1}\">{}</text>", block + 1);
+            g.numbers text-anchor="middle" {
+                @for tensors in &tensors {
+                    @let ((x, y), (width, height)) = self.rectangle(tensors);
+                    @if let (Some(block), true) = (tensors.block, width > 18.0 && height > 13.0) {
+                        text x=(px(x + width / 2.0)) y=(px(y + height / 2.0 + 4.0)) { (block + 1) }
+                    }
+                }
             }
         }
-        out + "</g>\n<g class=\"numbers\" text-anchor=\"middle\">\n" + &numbers + "</g>\n"
     }
+
+    /// Its upper left corner and its size, in pixels.
+    fn rectangle(&self, tensors: &Tensors) -> ((f64, f64), (f64, f64)) {
+        let scale = |bytes: usize| self.height * bytes as f64 / self.bytes.max(1) as f64;
+        let (x, width) = (self.left + self.width * tensors.life.0, self.width * tensors.life.1);
+        let top = scale(tensors.offset + tensors.bytes);
+        ((x, self.top + self.height - top), (width, scale(tensors.bytes)))
+    }
+}
+
+/// What a plan has room for: first what persists, then what comes and goes.
+fn tensors(program: &Program, plan: &Plan) -> Vec<Tensors> {
+    let ops = program.ops().len().max(1) as f64;
+    let mut all = vec![Tensors {
+        life: (0.0, 1.0),
+        offset: 0,
+        bytes: plan.persistent,
+        title: format!("kept between steps: {}", size(plan.persistent)),
+        block: None,
+        fill: "#b0b0b0".to_owned(),
+    }];
+    all.extend(plan.cells().iter().map(|cell| {
+        let names: Vec<_> =
+            cell.tensors.iter().map(|id| program.tensor(*id).name.as_str()).collect();
+        let block = program.tensor(cell.tensors[0]).block;
+        Tensors {
+            life: (cell.life.start as f64 / ops, cell.life.len() as f64 / ops),
+            offset: plan.offset(cell.tensors[0]),
+            bytes: cell.bytes,
+            title: format!("{}: {}", names.join(", then "), size(cell.bytes)),
+            block,
+            fill: block.map_or("#777".to_owned(), block_colour),
+        }
+    }));
+    all
 }

@@ -1,11 +1,11 @@
 //! A run as a page: one file of HTML that needs nothing else.
 
-use std::fmt::Write;
+use maud::{Markup, html};
 
+use super::parts::{count, facts, note, page, percent, section, size};
 use super::{classes, curves, memory, pictures, times};
 use crate::Result;
 use crate::app::config::{Config, Method};
-use crate::app::pages::svg::{escape, styled_page};
 use crate::app::profile::Profile;
 use crate::base::shape::Shape;
 use crate::data::Dataset;
@@ -15,9 +15,6 @@ use crate::train::detail::Detail;
 use crate::train::metrics::{EpochRecord, Timing};
 use crate::train::trainer::Trainer;
 
-/// What pages of results look like, besides what all pages do.
-pub(crate) const STYLE: &str = include_str!("style.css");
-
 /// What does not change while a run goes on.
 pub struct RunPage<'a> {
     config: &'a Config,
@@ -26,7 +23,7 @@ pub struct RunPage<'a> {
     blocks: Vec<String>,
     /// Position in epochs and learning rate, some of all steps.
     rates: Vec<(f64, f64)>,
-    memory: String,
+    memory: Markup,
     parameters: usize,
     planned: usize,
     toml: String,
@@ -90,54 +87,58 @@ impl<'a> RunPage<'a> {
             }
             Method::Bp => "backpropagation".to_owned(),
         };
-        let title = format!("{arch} on {dataset}, {what}");
-        let mut body = format!(
-            "<p class=\"faint\">{} of {epochs} epochs, {} in {}</p>\n<main>\n",
+        let intro = format!(
+            "{} of {epochs} epochs, {} in {}",
             so_far.records.len(),
             count(self.parameters, "parameter"),
             count(self.blocks.len(), "block")
         );
-        body.push_str(&self.figures(so_far));
-        let mut section = |title: &str, content: &str| {
-            // Writing to a String cannot fail.
-            let _ = write!(body, "<section>\n<h2>{title}</h2>\n{content}</section>\n");
-        };
-        section("Curves", &curves::section(&self.blocks, so_far, &self.rates));
-        if let Some((epoch, detail)) = so_far.detail {
-            let what = match method {
-                Method::Sff => "goodness",
-                Method::Bp => "score",
-            };
-            let after =
-                format!("<p class=\"faint\">On the test images, after epoch {epoch}.</p>\n");
-            let names = &self.dataset.classes;
-            section("Classes", &(after.clone() + &classes::confusion(detail, names)));
-            let title = if *method == Method::Sff { "Goodness" } else { "Scores" };
-            section(title, &(after.clone() + &classes::spreads(detail, &self.blocks, what)));
-            if !detail.worst.is_empty() {
-                let shown = pictures::mistakes(self.dataset, &detail.worst)?;
-                let by = format!(
-                    "{after}<p>The images whose own class has the mean {what} that is furthest below that of the class they are taken for.</p>\n"
-                );
-                section("Worst mistakes", &(by + &shown));
+        let evaluated = so_far.detail.map(|(epoch, detail)| self.evaluated(*epoch, detail));
+        let filters = so_far.filters.as_ref();
+        let filters = filters.map(|(shape, weights)| pictures::filters(*shape, weights));
+        let (evaluated, filters) = (evaluated.transpose()?, filters.transpose()?);
+        let body = html! {
+            (figures(&self.figures(so_far)))
+            (section("Curves", &curves::section(&self.blocks, so_far, &self.rates)))
+            @if let Some(evaluated) = evaluated { (evaluated) }
+            @if let Some(filters) = filters { (section("First layer", &filters)) }
+            (section("Memory", &self.memory))
+            @if let Some(profile) = &so_far.profile {
+                (section("Where the time of a step goes", &times::section(profile)))
             }
-        }
-        if let Some((shape, weights)) = &so_far.filters {
-            section("First layer", &pictures::filters(*shape, weights)?);
-        }
-        section("Memory", &self.memory);
-        if let Some(profile) = &so_far.profile {
-            section("Where the time of a step goes", &times::section(profile));
-        }
-        let toml = escape(&self.toml);
-        section("Configuration", &format!("<pre tabindex=\"0\">{toml}</pre>\n"));
-        section("Device and versions", &self.versions());
-        body.push_str("</main>\n");
-        Ok(styled_page(&title, STYLE, &body))
+            (section("Configuration", &html! { pre tabindex="0" { (self.toml) } }))
+            (section("Device and versions", &self.versions()))
+        };
+        Ok(page(&format!("{arch} on {dataset}, {what}"), &note(&intro), &body))
+    }
+
+    /// The sections that show what the last evaluation found, after so many epochs.
+    fn evaluated(&self, epoch: u32, detail: &Detail) -> Result<Markup> {
+        let (title, what) = match self.config.method {
+            Method::Sff => ("Goodness", "goodness"),
+            Method::Bp => ("Scores", "score"),
+        };
+        let after = note(&format!("On the test images, after epoch {epoch}."));
+        let classes = classes::confusion(detail, &self.dataset.classes);
+        let spreads = classes::spreads(detail, &self.blocks, what);
+        let mistakes = pictures::mistakes(self.dataset, &detail.worst)?;
+        let worst = html! {
+            (after)
+            p {
+                "The images whose own class has the mean " (what) " that is furthest below that of "
+                "the class they are taken for."
+            }
+            (mistakes)
+        };
+        Ok(html! {
+            (section("Classes", &html! { (after) (classes) }))
+            (section(title, &html! { (after) (spreads) }))
+            @if !detail.worst.is_empty() { (section("Worst mistakes", &worst)) }
+        })
     }
 
     /// The few numbers that matter most.
-    fn figures(&self, so_far: &SoFar) -> String {
+    fn figures(&self, so_far: &SoFar) -> Vec<(&'static str, String)> {
         let mut figures = Vec::new();
         let tested = so_far.records.iter().rev().find_map(|record| record.test.as_ref());
         if let Some(test) = tested {
@@ -148,24 +149,20 @@ impl<'a> RunPage<'a> {
                 ("of the last block", votes.last),
             ];
             match self.blocks.len() {
-                1 => figures.push(("test accuracy".to_owned(), percent(votes.all))),
-                _ => figures.extend(shown.map(|(vote, v)| (vote.to_owned(), percent(v)))),
+                1 => figures.push(("test accuracy", percent(votes.all, 2))),
+                _ => figures.extend(shown.map(|(vote, share)| (vote, percent(share, 2)))),
             }
         }
         if let Some(timing) = so_far.timings.last() {
             let rate = timing.images_per_second;
             let rate = if rate < 10.0 { format!("{rate:.1}") } else { format!("{rate:.0}") };
-            figures.push(("training images per second".to_owned(), rate));
+            figures.push(("training images per second", rate));
         }
-        figures.push(("memory".to_owned(), memory::size(self.planned)));
-        let figures: String = figures
-            .iter()
-            .map(|(what, value)| format!("<div><dt>{what}</dt><dd>{value}</dd></div>"))
-            .collect();
-        format!("<dl class=\"figures\">{figures}</dl>\n")
+        figures.push(("memory", size(self.planned)));
+        figures
     }
 
-    fn versions(&self) -> String {
+    fn versions(&self) -> Markup {
         let Adapter { name, backend, kind, driver, features, .. } = &self.device;
         let features = if features.is_empty() { "none".to_owned() } else { features.join(", ") };
         let rows = [
@@ -175,11 +172,16 @@ impl<'a> RunPage<'a> {
             ("sff", env!("CARGO_PKG_VERSION").to_owned()),
             ("wgpu", locked("wgpu").to_owned()),
         ];
-        let row = |(what, value): &(&str, String)| {
-            format!("<tr><th scope=\"row\">{what}</th><td>{}</td></tr>\n", escape(value))
-        };
-        let rows: String = rows.iter().map(row).collect();
-        format!("<div class=\"scroll\"><table class=\"plain\">\n{rows}</table></div>\n")
+        facts("Device and versions", rows)
+    }
+}
+
+/// Numbers in large letters, each with what it is.
+fn figures(figures: &[(&str, String)]) -> Markup {
+    html! {
+        dl.figures {
+            @for (what, value) in figures { div { dt { (what) } dd { (value) } } }
+        }
     }
 }
 
@@ -192,15 +194,6 @@ fn locked(name: &str) -> &'static str {
         package.trim_start().strip_prefix(&format!("name = \"{name}\"\nversion = \""))
     });
     entry.and_then(|rest| rest.split('"').next()).unwrap_or("unknown")
-}
-
-pub(super) fn percent(share: f64) -> String {
-    format!("{:.2}%", 100.0 * share)
-}
-
-/// As in `1 block` and `2 blocks`.
-pub(super) fn count(number: usize, what: &str) -> String {
-    format!("{number} {what}{}", if number == 1 { "" } else { "s" })
 }
 
 #[cfg(test)]

@@ -9,8 +9,8 @@ use crate::net::models::Stem;
 use crate::train::checkpoint::{Arrays, foreign};
 use crate::{Error, Result};
 
-/// What the model to begin from decides, if there is one: the architecture unless it is given
-/// too, and how the network begins.
+/// Completes a recipe from the model that it begins from, if there is one: architecture, widths and
+/// stem, unless the recipe gives them.
 ///
 /// # Errors
 /// [`Error::Io`] or [`Error::Corrupt`] if it cannot be read, [`Error::Usage`] if it is not the
@@ -29,7 +29,8 @@ pub fn inherit(recipe: Recipe) -> Result<Recipe> {
     let model = Config::resolve(info.config)?;
     let init = Some(Start { path, checksum: Some(found) });
     if recipe.arch.as_ref().is_some_and(|arch| *arch != model.arch) {
-        return Ok(Recipe { init, ..recipe }); // The tensors will tell.
+        // `Begin::read` refuses a model of another architecture.
+        return Ok(Recipe { init, ..recipe });
     }
     let stem = recipe.stem.or(Some(model.stem.unwrap_or(Stem::suiting(info.image[0]))));
     let plain = model.arch == "cnn";

@@ -1,4 +1,4 @@
-//! A run under way.
+//! A run while it trains: epochs, tests, checkpoints, and the files that follow them.
 
 use std::fs::OpenOptions;
 use std::io::Write;
@@ -22,7 +22,7 @@ use crate::train::metrics::{EpochRecord, Scores, Timing};
 use crate::train::trainer::{Reached, Trainer};
 use crate::{Error, Result};
 
-/// Steps that are timed for the page, whole and then kernel by kernel.
+/// Steps that are timed for the page: as many whole, then as many kernel by kernel.
 const TIMED: usize = 3;
 
 pub struct Run<'a> {
@@ -37,7 +37,7 @@ pub struct Run<'a> {
     pub trainer: Trainer<'a>,
     pub report: RunPage<'a>,
     pub records: Vec<EpochRecord>,
-    /// What the last test showed, and the epoch before it.
+    /// What the last test showed, and the epoch after which it was.
     pub detail: Option<(u32, Detail)>,
     /// Epoch and step of the last checkpoint.
     pub saved: Option<(u32, usize)>,
@@ -75,13 +75,13 @@ impl Run<'_> {
         // A run that was finished before has a page, too.
         if !self.folder.report().is_file() {
             self.test()?;
-            self.comfort(Self::write_report, observer)?;
+            self.write_optional(Self::write_report, observer)?;
         }
         Ok(())
     }
 
-    /// Does what training does not depend on: if that cannot be written, it goes on.
-    fn comfort(
+    /// Writes something that training does not depend on: a failed write is a warning.
+    fn write_optional(
         &mut self,
         write: impl FnOnce(&mut Self) -> Result<()>,
         observer: &mut dyn Observer,
@@ -99,7 +99,7 @@ impl Run<'_> {
         Ok(scores)
     }
 
-    /// Whether the last epoch is to be tested and was not.
+    /// Whether the last epoch should be tested and has not been.
     fn lacks_test(&self) -> bool {
         let wanted = |epoch: u32| {
             epoch.is_multiple_of(self.config.test_every) || epoch == self.config.epochs
@@ -107,8 +107,8 @@ impl Run<'_> {
         self.records.last().is_some_and(|last| last.test.is_none() && wanted(last.epoch))
     }
 
-    /// Tests the last epoch, if it is to be, and saves it. Training it took so many seconds for
-    /// so many images.
+    /// Tests the last epoch, if it should be, and saves it. Its training took so many seconds for so
+    /// many images.
     fn end_epoch(
         &mut self,
         train_seconds: f64,
@@ -139,13 +139,13 @@ impl Run<'_> {
         self.save_state()?;
         self.write_metrics()?;
         self.save_model()?;
-        self.comfort(|run| run.append_timing(&timing), observer)?;
-        self.comfort(Self::write_report, observer)?;
+        self.write_optional(|run| run.append_timing(&timing), observer)?;
+        self.write_optional(Self::write_report, observer)?;
         observer.epoch(&record, &timing);
         Ok(())
     }
 
-    /// Takes up the last checkpoint, and makes the other files agree with it.
+    /// Restores the last checkpoint, and makes the other files agree with it.
     pub fn resume(&mut self, arrays: &Arrays, info: StateInfo) -> Result<()> {
         let path = self.folder.state();
         info.model.check(self.config, &path)?;
@@ -206,7 +206,7 @@ impl Run<'_> {
         write_whole(&path, |file| self.records[..whole].iter().try_for_each(|r| json_line(file, r)))
     }
 
-    /// Times are of interest, not of importance: they are appended, not rewritten.
+    /// Nothing depends on times, so they are appended instead of rewriting the file.
     fn append_timing(&self, timing: &Timing) -> Result<()> {
         let path = self.folder.timing();
         let file = OpenOptions::new().create(true).append(true).open(&path);
@@ -241,10 +241,27 @@ pub fn stopped(folder: &Path, saved: Option<(u32, usize)>, source: Error) -> Err
         }
         None => "no checkpoint was reached".to_owned(),
     };
-    if let Some(remedy) = source.remedy() {
+    if let Some(remedy) = remedy(&source) {
         kept = format!("{kept}; {remedy}");
     }
     Error::Stopped { source: Box::new(source), kept }
+}
+
+/// How a run that `error` stopped can go on, if it can.
+fn remedy(error: &Error) -> Option<&'static str> {
+    Some(match error {
+        Error::Lost(_) => "once `sff devices` shows it again, go on with --resume",
+        Error::OutOfMemory(_) => {
+            "close other programs on the device, or give a smaller --batch or --memory; \
+             --resume --on-oom shrink goes on with smaller micro-batches"
+        }
+        Error::TimedOut(_) => {
+            "look whether the device or its driver hangs, then go on with --resume"
+        }
+        Error::Interrupted(_) => "go on with --resume",
+        Error::Io { .. } => "once that is mended, go on with --resume",
+        _ => return None,
+    })
 }
 
 /// Writes a line in one call, so that a kill cannot leave a part of it.

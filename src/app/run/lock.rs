@@ -6,24 +6,24 @@ use std::path::{Path, PathBuf};
 
 use crate::{Error, Result};
 
-/// A run folder that is this process's until it is dropped; the system gives it up when the process
-/// ends, however it does. A folder that was made for it and stays empty is removed.
+/// A lock on a run folder, held until it is dropped; the system releases it when the process ends,
+/// even by a crash. A folder that was created for it and stays empty is removed.
 pub struct Lock {
     folder: PathBuf,
-    made: bool,
+    created: bool,
     _file: File,
 }
 
 impl Lock {
-    /// Makes the folder, if it is not there, and takes it.
+    /// Creates the folder if it is not there, and locks it.
     ///
     /// # Errors
-    /// [`Error::Usage`] if another process has it, [`Error::Io`].
+    /// [`Error::Usage`] if another process holds it, [`Error::Io`].
     pub fn take(folder: &Path) -> Result<Self> {
-        let made = !folder.exists();
+        let created = !folder.exists();
         fs::create_dir_all(folder).map_err(Error::io("create", folder))?;
-        match hold(folder).map_err(Error::io("lock", folder))? {
-            Some(file) => Ok(Self { folder: folder.to_owned(), made, _file: file }),
+        match lock(folder).map_err(Error::io("lock", folder))? {
+            Some(file) => Ok(Self { folder: folder.to_owned(), created, _file: file }),
             None => Err(Error::Usage(format!(
                 "{} is in use by another process: wait until it ends, or choose another --out",
                 folder.display()
@@ -34,16 +34,16 @@ impl Lock {
 
 impl Drop for Lock {
     fn drop(&mut self) {
-        if self.made {
-            // Fails if there is anything in it, as there should be.
+        if self.created {
+            // Fails if the folder is not empty, and then it stays.
             let _ = fs::remove_dir(&self.folder);
         }
     }
 }
 
-/// Locks the folder itself: no file is left behind. `None` if somebody else has it.
+/// Locks the folder itself: no file is left behind. `None` if another process holds it.
 #[cfg(not(windows))]
-fn hold(folder: &Path) -> io::Result<Option<File>> {
+fn lock(folder: &Path) -> io::Result<Option<File>> {
     let file = File::open(folder)?;
     match file.try_lock() {
         Err(fs::TryLockError::WouldBlock) => Ok(None),
@@ -52,9 +52,9 @@ fn hold(folder: &Path) -> io::Result<Option<File>> {
     }
 }
 
-/// Opens a file that nobody else can open meanwhile, and that is gone once it is closed.
+/// Opens a file that no other process can open meanwhile, and that is deleted when it is closed.
 #[cfg(windows)]
-fn hold(folder: &Path) -> io::Result<Option<File>> {
+fn lock(folder: &Path) -> io::Result<Option<File>> {
     use std::os::windows::fs::OpenOptionsExt;
     const GENERIC_WRITE_AND_DELETE: u32 = 0x4001_0000;
     const DELETE_ON_CLOSE: u32 = 0x0400_0000;

@@ -209,21 +209,21 @@ impl Lowering<'_> {
         }
         let columns = tiles.wgrad_columns.min(params.out_c4);
         let mut definitions = vec![("COLUMNS", columns), lanes(channels)];
-        let down = if self.shares_positions(params) {
+        let (file, down) = if self.shares_positions(params) {
             let groups = (tiles.rows / params.kernel).clamp(1, params.in_c4);
             let rows = params.kernel * groups;
             definitions.extend([("ROWS", rows), ("TAPS", params.kernel), ("GROUPS", groups)]);
-            params.kernel * params.in_c4.div_ceil(groups)
+            ("conv2d_wgrad_rows", params.kernel * params.in_c4.div_ceil(groups))
         } else {
             // Those that share should all have rows.
             let rows = tiles.rows.min(depth.div_ceil(tiles.share));
             definitions.push(("ROWS", rows));
-            depth.div_ceil(rows)
+            ("conv2d_wgrad", depth.div_ceil(rows))
         };
         definitions.extend(self.shared());
         let down = down.next_multiple_of(tiles.share) as usize;
         let threads = down * params.out_c4.div_ceil(columns) as usize;
-        Wgrad { file: "conv2d_wgrad", definitions, threads }
+        Wgrad { file, definitions, threads }
     }
 }
 

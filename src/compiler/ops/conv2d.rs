@@ -1,7 +1,7 @@
 //! Convolution, its two gradients, and that of a bias.
 
 use super::{Access, Misfit, Operation, Product, Scratch, advice, expect};
-use crate::base::shape::{Layout, Shape, Window};
+use crate::base::shape::{Layout, Shape, Weight, Window};
 use crate::compiler::kernel::params;
 use crate::compiler::kernel::{Lowering, Named, Slice, Wgrad, conv, cut_params, to_u32};
 use crate::compiler::reference::Reference;
@@ -51,19 +51,14 @@ pub(super) fn check_conv(
     window: Window,
 ) -> Result<(), Misfit> {
     let (from, to) = (t.shape(x), t.shape(y));
-    expect(t, w, Shape::weight(window.kernel, from.c, to.c))?;
+    expect(t, w, Weight::new(window.kernel, from.c, to.c))?;
     let fits = window.output(from).ok_or("the window is larger than the maps")?;
     expect(t, y, fits.with_c(to.c))
 }
 
 /// Floating-point operations of a convolution to maps `y`, or of one of its gradients.
-pub(super) fn conv_flops(y: Shape, weight: Shape) -> u64 {
+pub(super) fn conv_flops(y: Shape, weight: Weight) -> u64 {
     2 * (y.pixels() * weight.elements()) as u64
-}
-
-/// Values of a weight as it is stored.
-pub(super) fn stored(weight: Shape) -> usize {
-    Layout::Hwio.stored(weight).elements()
 }
 
 impl Operation for Conv2d {
@@ -83,7 +78,7 @@ impl Operation for Conv2d {
     }
 
     fn flops(&self, t: Tensors) -> u64 {
-        conv_flops(t.shape(self.y), t.shape(self.w))
+        conv_flops(t.shape(self.y), t.weight(self.w))
     }
 
     fn product(&self, t: Tensors) -> Option<Product> {
@@ -95,7 +90,7 @@ impl Operation for Conv2d {
     }
 
     fn reference(&self, r: &mut Reference) {
-        let conv = Conv::new(r.shape(self.x), r.shape(self.w), self.window);
+        let conv = Conv::new(r.shape(self.x), r.weight(self.w), self.window);
         let mut out = conv.forward(r.get(self.x), r.get(self.w));
         if let Some(bias) = self.bias {
             let bias = r.get(bias);
@@ -146,7 +141,7 @@ impl Operation for Conv2dDgrad {
     }
 
     fn flops(&self, t: Tensors) -> u64 {
-        conv_flops(t.shape(self.dy), t.shape(self.w))
+        conv_flops(t.shape(self.dy), t.weight(self.w))
     }
 
     fn product(&self, t: Tensors) -> Option<Product> {
@@ -158,7 +153,7 @@ impl Operation for Conv2dDgrad {
     }
 
     fn reference(&self, r: &mut Reference) {
-        let conv = Conv::new(r.shape(self.dx), r.shape(self.w), self.window);
+        let conv = Conv::new(r.shape(self.dx), r.weight(self.w), self.window);
         let out = conv.dgrad(r.get(self.dy), r.get(self.w));
         r.set(self.dx, out);
     }
@@ -182,13 +177,13 @@ impl Operation for Conv2dWgrad {
     }
 
     fn scratch(&self, t: Tensors) -> Vec<Scratch> {
-        let (dy, weight) = (t.shape(self.dy), t.shape(self.dw));
+        let (dy, weight) = (t.shape(self.dy), t.weight(self.dw));
         let parts = split::wgrad(dy, weight).count(dy.n);
-        vec![("scratch", Shape::rows(parts, stored(weight)), Layout::Nhwc)]
+        vec![("scratch", Shape::rows(parts, weight.stored()), Layout::Nhwc)]
     }
 
     fn flops(&self, t: Tensors) -> u64 {
-        conv_flops(t.shape(self.dy), t.shape(self.dw))
+        conv_flops(t.shape(self.dy), t.weight(self.dw))
     }
 
     fn product(&self, t: Tensors) -> Option<Product> {
@@ -196,14 +191,14 @@ impl Operation for Conv2dWgrad {
     }
 
     fn reference(&self, r: &mut Reference) {
-        let conv = Conv::new(r.shape(self.x), r.shape(self.dw), self.window);
+        let conv = Conv::new(r.shape(self.x), r.weight(self.dw), self.window);
         let out = conv.wgrad(r.get(self.x), r.get(self.dy));
         r.set(self.dw, out);
     }
 
     fn lower(&self, l: &mut Lowering) {
         let (from, to) = (l.shape(self.x), l.shape(self.dy));
-        let cut = split::wgrad(to, l.shape(self.dw));
+        let cut = split::wgrad(to, l.tensors.weight(self.dw));
         let Wgrad { file, definitions, threads } =
             l.wgrad_product(from.c, &conv(from, to, self.window));
         let make = |s: Slice| {

@@ -2,7 +2,7 @@
 
 use super::conv2d::conv_flops;
 use super::{Access, Misfit, Operation, Scratch, expect};
-use crate::base::shape::{Layout, Shape, Window};
+use crate::base::shape::{Layout, Shape, Weight, Window};
 use crate::compiler::kernel::{Lowering, Slice, conv, cut_params, to_u32};
 use crate::compiler::reference::Reference;
 use crate::compiler::split;
@@ -41,7 +41,7 @@ fn check(
     window: Window,
 ) -> Result<(), Misfit> {
     let from = t.shape(x);
-    expect(t, w, Shape::weight(window.kernel, 1, from.c))?;
+    expect(t, w, Weight::new(window.kernel, 1, from.c))?;
     expect(t, y, window.output(from).ok_or("the window is larger than the maps")?)
 }
 
@@ -118,7 +118,7 @@ impl Operation for Depthwise {
     }
 
     fn flops(&self, t: Tensors) -> u64 {
-        conv_flops(t.shape(self.y), t.shape(self.w))
+        conv_flops(t.shape(self.y), t.weight(self.w))
     }
 
     fn reference(&self, r: &mut Reference) {
@@ -149,7 +149,7 @@ impl Operation for DepthwiseDgrad {
     }
 
     fn flops(&self, t: Tensors) -> u64 {
-        conv_flops(t.shape(self.dy), t.shape(self.w))
+        conv_flops(t.shape(self.dy), t.weight(self.w))
     }
 
     fn reference(&self, r: &mut Reference) {
@@ -191,7 +191,7 @@ impl Operation for DepthwiseWgrad {
     }
 
     fn flops(&self, t: Tensors) -> u64 {
-        conv_flops(t.shape(self.dy), t.shape(self.dw))
+        conv_flops(t.shape(self.dy), t.weight(self.dw))
     }
 
     fn reference(&self, r: &mut Reference) {

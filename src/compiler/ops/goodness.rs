@@ -4,9 +4,9 @@
 //! `w_kᵀ M_i w_k` with the Gram matrix `M_i` of an image's pixels, the mean of `x xᵀ`: where there are
 //! few channels and many classes, that takes less arithmetic.
 
-use super::conv2d::{conv_flops, stored};
+use super::conv2d::conv_flops;
 use super::{Access, Misfit, Operation, Product, Scratch, advice, alike, expect};
-use crate::base::shape::{LANES, Layout, Shape, Window};
+use crate::base::shape::{LANES, Layout, Shape, Weight, Window};
 use crate::compiler::kernel::{Lowering, Operand, Slice, Wgrad, conv, cut_params, params, to_u32};
 use crate::compiler::reference::Reference;
 use crate::compiler::reference::window::{Conv, mean_of_maps, spread_over_maps};
@@ -50,8 +50,8 @@ fn gram_scratch(t: Tensors, x: TensorId) -> (Scratch, usize) {
 }
 
 /// Floating-point operations of all Gram matrices of `x`, and of a product of each with the weight.
-fn gram_flops(x: Shape, weight: Shape) -> u64 {
-    2 * ((x.pixels() + x.n * weight.c) * x.c * x.c) as u64
+fn gram_flops(x: Shape, weight: Weight) -> u64 {
+    2 * ((x.pixels() + x.n * weight.outputs) * x.c * x.c) as u64
 }
 
 fn check(
@@ -63,7 +63,7 @@ fn check(
     if window.output(from) != Some(from) {
         return Err(format!("maps of {from} do not keep their size under {window:?}"));
     }
-    expect(t, w, Shape::weight(window.kernel, from.c, classes))?;
+    expect(t, w, Weight::new(window.kernel, from.c, classes))?;
     expect(t, scores, Shape::rows(from.n, classes))
 }
 
@@ -86,7 +86,7 @@ impl Operation for Goodness {
     }
 
     fn scratch(&self, t: Tensors) -> Vec<Scratch> {
-        let (shape, classes) = (t.shape(self.x), t.shape(self.w).c);
+        let (shape, classes) = (t.shape(self.x), t.weight(self.w).outputs);
         let partial = |n, parts| ("scratch", Shape::new(n, parts, 1, classes), Layout::Nhwc);
         if by_gram(t, self.x, self.w, self.window) {
             let (gram, slice) = gram_scratch(t, self.x);
@@ -96,7 +96,7 @@ impl Operation for Goodness {
     }
 
     fn flops(&self, t: Tensors) -> u64 {
-        let (x, w) = (t.shape(self.x), t.shape(self.w));
+        let (x, w) = (t.shape(self.x), t.weight(self.w));
         match by_gram(t, self.x, self.w, self.window) {
             true => gram_flops(x, w),
             false => conv_flops(x, w),
@@ -115,7 +115,7 @@ impl Operation for Goodness {
 
     /// By definition, not by Gram matrices: those are tested by it.
     fn reference(&self, r: &mut Reference) {
-        let conv = Conv::new(r.shape(self.x), r.shape(self.w), self.window);
+        let conv = Conv::new(r.shape(self.x), r.weight(self.w), self.window);
         let maps = conv.forward(r.get(self.x), r.get(self.w));
         let squares: Vec<f64> = maps.iter().map(|a| a * a).collect();
         let means = mean_of_maps(&squares, conv.y()).into_iter();
@@ -194,20 +194,20 @@ impl Operation for GoodnessGrad {
     }
 
     fn scratch(&self, t: Tensors) -> Vec<Scratch> {
-        let (shape, weight) = (t.shape(self.x), t.shape(self.w));
-        let sums = |parts| ("scratch", Shape::rows(parts, stored(weight)), Layout::Nhwc);
+        let (shape, weight) = (t.shape(self.x), t.weight(self.w));
+        let sums = |parts| ("scratch", Shape::rows(parts, weight.stored()), Layout::Nhwc);
         if by_gram(t, self.x, self.w, self.window) {
             let (gram, slice) = gram_scratch(t, self.x);
             return vec![gram, sums(split::gram_parts(slice, weight))];
         }
         let layout = t.layout(self.x);
-        let slice = split::goodness_slice(layout, shape, weight.c);
-        let maps = shape.with_n(slice).with_c(weight.c);
+        let slice = split::goodness_slice(layout, shape, weight.outputs);
+        let maps = shape.with_n(slice).with_c(weight.outputs);
         vec![("class_maps", maps, layout), sums(split::wgrad(maps, weight).count(slice))]
     }
 
     fn flops(&self, t: Tensors) -> u64 {
-        let (x, w) = (t.shape(self.x), t.shape(self.w));
+        let (x, w) = (t.shape(self.x), t.weight(self.w));
         match by_gram(t, self.x, self.w, self.window) {
             // Gram matrices again, and as much from them.
             true => 2 * gram_flops(x, w),
@@ -231,7 +231,7 @@ impl Operation for GoodnessGrad {
     }
 
     fn reference(&self, r: &mut Reference) {
-        let conv = Conv::new(r.shape(self.x), r.shape(self.w), self.window);
+        let conv = Conv::new(r.shape(self.x), r.weight(self.w), self.window);
         let (x, w) = (r.get(self.x), r.get(self.w));
         let mut da = spread_over_maps(r.get(self.dscores), conv.y());
         for (da, a) in da.iter_mut().zip(conv.forward(x, w)) {
@@ -257,7 +257,7 @@ impl GoodnessGrad {
         let [maps, sums] = [l.scratch[0], l.scratch[1]];
         let (from, slice) = (l.shape(self.x), l.shape(maps).n);
         let n = from.n;
-        let cut = split::wgrad(l.shape(maps), l.shape(self.w));
+        let cut = split::wgrad(l.shape(maps), l.tensors.weight(self.w));
         for s in Slice::each(n, slice) {
             let (x_shape, map_shape) = (from.with_n(s.count), l.shape(maps).with_n(s.count));
             let (input, output) = (l.part(self.x, n, s), l.part(self.dx, n, s));
@@ -309,10 +309,10 @@ impl GoodnessGrad {
             l.push(("gram", "weight_grad", &tile.definitions), &operands, params, threads);
 
             let params = params::Gram { depth: classes, ..slopes };
-            let tile = l.tile(params.width, Some("CLASSES"));
-            let operands = [("a", weight), ("b", weight), scores, ("y", g.matrices)];
+            let tile = l.tile(params.width, None);
+            let operands = [("w", weight), scores, ("y", g.matrices)];
             let threads = s.count * tile.threads_of(params.rows);
-            l.push(("gram", "product", &tile.definitions), &operands, params, threads);
+            l.push(("gram_slopes", "main", &tile.definitions), &operands, params, threads);
 
             let params = params::Gram { rows: to_u32(g.size()), ..g.params() };
             let tile = l.tile(params.width, None);

@@ -1,6 +1,6 @@
 //! Small cases computed by hand.
 
-use crate::base::shape::{Layout, Shape, Window};
+use crate::base::shape::{Layout, Shape, Weight, Window};
 use crate::compiler::ops::scores::result_words;
 use crate::compiler::ops::{
     self, Activate, ActivateGrad, AvgPool, AvgPoolGrad, Conv2d, Depthwise, Excite, ExciteGrad,
@@ -40,7 +40,7 @@ impl Table {
     }
 
     pub fn weight(&mut self, k: usize, cin: usize, cout: usize) -> TensorId {
-        self.add(Layout::Hwio, Shape::weight(k, cin, cout))
+        self.add(Layout::Hwio, Weight::new(k, cin, cout).into())
     }
 
     pub fn words(&mut self, count: usize) -> TensorId {

@@ -183,7 +183,14 @@ impl Emitter {
     }
 
     /// The parameter called `name`: made at first use, the same one later.
-    pub fn parameter(&mut self, name: &str, shape: Shape, layout: Layout, init: Init) -> TensorId {
+    pub fn parameter(
+        &mut self,
+        name: &str,
+        shape: impl Into<Shape>,
+        layout: Layout,
+        init: Init,
+    ) -> TensorId {
+        let shape = shape.into();
         // Training and evaluation share parameters.
         if let Some(known) = self.parameters.get(name) {
             return known.value;

@@ -2,7 +2,7 @@
 
 use super::emit::{Emitter, Init};
 use super::tape::{Norm, Normalized, Saved, pop_relu};
-use crate::base::shape::{Layout, Shape, Window};
+use crate::base::shape::{Layout, Shape, Weight, Window};
 use crate::compiler::ops;
 use crate::compiler::tensor::{Kind, TensorId};
 use crate::net::layers::{Activation, Layer};
@@ -157,7 +157,7 @@ impl Emitter {
     ) -> Saved {
         let (from, to) = (self.shape(x), self.shape(y));
         let w = format!("{name}.weight");
-        let weight = Shape::weight(window.kernel, from.c, to.c);
+        let weight = Weight::new(window.kernel, from.c, to.c);
         // A layer with a bias is a linear one, and begins as those usually do.
         let fan_in = (window.kernel * window.kernel * from.c) as f32;
         let linear = Init::Uniform(1.0 / fan_in.sqrt());
@@ -203,7 +203,7 @@ impl Emitter {
     pub fn depthwise(&mut self, name: &str, x: TensorId, y: TensorId, window: Window) -> Saved {
         let (k, to) = (window.kernel, self.shape(y));
         let name = format!("{name}.weight");
-        let shape = Shape::weight(k, 1, to.c);
+        let shape = Weight::new(k, 1, to.c);
         let init = Init::Normal((2.0 / (k * k) as f32).sqrt());
         let w = self.parameter(&name, shape, Layout::Nhwc, init);
         if let Some(weight) = self.parameters.get_mut(&name) {

@@ -5,7 +5,7 @@ use std::ops::Range;
 use super::Program;
 use super::emit::{Emitter, Init};
 use super::tape::Saved;
-use crate::base::shape::{Layout, Shape, Window};
+use crate::base::shape::{Layout, Shape, Weight, Window};
 use crate::compiler::ops::{self, Op};
 use crate::compiler::tensor::{Kind, TensorId};
 use crate::net::layers::{Goodness, Scale};
@@ -66,7 +66,7 @@ impl Emitter {
         let (shape, classes) = (self.shape(x), self.shape(scores).c);
         let w = format!("{name}.weight");
         let deviation = (2.0 / (kernel * kernel * shape.c) as f32).sqrt();
-        let weight = Shape::weight(kernel, shape.c, classes);
+        let weight = Weight::new(kernel, shape.c, classes);
         let weight = self.parameter(&w, weight, Layout::Hwio, Init::Normal(deviation));
         let window = Window::same(kernel, 1);
         let scale = match head.scale {

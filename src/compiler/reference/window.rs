@@ -1,6 +1,6 @@
 //! What several ops make of maps: sliding windows, sums over maps.
 
-use crate::base::shape::{Shape, Window};
+use crate::base::shape::{Shape, Weight, Window};
 
 /// A window's position over a map joins one input pixel with one output pixel.
 pub struct Tap {
@@ -38,27 +38,27 @@ fn output(x: Shape, window: Window) -> Shape {
 /// A convolution's shapes; its three products walk the same taps.
 pub struct Conv {
     x: Shape,
-    w: Shape,
+    w: Weight,
     window: Window,
 }
 
 impl Conv {
     /// The convolution of maps `x` with a weight `w`.
-    pub fn new(x: Shape, w: Shape, window: Window) -> Self {
-        assert_eq!(w, Shape::weight(window.kernel, x.c, w.c), "weight for maps {x}");
+    pub fn new(x: Shape, w: Weight, window: Window) -> Self {
+        assert_eq!(w, Weight::new(window.kernel, x.c, w.outputs), "weight for maps {x}");
         Self { x, w, window }
     }
 
     /// Shape of the output.
     pub fn y(&self) -> Shape {
-        output(self.x, self.window).with_c(self.w.c)
+        output(self.x, self.window).with_c(self.w.outputs)
     }
 
     /// `x * w`.
     pub fn forward(&self, x: &[f64], w: &[f64]) -> Vec<f64> {
         let mut y = vec![0.0; self.y().elements()];
         self.for_each_row(|x_at, w_at, y_at| {
-            for (y, w) in y[y_at..][..self.w.c].iter_mut().zip(&w[w_at..]) {
+            for (y, w) in y[y_at..][..self.w.outputs].iter_mut().zip(&w[w_at..]) {
                 *y += x[x_at] * w;
             }
         });
@@ -70,7 +70,8 @@ impl Conv {
         assert_eq!(dy.len(), self.y().elements());
         let mut dx = vec![0.0; self.x.elements()];
         self.for_each_row(|x_at, w_at, y_at| {
-            let products = dy[y_at..][..self.w.c].iter().zip(&w[w_at..]).map(|(dy, w)| dy * w);
+            let products =
+                dy[y_at..][..self.w.outputs].iter().zip(&w[w_at..]).map(|(dy, w)| dy * w);
             dx[x_at] += products.sum::<f64>();
         });
         dx
@@ -81,7 +82,7 @@ impl Conv {
         assert_eq!(dy.len(), self.y().elements());
         let mut dw = vec![0.0; self.w.elements()];
         self.for_each_row(|x_at, w_at, y_at| {
-            for (dw, dy) in dw[w_at..][..self.w.c].iter_mut().zip(&dy[y_at..]) {
+            for (dw, dy) in dw[w_at..][..self.w.outputs].iter_mut().zip(&dy[y_at..]) {
                 *dw += x[x_at] * dy;
             }
         });
@@ -91,7 +92,7 @@ impl Conv {
     /// Calls `f` with the offsets of an input value, and of the rows of output channels in the
     /// weight and in the output that it meets.
     fn for_each_row(&self, mut f: impl FnMut(usize, usize, usize)) {
-        let (cin, cout) = (self.x.c, self.w.c);
+        let (cin, cout) = (self.x.c, self.w.outputs);
         for_each_tap(self.x, self.window, |tap| {
             for ci in 0..cin {
                 f(tap.x * cin + ci, (tap.k * cin + ci) * cout, tap.y * cout);

@@ -3,18 +3,19 @@
 
 use naga::{AddressSpace, ArraySize, Scalar, TypeInner};
 
-use super::validate;
+use super::{Composed, validate};
 use crate::{Error, Result};
 
 /// A composed shader whose entry point first fills the workgroup memory that it uses with huge
-/// values. The entry point takes `invocation: Invocation`, as in `shaders/grid.wgsl`.
+/// values. The entry point takes `invocation: Invocation`, as in `shaders/common/grid.wgsl`.
 ///
 /// # Errors
 /// [`Error::Shader`] if the shader is invalid, has no such entry point, or has workgroup memory that
 /// is no array of floats or of their vectors.
-pub fn poison(name: &str, wgsl: &str, entry: &str) -> Result<String> {
+pub fn poison(name: &str, shader: &Composed, entry: &str) -> Result<String> {
+    let wgsl = &shader.wgsl;
     let fail = |problem: String| Error::Shader { name: name.to_owned(), problem };
-    let (module, info) = validate(name, wgsl)?;
+    let (module, info) = validate(name, shader)?;
     let start = format!("fn {entry}(invocation: Invocation) {{\n");
     let index = module.entry_points.iter().position(|e| e.name == entry);
     let (Some(index), Some(at)) = (index, wgsl.find(&start)) else {
@@ -77,7 +78,7 @@ fn main(invocation: Invocation) {
 
     #[test]
     fn what_an_entry_point_uses_is_filled_before_anything_else() {
-        let poisoned = poison("test", SHADER, "main").unwrap();
+        let poisoned = poison("test", &SHADER.into(), "main").unwrap();
         let body = poisoned.split_once("fn main(invocation: Invocation) {\n").unwrap().1;
         let lines: Vec<_> = body.lines().map(str::trim).collect();
         assert_eq!(
@@ -88,11 +89,11 @@ fn main(invocation: Invocation) {
                 "y[0] = used[invocation.local];",
             ]
         );
-        validate("test", &poisoned).unwrap();
-        assert!(poison("test", SHADER, "other").is_err());
+        validate("test", &poisoned.as_str().into()).unwrap();
+        assert!(poison("test", &SHADER.into(), "other").is_err());
         let words = SHADER.replace("array<vec4<f32>, 70>", "array<u32, 70>");
         let words = words.replace("= used[invocation.local]", "= vec4<f32>(f32(used[0]))");
-        let message = poison("test", &words, "main").unwrap_err().to_string();
+        let message = poison("test", &words.as_str().into(), "main").unwrap_err().to_string();
         assert!(message.contains("used is no array of floats"), "{message}");
     }
 }

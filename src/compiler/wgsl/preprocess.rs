@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use super::{Composed, Source};
 use crate::{Error, Result};
 
 /// Names that a permutation gives to its shader: tile sizes, and flags (1 is on).
@@ -9,56 +10,87 @@ pub type Definitions = BTreeMap<&'static str, u32>;
 
 type Variables<'a> = BTreeMap<&'a str, u32>;
 
-/// Imports may nest this deep; more means a cycle.
-const MAX_DEPTH: usize = 8;
-
 struct Expander<'a> {
-    find: &'a dyn Fn(&str) -> Option<&'static str>,
-    out: String,
+    sources: &'a [Source],
+    out: Composed,
+    /// Paths of the files that are there already.
+    imported: Vec<&'static str>,
+    /// Braces that are open.
+    depth: i32,
 }
 
-/// Expands `text`, finding imports with `find`.
-pub fn expand(
-    name: &str,
-    text: &str,
-    definitions: &Definitions,
-    find: &dyn Fn(&str) -> Option<&'static str>,
-) -> Result<String> {
-    let mut expander = Expander { find, out: String::new() };
-    let variables = definitions.iter().map(|(k, v)| (*k, *v)).collect();
-    expander.file(name, text, &variables, 0)?;
+/// Expands `source`, which imports others of `sources`.
+pub fn expand(source: Source, definitions: &Definitions, sources: &[Source]) -> Result<Composed> {
+    let out = Composed { wgsl: String::new(), origins: Vec::new() };
+    let mut expander = Expander { sources, out, imported: Vec::new(), depth: 0 };
+    let extensions = [("F16", "f16"), ("COOPERATIVE", "wgpu_cooperative_matrix")];
+    for (flag, extension) in extensions {
+        if definitions.get(flag).is_some_and(|value| *value != 0) {
+            expander.line(&format!("enable {extension};"), None);
+        }
+    }
+    for (name, value) in definitions {
+        expander.line(&format!("const {name}: u32 = {value}u;"), None);
+    }
+    let variables = definitions.iter().map(|(name, value)| (*name, *value)).collect();
+    expander.file(source, &variables)?;
     Ok(expander.out)
 }
 
-impl Expander<'_> {
-    fn file(&mut self, name: &str, text: &str, vars: &Variables, depth: usize) -> Result<()> {
-        if depth > MAX_DEPTH {
-            return Err(fail(name, 0, "imports are nested too deep; is there a cycle?"));
-        }
-        let lines: Vec<&str> = text.lines().collect();
-        self.lines(name, &lines, 0, vars, depth)
+/// A file, or some of its lines.
+#[derive(Clone, Copy)]
+struct Lines<'a> {
+    path: &'static str,
+    lines: &'a [&'static str],
+    /// Lines before them in the file.
+    first: usize,
+}
+
+impl Lines<'_> {
+    fn range(&self, range: std::ops::Range<usize>) -> Self {
+        Self { lines: &self.lines[range.clone()], first: self.first + range.start, ..*self }
     }
 
-    /// Expands whole lines; `first` is the number of lines before them in the file.
-    fn lines(
-        &mut self,
-        name: &str,
-        lines: &[&str],
-        first: usize,
-        vars: &Variables,
-        depth: usize,
-    ) -> Result<()> {
+    fn fail(&self, at: usize, problem: &str) -> Error {
+        let line = self.first + at + 1;
+        Error::Shader { name: self.path.to_owned(), problem: format!("line {line}: {problem}") }
+    }
+}
+
+impl Expander<'_> {
+    fn line(&mut self, line: &str, origin: Option<(&'static str, usize)>) {
+        let code = line.split("//").next().unwrap_or_default();
+        self.depth += code.matches('{').count() as i32 - code.matches('}').count() as i32;
+        self.out.wgsl.push_str(line);
+        self.out.wgsl.push('\n');
+        self.out.origins.push(origin);
+    }
+
+    fn file(&mut self, source: Source, vars: &Variables) -> Result<()> {
+        self.imported.push(source.path);
+        let lines: Vec<&'static str> = source.text.lines().collect();
+        let lines = Lines { path: source.path, lines: &lines, first: 0 };
+        self.lines(lines, vars)
+    }
+
+    fn lines(&mut self, from: Lines, vars: &Variables) -> Result<()> {
+        let lines = from.lines;
         let mut at = 0;
         while at < lines.len() {
-            let line = lines[at];
-            let error = |problem: &str| fail(name, first + at + 1, problem);
-            let words: Vec<&str> = line.split_whitespace().collect();
+            let error = |problem: &str| from.fail(at, problem);
+            let words: Vec<&str> = lines[at].split_whitespace().collect();
             match words.first().copied() {
                 Some("#import") => {
-                    let file = words.get(1).ok_or_else(|| error("#import needs a name"))?;
-                    let text = (self.find)(file)
-                        .ok_or_else(|| error(&format!("there is no shaders/{file}.wgsl")))?;
-                    self.file(file, text, vars, depth + 1)?;
+                    let path = words.get(1).ok_or_else(|| error("#import needs a name"))?;
+                    let source = self.sources.iter().find(|source| source.path == *path);
+                    let source = *source
+                        .ok_or_else(|| error(&format!("there is no shaders/{path}.wgsl")))?;
+                    if self.depth != 0 {
+                        return Err(error("#import stands outside of functions and types"));
+                    }
+                    if !self.imported.contains(&source.path) {
+                        self.file(source, vars)?;
+                    }
                     at += 1;
                 }
                 Some("#if") => {
@@ -72,8 +104,7 @@ impl Expander<'_> {
                     } else {
                         middle.unwrap_or(end - 1) + 1..end
                     };
-                    let body = &lines[at + range.start..at + range.end];
-                    self.lines(name, body, first + at + range.start, vars, depth)?;
+                    self.balanced(from.range(at + range.start..at + range.end), vars)?;
                     at += end + 1;
                 }
                 Some("#for") => {
@@ -89,7 +120,7 @@ impl Expander<'_> {
                     for value in low..high {
                         let mut inner = vars.clone();
                         inner.insert(variable, value);
-                        self.lines(name, &lines[at + 1..at + end], first + at + 1, &inner, depth)?;
+                        self.balanced(from.range(at + 1..at + end), &inner)?;
                     }
                     at += end + 1;
                 }
@@ -97,7 +128,8 @@ impl Expander<'_> {
                     return Err(error(&format!("unexpected {word}")));
                 }
                 _ => {
-                    self.substitute(line, vars).map_err(|problem| error(&problem))?;
+                    let line = substitute(lines[at], vars).map_err(|problem| error(&problem))?;
+                    self.line(&line, Some((from.path, from.first + at + 1)));
                     at += 1;
                 }
             }
@@ -105,19 +137,29 @@ impl Expander<'_> {
         Ok(())
     }
 
-    /// Appends a line with each `${expression}` replaced.
-    fn substitute(&mut self, line: &str, vars: &Variables) -> Result<(), String> {
-        let mut rest = line;
-        while let Some((before, after)) = rest.split_once("${") {
-            let (expression, after) = after.split_once('}').ok_or("`${` without `}`")?;
-            self.out.push_str(before);
-            self.out.push_str(&value(expression, vars)?.to_string());
-            rest = after;
+    /// Expands what is between two directives: with it or without it, the file is well formed.
+    fn balanced(&mut self, body: Lines, vars: &Variables) -> Result<()> {
+        let depth = self.depth;
+        self.lines(body, vars)?;
+        match self.depth == depth {
+            true => Ok(()),
+            false => Err(body.fail(0, "braces do not match up to the next directive")),
         }
-        self.out.push_str(rest);
-        self.out.push('\n');
-        Ok(())
     }
+}
+
+/// A line with each `${expression}` replaced.
+fn substitute(line: &str, vars: &Variables) -> Result<String, String> {
+    let mut out = String::with_capacity(line.len());
+    let mut rest = line;
+    while let Some((before, after)) = rest.split_once("${") {
+        let (expression, after) = after.split_once('}').ok_or("`${` without `}`")?;
+        out.push_str(before);
+        out.push_str(&value(expression, vars)?.to_string());
+        rest = after;
+    }
+    out.push_str(rest);
+    Ok(out)
 }
 
 /// The value of an expression of numbers and variables with `+ - * / %` and parentheses.
@@ -195,26 +237,26 @@ fn matching(lines: &[&str], open: &str, close: &str) -> Option<(Option<usize>, u
     None
 }
 
-fn fail(name: &str, line: usize, problem: &str) -> Error {
-    Error::Shader { name: name.to_owned(), problem: format!("line {line}: {problem}") }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    fn run(text: &str, definitions: &[(&'static str, u32)]) -> Result<String> {
-        let find = |name: &str| match name {
-            "shared" => Some("shared ${N}"),
-            "loop" => Some("#import loop"),
-            _ => None,
-        };
-        expand("test", text, &definitions.iter().copied().collect(), &find)
+    fn run(text: &'static str, definitions: &[(&'static str, u32)]) -> Result<String> {
+        let sources = [
+            Source { path: "test", text },
+            Source { path: "folder/shared", text: "shared ${N}" },
+            Source { path: "loop", text: "#import loop\nonce" },
+        ];
+        let definitions = definitions.iter().copied().collect();
+        expand(sources[0], &definitions, &sources).map(|composed| {
+            let constants = definitions.len();
+            composed.wgsl.split_inclusive('\n').skip(constants).collect()
+        })
     }
 
     #[test]
     fn expands_every_directive() {
-        let text = "#import shared\n#if A\na\n#else\nb\n#endif\n#for i in 0..N\n#for j in 1..3\nx${i}_${j}\n#endfor\n#endfor\n#if !A\nc\n#endif";
+        let text = "#import folder/shared\n#if A\na\n#else\nb\n#endif\n#for i in 0..N\n#for j in 1..3\nx${i}_${j}\n#endfor\n#endfor\n#if !A\nc\n#endif";
         assert_eq!(
             run(text, &[("N", 2), ("A", 1)]).unwrap(),
             "shared 2\na\nx0_1\nx0_2\nx1_1\nx1_2\n"
@@ -225,12 +267,45 @@ mod tests {
     }
 
     #[test]
+    fn a_file_is_imported_once() {
+        assert_eq!(run("#import loop\n#import loop\nend", &[]).unwrap(), "once\nend\n");
+    }
+
+    #[test]
+    fn definitions_are_constants() {
+        let sources = [Source { path: "test", text: "x" }];
+        let definitions = [("N", 2), ("F16", 1)].into();
+        let composed = expand(sources[0], &definitions, &sources).unwrap();
+        let expected = "enable f16;\nconst F16: u32 = 1u;\nconst N: u32 = 2u;\nx\n";
+        assert_eq!(composed.wgsl, expected);
+    }
+
+    #[test]
+    fn every_line_knows_where_it_comes_from() {
+        let shared = "fn shared() {\n#for i in 0..2\n    ${i}\n#endfor\n}";
+        let sources = [
+            Source { path: "test", text: "// Doc.\n#import shared\nend" },
+            Source { path: "shared", text: shared },
+        ];
+        let composed = expand(sources[0], &[("N", 2)].into(), &sources).unwrap();
+        let origins: Vec<_> = (0..8).map(|line| composed.origin(line)).collect();
+        let shared = |line| Some(("shared", line));
+        let inside = [shared(1), shared(3), shared(3), shared(5)];
+        assert_eq!(origins[..3], [None, None, Some(("test", 1))]);
+        assert_eq!(origins[3..7], inside);
+        assert_eq!(origins[7], Some(("test", 3)));
+        assert_eq!(composed.origin(8), None);
+    }
+
+    #[test]
     fn a_mistake_names_file_and_line() {
         for (text, expected) in [
             ("ok\n#if A", "line 2: #if without #endif"),
             ("#for i in 0..M\n#endfor", "line 1: loop bounds"),
             ("#import nothing", "no shaders/nothing.wgsl"),
-            ("#import loop", "cycle"),
+            ("fn f() {\n#import loop\n}", "line 2: #import stands outside of functions"),
+            ("#for i in 0..2\n{\n#endfor", "line 2: braces do not match"),
+            ("#if !A\n}\n#endif", "line 2: braces do not match"),
             ("a\n\n${x}", "line 3: `x` is not defined"),
             ("#endif", "unexpected #endif"),
             ("${1-2}", "line 1: `1-2` is not between"),

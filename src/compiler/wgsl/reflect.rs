@@ -3,6 +3,7 @@
 
 use naga::valid::{Capabilities, ValidationFlags, Validator};
 
+use super::Composed;
 use crate::{Error, Result};
 
 /// One `@group(0)` variable that an entry point uses.
@@ -45,17 +46,50 @@ const CAPABILITIES: Capabilities = Capabilities::SHADER_FLOAT16
     .union(Capabilities::SUBGROUP)
     .union(Capabilities::COOPERATIVE_MATRIX);
 
-/// Parses and validates `wgsl`.
+/// Parses and validates a shader.
 ///
 /// # Errors
-/// [`Error::Shader`] with naga's message.
-pub fn validate(name: &str, wgsl: &str) -> Result<(naga::Module, naga::valid::ModuleInfo)> {
-    let fail = |problem: String| Error::Shader { name: name.to_owned(), problem };
-    let module = naga::front::wgsl::parse_str(wgsl).map_err(|e| fail(e.emit_to_string(wgsl)))?;
-    let info = Validator::new(ValidationFlags::all(), CAPABILITIES)
-        .validate(&module)
-        .map_err(|e| fail(e.emit_to_string(wgsl)))?;
+/// [`Error::Shader`] with naga's message and the places that it is about: lines of files in
+/// `shaders/`.
+pub fn validate(name: &str, shader: &Composed) -> Result<(naga::Module, naga::valid::ModuleInfo)> {
+    let wgsl = &shader.wgsl;
+    let module = naga::front::wgsl::parse_str(wgsl)
+        .map_err(|e| invalid(name, shader, e.message(), e.labels()))?;
+    let info =
+        Validator::new(ValidationFlags::all(), CAPABILITIES).validate(&module).map_err(|e| {
+            let labels = e.spans().map(|(span, label)| (*span, label.as_str()));
+            // From the general to the particular.
+            let mut causes = vec![e.as_inner().to_string()];
+            let mut cause = std::error::Error::source(e.as_inner());
+            while let Some(error) = cause {
+                causes.push(error.to_string());
+                cause = error.source();
+            }
+            invalid(name, shader, &causes.join(": "), labels)
+        })?;
     Ok((module, info))
+}
+
+fn invalid<'a>(
+    name: &str,
+    shader: &Composed,
+    message: &str,
+    labels: impl Iterator<Item = (naga::Span, &'a str)>,
+) -> Error {
+    let mut problem = message.to_owned();
+    for (span, label) in labels {
+        let line = span.location(&shader.wgsl).line_number as usize;
+        let text = shader.wgsl.lines().nth(line - 1).unwrap_or_default().trim();
+        let place = match shader.origin(line) {
+            Some((file, line)) => format!("shaders/{file}.wgsl, line {line}"),
+            None => format!("line {line}"),
+        };
+        problem += &format!("\n  {place}: `{text}`");
+        if !label.is_empty() {
+            problem += &format!(" ({label})");
+        }
+    }
+    Error::Shader { name: name.to_owned(), problem }
 }
 
 /// Whether a type is an array of vectors of float16.
@@ -69,8 +103,8 @@ impl Reflection {
     ///
     /// # Errors
     /// [`Error::Shader`] if the shader is invalid or has no such entry point.
-    pub fn new(name: &str, wgsl: &str, entry: &str) -> Result<Self> {
-        let (module, info) = validate(name, wgsl)?;
+    pub fn new(name: &str, shader: &Composed, entry: &str) -> Result<Self> {
+        let (module, info) = validate(name, shader)?;
         let index = module.entry_points.iter().position(|e| e.name == entry).ok_or_else(|| {
             Error::Shader { name: name.to_owned(), problem: format!("has no entry point {entry}") }
         })?;
@@ -119,5 +153,35 @@ impl Reflection {
         }
         reflection.bindings.sort_by_key(|b| b.index);
         Ok(reflection)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::{Source, preprocess};
+    use super::*;
+
+    #[test]
+    fn errors_name_the_file_and_line_that_a_person_can_open() {
+        let message = |shared: &'static str| {
+            let sources = [
+                Source { path: "kernel", text: "// Doc.\n#import common/shared\nfn f() {}" },
+                Source { path: "common/shared", text: shared },
+            ];
+            let shader = preprocess::expand(sources[0], &[("N", 2)].into(), &sources).unwrap();
+            validate("kernel.main", &shader).unwrap_err().to_string()
+        };
+        let parsing = "#if N\nconst A: u32 = 1u;\n#endif\nfn g() -> u32 {\n    return B;\n}";
+        assert_eq!(
+            message(parsing),
+            "shader kernel.main: no definition in scope for identifier: `B`\n  \
+             shaders/common/shared.wgsl, line 5: `return B;` (unknown identifier)"
+        );
+        let validating = "\nfn g() -> u32 {\n    return 1.0f;\n}";
+        let message = message(validating);
+        assert!(
+            message.contains("shaders/common/shared.wgsl, line 3: `return 1.0f;`"),
+            "{message}"
+        );
     }
 }

@@ -64,7 +64,7 @@ fn the_split_is_seeded_complete_and_stratified() {
     for fraction in [0.0, 1.0, -0.5, f32::NAN] {
         let request = Request { val_fraction: Some(fraction), ..request(temp.path()) };
         let message = load_any(&request).unwrap_err().to_string();
-        assert!(message.contains("--val-fraction must be between 0 and 1"), "{message}");
+        assert!(message.contains("`val_fraction` must be between 0 and 1"), "{message}");
     }
 }
 
@@ -101,10 +101,10 @@ fn image_sizes_and_classes_are_checked() {
     put(root, "single", 2);
     for size in [0, 7, 1025, usize::MAX] {
         let request = Request { image_size: Some(size), ..request(root) };
-        assert!(message(&request).contains("--image-size must be from 8 to 1024"));
+        assert!(message(&request).contains("`image_size` must be from 8 to 1024"));
     }
     let nowhere = Request { folder: None, ..request(root) };
-    assert!(message(&nowhere).contains("needs --data FOLDER"));
+    assert!(message(&nowhere).contains("needs `data` FOLDER"));
     assert!(message(&request(&root.join("none"))).contains("no such folder"));
     let classes = Some(vec!["singel".into(), "only".into()]);
     let unknown = Request { classes, ..request(root) };
@@ -129,7 +129,7 @@ fn the_source_names_folders_and_counts() {
     assert_eq!(source(&all), "all 10 pictures of ROOT to test with");
     let data = load_any(&all).unwrap();
     assert_eq!((counts(&data.test), data.classes.len()), (vec![5, 0, 5], 3));
-    assert!(data.found.whole && data.found.notes[0].contains("no pictures of 'c'"));
+    assert!(data.found.whole && data.found.notes[0].to_string().contains("no pictures of 'c'"));
     for class in ["a", "b"] {
         put(&root.join("Train"), class, 3);
         put(&root.join("Valid"), class, 1);
@@ -324,5 +324,5 @@ fn imagenette_classes_get_english_names() {
     assert_eq!((data.train.len(), data.test.len(), data.test.width), (6, 6, 128));
     let missing = Request { name: "imagenette-320".into(), ..request };
     let message = load_any(&missing).unwrap_err().to_string();
-    assert!(message.contains("`sff data fetch imagenette-320 --to "), "{message}");
+    assert!(message.contains("`data fetch imagenette-320`"), "{message}");
 }

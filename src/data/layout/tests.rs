@@ -39,7 +39,8 @@ fn found(temp: &tempfile::TempDir) -> std::result::Result<(String, String), Stri
     };
     let classes: Vec<String> = layout.train.iter().zip(&layout.test).map(of).collect();
     let lacking = layout.test_folder.as_ref().and_then(|folder| lacking(&layout.test, folder));
-    let notes: Vec<String> = layout.notes.into_iter().chain(lacking).collect();
+    let notes = layout.notes.iter().map(ToString::to_string);
+    let notes: Vec<String> = notes.chain(lacking).collect();
     Ok((classes.join(", "), shown(notes.join("\n"))))
 }
 
@@ -64,7 +65,7 @@ fn the_test_folder_may_have_any_usual_name() {
     assert_eq!(classes, "a 2+2, b 2+2");
     assert_eq!(
         notes,
-        "ROOT/test is not used; `sff eval --run RUN --data ROOT/test` measures on it"
+        "ROOT/test is not used; `eval` on the command line (run RUN, data ROOT/test) measures on it"
     );
 }
 
@@ -150,7 +151,7 @@ fn links_are_followed_and_dangling_ones_reported() {
     let layout = find(&root, None, 0, false).unwrap();
     let of = |class: &Class| (class.name.clone(), class.photos.len());
     assert_eq!(layout.train.iter().map(of).collect::<Vec<_>>(), [("a".into(), 1), ("b".into(), 1)]);
-    let notes = layout.notes.join("\n");
+    let notes = layout.notes.iter().map(ToString::to_string).collect::<Vec<_>>().join("\n");
     for part in ["are not used: 2 (", "1 (.jpg, ", "p/b/3.jpg)"] {
         assert!(notes.contains(part), "{notes}\nexpected: {part}");
     }
@@ -169,7 +170,7 @@ fn class_names_are_composed_unicode() {
 fn a_layout_without_classes_is_refused_with_advice_that_works() {
     let classes = &["a", "b"];
     let follow = |temp: &tempfile::TempDir, advice: &str| {
-        let folder = advice.split_once("give --data ").unwrap().1;
+        let folder = advice.split_once("give `data` ").unwrap().1;
         let end = folder.find([';', ',']).unwrap_or(folder.len());
         let folder = folder[..end].replace("ROOT", &temp.path().display().to_string());
         find(Path::new(&folder), None, 0, false)
@@ -221,7 +222,7 @@ fn a_layout_without_classes_is_refused_with_advice_that_works() {
     assert!(notes.contains("ROOT/valid is taken for a class"), "{notes}");
     let halves = all(&[of("train/", &["a", "b"]), of("val/", &["a", "b"])]);
     let message = find(halves.path(), Some(0.3), 0, false).unwrap_err().to_string();
-    assert!(message.contains("leave --val-fraction out"), "{message}");
+    assert!(message.contains("leave `val_fraction` out"), "{message}");
 }
 
 #[test]

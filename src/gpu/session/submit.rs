@@ -111,7 +111,7 @@ impl Session {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::base::shape::{Layout, Shape, Window};
+    use crate::base::shape::{Layout, Shape, Weight, Window};
     use crate::compiler::kernel::{Target, Tiles};
     use crate::compiler::ops::Conv2d;
     use crate::compiler::program::Program;
@@ -141,7 +141,7 @@ mod tests {
         let shape = Shape::new(64, 56, 56, 64);
         let [x, y] =
             ["x", "y"].map(|name| program.add(name, shape, Layout::Nhwc, Kind::Activation));
-        let w = program.add("w", Shape::weight(3, 64, 64), Layout::Hwio, Kind::Parameter);
+        let w = program.add("w", Weight::new(3, 64, 64), Layout::Hwio, Kind::Parameter);
         program.push(Conv2d { x, w, bias: None, y, window: Window::same(3, 1) });
         let op = &program.ops()[0];
         let flops = op.flops(Tensors(program.tensors()));

@@ -5,6 +5,7 @@ use std::time::Instant;
 
 use super::{Session, allocate};
 use crate::base::choice::choice;
+use crate::base::hint::{Hint, message};
 use crate::{Error, Result};
 
 choice! {
@@ -116,8 +117,10 @@ impl Session {
         self.spare.push(fetch.buffer);
         let mut pairs = ticks.chunks_exact(2);
         if pairs.any(|pair| pair[0] > pair[1]) || count > 0 && ticks.first() >= ticks.last() {
-            let advice = "this device's timestamps are of no use; use --clock wall";
-            return Err(Error::Gpu(advice.into()));
+            return Err(Error::Options(message![
+                "this device's timestamps are of no use; use ",
+                Hint::set("clock", "wall"),
+            ]));
         }
         let seconds = 1e-9 * f64::from(self.gpu.queue.get_timestamp_period());
         let since = |tick: u64| tick.saturating_sub(ticks[0]) as f64 * seconds;

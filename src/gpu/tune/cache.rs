@@ -63,7 +63,7 @@ impl Cache {
             digest.update([0]);
         }
         digest.update(format!("{:?}", gpu.variants()));
-        wgsl::sources().for_each(|source| digest.update(source));
+        wgsl::SOURCES.iter().for_each(|source| digest.update(source.text));
         Some(self.0.as_ref()?.join(format!("kernels-{}.json", hex(&digest.finalize()))))
     }
 

@@ -137,14 +137,14 @@ fn options_out_of_range_are_named() {
     off.check().unwrap();
     ALL.check().unwrap();
     for (augment, expected) in [
-        (Augment { crop: 128, ..off }, "--crop must be at most 127, not 128"),
-        (Augment { random_resized_crop: 1.5, ..off }, "--random-resized-crop"),
+        (Augment { crop: 128, ..off }, "`crop` must be at most 127, not 128"),
+        (Augment { random_resized_crop: 1.5, ..off }, "`random_resized_crop`"),
         (Augment { random_resized_crop: f32::NAN, ..off }, "not NaN"),
         (Augment { crop: 1, random_resized_crop: 0.5, ..off }, "exclude each other"),
-        (Augment { jitter: -0.1, ..off }, "--jitter must be 0 to 1, not -0.1"),
-        (Augment { jitter: f32::INFINITY, ..off }, "--jitter"),
-        (Augment { cutout: 1 << 20, ..off }, "--cutout must be at most"),
-        (Augment { mixup: 101.0, ..off }, "--mixup must be 0 to 100, not 101"),
+        (Augment { jitter: -0.1, ..off }, "`jitter` must be 0 to 1, not -0.1"),
+        (Augment { jitter: f32::INFINITY, ..off }, "`jitter`"),
+        (Augment { cutout: 1 << 20, ..off }, "`cutout` must be at most"),
+        (Augment { mixup: 101.0, ..off }, "`mixup` must be 0 to 100, not 101"),
     ] {
         let message = augment.check().unwrap_err().to_string();
         assert!(message.contains(expected), "{message}");

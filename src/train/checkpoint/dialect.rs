@@ -87,13 +87,14 @@ pub struct Known {
     /// Its common name.
     pub name: &'static str,
     /// The options that select it, if sff has it.
-    pub options: Option<String>,
+    pub options: Option<Vec<(&'static str, String)>>,
 }
 
 /// Recognises a network by torchvision's names and shapes of its tensors.
 pub fn recognise(shapes: &BTreeMap<String, Vec<usize>>) -> Option<Known> {
     let has = |name: &str| shapes.contains_key(name);
-    let ours = |name| Some(Known { name, options: Some(format!("--arch {name}")) });
+    let ours =
+        |name: &'static str| Some(Known { name, options: Some(vec![("arch", name.to_owned())]) });
     let other = |name| Some(Known { name, options: None });
     if has("layer1.0.conv1.weight") {
         return match (has("layer1.0.conv3.weight"), has("layer3.22.conv1.weight")) {
@@ -129,7 +130,7 @@ pub fn recognise(shapes: &BTreeMap<String, Vec<usize>>) -> Option<Known> {
     };
     let (convs, norms) = (widths("conv"), widths("bn"));
     let plain = !convs.is_empty() && convs == norms && (has("fc.weight") || has("aux.0.weight"));
-    let options = format!("--arch cnn --widths {}", convs.join(","));
+    let options = vec![("arch", "cnn".to_owned()), ("widths", convs.join(","))];
     plain.then_some(Known { name: "cnn", options: Some(options) })
 }
 
@@ -160,8 +161,8 @@ mod tests {
             recognise(&shapes.collect()).map(|known| (known.name, known.options))
         };
         let layer = ("layer1.0.conv1.weight", &[64, 64, 3, 3][..]);
-        let option = |text: &str| Some(text.to_owned());
-        assert_eq!(known(&[layer]), Some(("resnet18", option("--arch resnet18"))));
+        let arch = |name: &str| ("arch", name.to_owned());
+        assert_eq!(known(&[layer]), Some(("resnet18", Some(vec![arch("resnet18")]))));
         let third = ("layer1.0.conv3.weight", &[256, 64, 1, 1][..]);
         assert_eq!(known(&[layer, third]), Some(("resnet50", None)));
         assert_eq!(known(&[("conv_stem.weight", &[16, 3, 3, 3])]).unwrap().1, None);
@@ -174,7 +175,7 @@ mod tests {
         assert_eq!(known(&cnn), None);
         let head = ("fc.weight", &[2, 9][..]);
         let cnn = known(&[&cnn[..], &[head]].concat());
-        assert_eq!(cnn, Some(("cnn", option("--arch cnn --widths 8,9"))));
+        assert_eq!(cnn, Some(("cnn", Some(vec![arch("cnn"), ("widths", "8,9".to_owned())]))));
         assert_eq!(known(&[("a", &[1])]), None);
     }
 }

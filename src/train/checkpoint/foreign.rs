@@ -4,38 +4,58 @@ use std::path::Path;
 
 use safetensors::{SafeTensorError, SafeTensors};
 
+use crate::base::hint::{Hint, Part};
 use crate::{Error, Result};
 
 /// Advice for a pickle of PyTorch.
-const CONVERT: &str = "this is a pickle of PyTorch's, not a safetensors file; convert it in Python \
+const CONVERT: &[Part] = &[
+    Part::text(
+        "this is a pickle of PyTorch's, not a safetensors file; convert it in Python \
      with: import torch, safetensors.torch; weights = torch.load(\"IN.pth\", \
      map_location=\"cpu\", weights_only=True); inner = [weights[key] for key in (\"state_dict\", \
      \"model_state_dict\", \"model\") if key in weights]; safetensors.torch.save_file({name: \
      tensor.contiguous().clone() for name, tensor in (inner + [weights])[0].items() if \
-     torch.is_tensor(tensor)}, \"OUT.safetensors\"); and then with `sff import OUT.safetensors`";
+     torch.is_tensor(tensor)}, \"OUT.safetensors\"); and then with ",
+    ),
+    Part::Hint(Hint::command("import OUT.safetensors")),
+];
 
 /// Magic numbers of other formats, and the error message for each.
-const KINDS: [(&[u8], &str); 12] = [
+const KINDS: [(&[u8], &[Part]); 12] = [
     (
         b"version https://git-lfs",
-        "this is a pointer of Git LFS, not the file itself; `git lfs pull` in its repository brings \
-         it, or download the file from its page",
+        &[Part::text(
+            "this is a pointer of Git LFS, not the file itself; `git lfs pull` in its repository \
+             brings it, or download the file from its page",
+        )],
     ),
     // A zip archive, or a bare pickle before version 1.6 of PyTorch.
     (b"PK\x03\x04", CONVERT),
     (b"\x80\x02", CONVERT),
     (b"\x80\x04", CONVERT),
-    (b"<", "this is a web page, not a file of weights; the download must go to the file itself"),
-    (b"\x1f\x8b", "this is a gzip archive; unpack it first"),
-    (b"\x89HDF", "this is an HDF5 file, as Keras writes it; a safetensors file is wanted"),
-    (b"GGUF", "this is a GGUF file, for language models; a safetensors file is wanted"),
-    (b"\x93NUMPY", "this is an array of NumPy's; a safetensors file is wanted"),
+    (
+        b"<",
+        &[Part::text(
+            "this is a web page, not a file of weights; the download must go to the file itself",
+        )],
+    ),
+    (b"\x1f\x8b", &[Part::text("this is a gzip archive; unpack it first")]),
+    (
+        b"\x89HDF",
+        &[Part::text("this is an HDF5 file, as Keras writes it; a safetensors file is wanted")],
+    ),
+    (
+        b"GGUF",
+        &[Part::text("this is a GGUF file, for language models; a safetensors file is wanted")],
+    ),
+    (b"\x93NUMPY", &[Part::text("this is an array of NumPy's; a safetensors file is wanted")]),
     (b"\x08\x07\x12", ONNX),
     (b"\x08\x08\x12", ONNX),
     (b"\x08\x0a\x12", ONNX),
 ];
 
-const ONNX: &str = "this is an ONNX model; a safetensors file of its weights is wanted";
+const ONNX: &[Part] =
+    &[Part::text("this is an ONNX model; a safetensors file of its weights is wanted")];
 
 /// Reads the bytes of a safetensors file.
 ///

@@ -179,6 +179,31 @@ fn an_experiment_is_a_page_that_looks_right() {
 }
 
 #[test]
+fn a_profile_is_a_page_that_looks_right() {
+    let sandbox = Sandbox::new();
+    sandbox.ok("profile --widths 4,4,8,8 --image 8 --batch 4 --classes 3 --steps 2 --html p.html");
+    let page = fs::read_to_string(sandbox.path("p.html")).unwrap();
+    let Some(browser) = Browser::find() else { return };
+    for found in browser.measure(&page, &[1100, 390]) {
+        sound(&found);
+        let expected = [
+            "cnn, 8×8, batch 4, Sff by Block",
+            "Roofline",
+            "One step, block by block",
+            "By block",
+            "By op",
+            "By kernel",
+        ];
+        assert_eq!(strings(&found["headings"]), expected);
+        assert_eq!((&found["figures"], &found["sources"]), (&2.into(), &serde_json::json!([])));
+        let text = found["text"].as_str().unwrap();
+        for part in ["peak, measured", "goodness and loss", "of roofline", "1. ", "conv2d.main"] {
+            assert!(text.contains(part), "{part} is not in\n{text}");
+        }
+    }
+}
+
+#[test]
 fn pages_are_there_after_the_first_epoch_and_come_back() {
     let sandbox = Sandbox::new();
     sandbox.ok(&format!("{SMALL} --test-every 2 --test-limit 40 --out run"));

@@ -1,0 +1,40 @@
+// How far two pieces of memory of the same size are from each other. Each invocation looks at every
+// THREADS-th vec4, and leaves the largest difference, the largest magnitude in `a`, and whether a
+// value in `b` is not finite.
+#import common/grid
+#import common/map
+
+struct Params {
+    len: u32,
+    threads: u32,
+}
+
+@group(0) @binding(0) var<uniform> params: Params;
+@group(0) @binding(1) var<storage, read_write> a: array<Map>;
+@group(0) @binding(2) var<storage, read_write> b: array<Map>;
+@group(0) @binding(3) var<storage, read_write> result: array<vec4<f32>>;
+
+fn largest(v: vec4<f32>) -> f32 {
+    return max(max(v.x, v.y), max(v.z, v.w));
+}
+
+@compute @workgroup_size(GROUP)
+fn main(invocation: Invocation) {
+    let id = flat_id(invocation);
+    if id >= params.threads {
+        return;
+    }
+    var difference = 0.0;
+    var magnitude = 0.0;
+    var odd = false;
+    for (var at = id; at < params.len; at += params.threads) {
+        let first = vec4<f32>(a[at]);
+        let second = vec4<f32>(b[at]);
+        difference = max(difference, largest(abs(first - second)));
+        magnitude = max(magnitude, largest(abs(first)));
+        // By its bits, because compilers may take it that there are no such values.
+        let bits = bitcast<vec4<u32>>(second) & vec4<u32>(0x7f800000u);
+        odd = odd || any(bits == vec4<u32>(0x7f800000u));
+    }
+    result[id] = vec4<f32>(difference, magnitude, select(0.0, 1.0, odd), 0.0);
+}
