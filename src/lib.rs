@@ -82,8 +82,8 @@
 //! 3. [`app::run::train`] loads the images, and makes or resumes the run's folder.
 //! 4. [`train::trainer::Trainer::new`] asks [`compiler::budget::Demand`] for the program that fits the
 //!    device and the budget.
-//! 5. [`compiler::program::build`] walks the network's layers (`program/forward.rs`) and emits ops, block
-//!    after block: forward, goodness, backward, update (`program/build.rs`).
+//! 5. [`compiler::program::build`] emits ops, block after block: forward, goodness, backward, update
+//!    (`program/build.rs`). Each kind of layer has a file with what it emits (`program/layers/conv2d.rs`).
 //! 6. [`compiler::program::Program::push`] checks the shapes of an op, such as
 //!    [`compiler::ops::Conv2d`], and allocates its scratch.
 //! 7. [`compiler::plan::Plan::new`] gives each tensor its bytes in the arena.

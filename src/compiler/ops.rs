@@ -22,19 +22,6 @@ pub mod pool;
 pub mod scores;
 pub mod update;
 
-pub use activation::{Activate, ActivateGrad, Add};
-pub use batch_norm::{BatchNorm, BatchNormEval, BatchNormGrad};
-pub use conv2d::{BiasGrad, Conv2d, Conv2dDgrad, Conv2dWgrad};
-pub use depthwise::{Depthwise, DepthwiseDgrad, DepthwiseWgrad};
-pub use dropout::Dropout;
-pub use excite::{Excite, ExciteGrad, SqueezeExciteGrad};
-pub use goodness::{Goodness, GoodnessGrad};
-pub use input::Input;
-pub use layer_norm::{LayerNorm, LayerNormGrad};
-pub use pool::{AvgPool, AvgPoolGrad, MaxPool, MaxPoolGrad};
-pub use scores::{CrossEntropy, Metrics, ScaleScores, ScaleScoresGrad};
-pub use update::{Accumulate, AdamW, Finite};
-
 use std::fmt::Debug;
 use std::ops::Deref;
 
@@ -135,19 +122,22 @@ pub trait Operation: Debug {
     fn lower(&self, l: &mut Lowering);
 }
 
+/// Makes an enum of the ops of all files.
 macro_rules! ops {
-    ($($name:ident),* $(,)?) => {
+    ($($file:ident: $($name:ident),*;)*) => {
+        $(pub use $file::{$($name),*};)*
+
         /// One operation over named tensors.
         #[derive(Clone, PartialEq, Debug)]
-        pub enum Op { $($name($name)),* }
+        pub enum Op { $($($name($name)),*),* }
 
         impl Op {
             /// What the variants are called.
-            pub const KINDS: &[&str] = &[$(stringify!($name)),*];
+            pub const KINDS: &[&str] = &[$($(stringify!($name)),*),*];
 
             /// What this variant is called.
             pub fn kind(&self) -> &'static str {
-                match self { $(Self::$name(_) => stringify!($name)),* }
+                match self { $($(Self::$name(_) => stringify!($name)),*),* }
             }
         }
 
@@ -155,53 +145,32 @@ macro_rules! ops {
             type Target = dyn Operation;
 
             fn deref(&self) -> &Self::Target {
-                match self { $(Self::$name(op) => op),* }
+                match self { $($(Self::$name(op) => op),*),* }
             }
         }
 
-        $(impl From<$name> for Op {
+        $($(impl From<$name> for Op {
             fn from(op: $name) -> Self {
                 Self::$name(op)
             }
-        })*
+        })*)*
     };
 }
 
-ops![
-    Input,
-    Conv2d,
-    Conv2dDgrad,
-    Conv2dWgrad,
-    Depthwise,
-    DepthwiseDgrad,
-    DepthwiseWgrad,
-    BiasGrad,
-    BatchNorm,
-    BatchNormEval,
-    BatchNormGrad,
-    Activate,
-    ActivateGrad,
-    Add,
-    MaxPool,
-    MaxPoolGrad,
-    Dropout,
-    AvgPool,
-    AvgPoolGrad,
-    Excite,
-    ExciteGrad,
-    SqueezeExciteGrad,
-    LayerNorm,
-    LayerNormGrad,
-    Goodness,
-    GoodnessGrad,
-    ScaleScores,
-    ScaleScoresGrad,
-    CrossEntropy,
-    Accumulate,
-    AdamW,
-    Metrics,
-    Finite,
-];
+ops! {
+    activation: Activate, ActivateGrad, Add;
+    batch_norm: BatchNorm, BatchNormEval, BatchNormGrad;
+    conv2d: BiasGrad, Conv2d, Conv2dDgrad, Conv2dWgrad;
+    depthwise: Depthwise, DepthwiseDgrad, DepthwiseWgrad;
+    dropout: Dropout;
+    excite: Excite, ExciteGrad, SqueezeExciteGrad;
+    goodness: Goodness, GoodnessGrad;
+    input: Input;
+    layer_norm: LayerNorm, LayerNormGrad;
+    pool: AvgPool, AvgPoolGrad, MaxPool, MaxPoolGrad;
+    scores: CrossEntropy, Metrics, ScaleScores, ScaleScoresGrad;
+    update: Accumulate, AdamW, Finite;
+}
 
 /// An op in a program, and the scratch that the program gave it.
 #[derive(Clone, PartialEq, Debug)]

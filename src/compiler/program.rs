@@ -1,12 +1,10 @@
 //! Programs: ordered ops over named tensors, as plain data.
 
-mod backward;
 mod build;
 mod emit;
-mod forward;
 mod fuse;
 mod head;
-mod recompute;
+mod layers;
 mod routine;
 mod setup;
 mod tape;

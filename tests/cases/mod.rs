@@ -3,17 +3,17 @@
 //! against the f64 reference, rates.
 #![allow(dead_code)]
 
-mod activation;
-mod batch_norm;
-mod conv2d;
-mod depthwise;
-mod dropout;
-mod excite;
-mod goodness;
-mod layer_norm;
-mod pool;
-mod scores;
-mod update;
+pub mod activation;
+pub mod batch_norm;
+pub mod conv2d;
+pub mod depthwise;
+pub mod dropout;
+pub mod excite;
+pub mod goodness;
+pub mod layer_norm;
+pub mod pool;
+pub mod scores;
+pub mod update;
 
 #[allow(unused_imports)]
 pub use self::{activation::ACTIVATIONS, goodness::goodness};
@@ -41,20 +41,25 @@ pub enum Purpose {
 /// The cases of a family of ops.
 pub type Cases = fn(Purpose, Precision) -> Vec<Case>;
 
-/// Every family of ops but the one that reads images, which `tests/train/augment.rs` tests.
-pub const FAMILIES: [(&str, Cases); 11] = [
-    ("conv2d", conv2d::cases),
-    ("depthwise", depthwise::cases),
-    ("batch_norm", batch_norm::cases),
-    ("layer_norm", layer_norm::cases),
-    ("activation", activation::cases),
-    ("pool", pool::cases),
-    ("dropout", dropout::cases),
-    ("excite", excite::cases),
-    ("goodness", goodness::cases),
-    ("scores", scores::cases),
-    ("update", update::cases),
-];
+/// Hands the families of ops to a macro: all but `input`, which `tests/train/augment.rs` tests.
+macro_rules! families {
+    ($then:ident) => {
+        $then![
+            conv2d, depthwise, batch_norm, layer_norm, activation, pool, dropout, excite, goodness,
+            scores, update,
+        ];
+    };
+}
+#[allow(unused_imports)]
+pub(crate) use families;
+
+macro_rules! list {
+    ($($name:ident),* $(,)?) => {
+        /// The families of ops, by name.
+        pub const FAMILIES: &[(&str, Cases)] = &[$((stringify!($name), $name::cases)),*];
+    };
+}
+families!(list);
 
 /// Maps of different size and number of channels, and a number of output channels.
 pub const MAPS: [(Shape, usize); 8] = [

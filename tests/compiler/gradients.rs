@@ -11,7 +11,7 @@ fn gradients_are_those_of_finite_differences() {
     for (family, cases) in FAMILIES {
         let cases = cases(Purpose::Gradient, Precision::F32);
         let checked = cases.iter().map(|case| case.check_gradients());
-        let expected = if family == "update" { 0 } else { 1 };
+        let expected = if *family == "update" { 0 } else { 1 };
         assert!(checked.sum::<usize>() >= expected, "{family}");
     }
 }

@@ -1,6 +1,6 @@
 //! Every op on the device against the f64 reference, with every set of tiles.
 
-use crate::cases::{self, Case, FAMILIES, Purpose};
+use crate::cases::{self, Case, Cases, Purpose, families};
 use crate::common::{gpu, matrix_tiles, other_tiles, precisions, random, usual_tiles};
 use sff::internals::base::shape::{Layout, Shape, Weight, Window};
 use sff::internals::compiler::kernel::Tiles;
@@ -16,8 +16,7 @@ use sff::internals::net::options::Precision;
 /// All cases of a family of ops with the usual tiles, and those that show differences between tiles
 /// with all others; in float16, where all load and store alike, with those that discrete GPUs have by
 /// default.
-fn family(name: &str) {
-    let (_, cases) = FAMILIES.iter().find(|(family, _)| *family == name).expect("a family");
+fn family(cases: Cases) {
     let gpu = gpu();
     let others = other_tiles(&gpu);
     let defaults = [Tiles::WORKGROUP_64X64, Tiles::WORKGROUP_32X32];
@@ -34,24 +33,15 @@ fn family(name: &str) {
 }
 
 /// A test for each family.
-macro_rules! families {
+macro_rules! kernels {
     ($($name:ident),* $(,)?) => {
         $(#[test]
         fn $name() {
-            family(stringify!($name));
+            family(cases::$name::cases);
         })*
-
-        #[test]
-        fn every_family_has_a_test() {
-            assert_eq!(FAMILIES.map(|(name, _)| name), [$(stringify!($name)),*]);
-        }
     };
 }
-
-families![
-    conv2d, depthwise, batch_norm, layer_norm, activation, pool, dropout, excite, goodness, scores,
-    update,
-];
+families!(kernels);
 
 #[test]
 fn convolutions_as_products_of_matrices() {

@@ -90,13 +90,7 @@ fn narrow(layer: &mut Layer) {
         }
         Layer::Group(layers) | Layer::Frozen(layers) => layers.iter_mut().for_each(narrow),
         Layer::Residual { body, shortcut } => body.iter_mut().chain(shortcut).for_each(narrow),
-        Layer::DepthwiseConv2d { .. }
-        | Layer::BatchNorm { .. }
-        | Layer::Activation(_)
-        | Layer::Dropout(_)
-        | Layer::MaxPool(_)
-        | Layer::GlobalAvgPool
-        | Layer::LayerNorm => {}
+        _ => {}
     }
 }
 

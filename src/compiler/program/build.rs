@@ -3,8 +3,9 @@
 use std::collections::VecDeque;
 
 use super::emit::Emitter;
+use super::layers::Norm;
 use super::setup::{Built, Feed, Routine, Setup, check};
-use super::tape::{Norm, Saved};
+use super::tape::Tape;
 use crate::Result;
 use crate::base::shape::Window;
 use crate::compiler::ops;
@@ -54,7 +55,7 @@ pub(super) struct RoutineBuilder<'a> {
 /// A block whose loss is known but which later losses may still reach.
 struct Waiting {
     block: usize,
-    tape: Vec<Saved>,
+    tape: Tape,
     /// The layer norm at the block's end.
     norm: Option<Norm>,
     /// Gradient of the block's own loss with respect to its output, behind the norm.
@@ -152,7 +153,8 @@ impl RoutineBuilder<'_> {
                 Some(from_above) => e.add("dx", *dy, from_above),
                 None => *dy,
             };
-            gradient = e.block_backward(tape, *norm, dy, *block > oldest);
+            let dh = norm.map_or(dy, |norm| norm.grad(e, dy));
+            gradient = e.backward(tape, dh, *block > oldest);
         }
         let due = if all { waiting.len() } else { 1 };
         waiting.drain(..due).map(|done| done.block).collect()
@@ -165,7 +167,7 @@ impl RoutineBuilder<'_> {
         e: &mut Emitter,
         routine: &Routine,
         index: usize,
-        (h, mut tape): (TensorId, Vec<Saved>),
+        (h, mut tape): (TensorId, Tape),
         head: Goodness,
     ) -> (TensorId, Option<Waiting>) {
         let norm = e.layer_norm(h, &mut tape);
@@ -183,7 +185,7 @@ impl RoutineBuilder<'_> {
         &self,
         e: &mut Emitter,
         routine: &Routine,
-        (h, mut tape): (TensorId, Vec<Saved>),
+        (h, mut tape): (TensorId, Tape),
     ) -> Result<(TensorId, Option<Waiting>)> {
         let mut layers = vec![Layer::GlobalAvgPool];
         let window = Window::same(1, 1);

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use super::Program;
-use super::tape::Normalized;
+use super::layers::Normalized;
 use crate::base::shape::{Layout, Shape};
 use crate::compiler::ops;
 use crate::compiler::ops::pool::argmax_shape;

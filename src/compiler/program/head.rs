@@ -4,7 +4,7 @@ use std::ops::Range;
 
 use super::Program;
 use super::emit::{Emitter, Init};
-use super::tape::Saved;
+use super::tape::Tape;
 use crate::base::shape::{Layout, Shape, Weight, Window};
 use crate::compiler::ops::{self, Op};
 use crate::compiler::tensor::{Kind, TensorId};
@@ -13,7 +13,7 @@ use crate::net::layers::{Goodness, Scale};
 /// What a goodness head keeps from forward for backward.
 pub struct Kept {
     /// What leads from the block's output to `x`.
-    tape: Vec<Saved>,
+    tape: Tape,
     /// The maps that are convolved to the classes, by the parameter `w`.
     x: TensorId,
     w: String,
@@ -45,11 +45,11 @@ impl Emitter {
     /// Goodness of every class, from a block's normalised output; writes `scores`. Parameters are
     /// called `{name}.…`.
     pub fn goodness(&mut self, name: &str, head: Goodness, n: TensorId, scores: TensorId) -> Kept {
-        let (mut x, mut tape) = (n, Vec::new());
+        let (mut x, mut tape) = (n, Tape::new());
         let from = self.shape(n);
         if let Some(side) = head.pool.filter(|side| *side < from.h.max(from.w)) {
             let to = Shape::new(from.n, from.h.min(side), from.w.min(side), from.c);
-            let (y, saved) = (self.avg_pool(x, to), Saved::AvgPool { x });
+            let (y, saved) = self.avg_pool(x, to);
             x = y;
             tape.push(saved);
         }
