@@ -1,6 +1,6 @@
 //! Memory of a training step: `cargo bench --bench memory` prints two tables, as in the README and the
-//! guide. The first compares ways to train, the second shows what recomputation saves in memory and costs in
-//! time. Only the times need a device.
+//! guide. The first compares ways to train, the second shows what recomputation saves in memory and
+//! costs in time. Only the times need a device.
 
 use std::time::{Duration, Instant};
 
