@@ -1,6 +1,6 @@
-//! `cargo bench --bench memory` prints what one training step needs, as the tables of the README:
-//! ways to train side by side, and what computing values again saves and costs. Only the times
-//! need a device.
+//! Memory of a training step: `cargo bench --bench memory` prints two tables, as in the README and the
+//! guide. The first compares ways to train, the second shows what recomputation saves in memory and
+//! costs in time. Only the times need a device.
 
 use std::time::{Duration, Instant};
 
@@ -25,7 +25,7 @@ struct Work {
     classes: usize,
 }
 
-/// How it is trained.
+/// A way to train it.
 #[derive(Clone, Copy)]
 struct Way {
     name: &'static str,
@@ -63,7 +63,7 @@ const WORK: [Work; 4] = [
 fn network(work: Work, way: Way) -> Result<Network> {
     let unknown = || Error::Usage(format!("no network is called {}", work.arch));
     let arch = Arch::named(work.arch).ok_or_else(unknown)?;
-    let blocks = arch.blocks(&models::CNN_WIDTHS, Stem::suiting(work.side), way.partition);
+    let blocks = arch.blocks(&models::CNN_WIDTHS, Stem::for_side(work.side), way.partition);
     Ok(Network { blocks, head: way.head, classes: work.classes })
 }
 
@@ -76,7 +76,7 @@ fn options(work: Work, way: Way) -> TrainOptions {
     }
 }
 
-/// Activations and workspace at their largest, in MiB.
+/// Peak memory of activations and workspace, in MiB.
 fn planned(work: Work, way: Way) -> Result<f64> {
     let network = network(work, way)?;
     let image = Shape::new(1, work.side, work.side, 3);
@@ -105,8 +105,8 @@ fn compare() -> Result<()> {
     Ok(())
 }
 
-/// Time of a step, the best of a few. The trainers take turns, so that a noisy machine treats all
-/// alike.
+/// Time of a step for each trainer, the best of three. The trainers take turns, so that noise affects
+/// all alike.
 fn time(trainers: &mut [Trainer]) -> Result<Vec<Duration>> {
     let mut best = vec![Duration::MAX; trainers.len()];
     for round in 0..4 {

@@ -1,6 +1,6 @@
-//! The work of `benches/peers/cases.json`, as other engines do it there; prints a line of JSON
-//! per case: `cargo bench --bench peers [-- RUNS [STEPS]]`. `scripts/peers.sh` runs all of them
-//! and compares.
+//! The cases of `benches/peers/cases.json` in this engine; `benches/peers` has the same cases in other
+//! engines. Prints a line of JSON per case: `cargo bench --bench peers [-- RUNS [STEPS]]`.
+//! `scripts/peers.sh` runs all engines and compares them.
 
 use std::time::Instant;
 
@@ -63,6 +63,7 @@ fn main() -> sff::Result<()> {
     Ok(())
 }
 
+/// Prints a case: the best time of all runs but the first, and that of the first.
 fn report(case: &str, what: &str, seconds: &[f64]) {
     let best = seconds[1..].iter().copied().fold(f64::INFINITY, f64::min);
     let first = seconds[0];
@@ -99,7 +100,7 @@ fn convolution(gpu: &Gpu, case: &Convolution, batch: usize, runs: usize) -> sff:
         let values: Vec<f32> = (0..count).map(|_| rng.normal() as f32).collect();
         session.write(id, &values);
     }
-    // What is read back after each run is small, and only a way to wait.
+    // Reading a small tensor waits for the device.
     let mut time = |ops: std::ops::Range<usize>, probe: TensorId| -> sff::Result<Vec<f64>> {
         session.read_bytes(probe)?;
         (0..=runs)
@@ -128,7 +129,7 @@ fn cnn(
     let dataset = data::load(&request)?;
     let options = TrainOptions { epochs: 1, batch, ..TrainOptions::default() };
     let mut trainer = Trainer::new(gpu, network, &dataset, options)?;
-    // The first step includes drawing the images, planning and compiling.
+    // The first step includes generating the images, planning and compiling.
     let mut start = start;
     let mut seconds = Vec::new();
     for _ in 0..=steps {

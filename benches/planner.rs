@@ -1,5 +1,5 @@
-//! How long planning takes: `cargo bench --bench planner [-- --json]`, the largest networks at 224
-//! pixels, batch 256, 1000 classes. Needs no device.
+//! Time to build and plan programs: `cargo bench --bench planner [-- --json]`, for the largest networks
+//! at 224 pixels, batch 256, 1000 classes. Needs no device.
 
 use std::time::{Duration, Instant};
 
@@ -10,6 +10,7 @@ use sff::internals::base::shape::Shape;
 use sff::internals::compiler::budget::Demand;
 use sff::internals::compiler::plan::{Limits, Plan};
 
+/// Runs of each; the fastest counts.
 const RUNS: usize = 5;
 
 fn run(as_json: bool) -> Result<()> {

@@ -1,10 +1,10 @@
 //! Rates of the kernels: `cargo bench --bench rates [-- FILTER] [--json] [--against FILE]`.
 //!
-//! Each op of the cases in `tests/cases` is timed on random maps larger than most caches; the best of
-//! several runs counts. Rates are of what the op has to do
-//! (see `sff::internals::app::profile`), next to the peak that was measured just before. With `--json` the figures
-//! as JSON, which `--against` compares with. `SFF_TEST_DEVICE` chooses the device,
-//! `SFF_VARIANT=NAME` the tiles (`src/kernel/variants.rs` has the names).
+//! Times each op of the cases in `tests/cases` on random maps larger than most caches; the best of
+//! several runs counts. FLOPs and bytes are the minimum for the op (see
+//! `sff::internals::compiler::work`). The table also relates rates to the device's peak, measured just
+//! before. `--json` prints JSON, and `--against` compares with such a file. `SFF_TEST_DEVICE` chooses
+//! the device, `SFF_VARIANT=NAME` the tiles (`src/compiler/variants.rs` has the names).
 
 #[path = "../tests/cases/mod.rs"]
 mod cases;
@@ -21,22 +21,23 @@ use sff::internals::gpu::peak::Peak;
 use sff::internals::gpu::session::{Session, SessionOptions};
 use sff::internals::net::options::Precision;
 
-/// How long an op is timed, and how often at least.
-const EFFORT: Duration = Duration::from_millis(300);
+/// Least time to spend on an op.
+const MIN_TIME: Duration = Duration::from_millis(300);
+/// Least number of runs of an op, after the first.
 const RUNS: usize = 3;
 
-/// What a line is called.
+/// The name of a line.
 fn label(op: &Node, case: &Case) -> String {
     format!("{} {}", op.name(), case.label)
 }
 
-/// Times the ops of a case, and gives a line of figures for each.
+/// Times the ops of a case; returns a line of figures for each.
 fn run(gpu: &Gpu, peak: Peak, case: &Case) -> sff::Result<Vec<(String, Value)>> {
     let tiles = std::env::var("SFF_VARIANT").ok().map(|name| {
         let variants = gpu.variants();
         let known: Vec<_> = variants.all.iter().map(|v| v.name).collect();
         let found = variants.named(&name);
-        found.unwrap_or_else(|| panic!("SFF_VARIANT is one of {known:?} on this device")).tiles
+        found.unwrap_or_else(|| panic!("SFF_VARIANT must be one of {known:?} on this device")).tiles
     });
     let options = SessionOptions { tiles, ..SessionOptions::default() };
     let mut session = Session::new(gpu, case.program.clone(), options)?;
@@ -49,12 +50,12 @@ fn run(gpu: &Gpu, peak: Peak, case: &Case) -> sff::Result<Vec<(String, Value)>> 
         let start = Instant::now();
         let mut seconds = f64::INFINITY;
         for run in 0.. {
-            if run > RUNS && start.elapsed() > EFFORT {
+            if run > RUNS && start.elapsed() > MIN_TIME {
                 break;
             }
             let spans = session.run_timed(index..index + 1, clock)?;
             let time: f64 = spans.iter().map(|span| span.end - span.start).sum();
-            // The first run warms up.
+            // The first run is a warm-up.
             seconds = if run == 0 { seconds } else { seconds.min(time) };
         }
         let dispatches = session.dispatches(index..index + 1);
@@ -101,7 +102,7 @@ fn main() {
     let mut all = BTreeMap::new();
     let families = FAMILIES.iter().flat_map(|(_, cases)| cases(Purpose::Rate, Precision::F32));
     for case in families {
-        // A filter chooses whole cases: their ops share their maps.
+        // A filter selects whole cases, because their ops share maps.
         let matches = |op: &Node| filter.iter().all(|f| label(op, &case).contains(f.as_str()));
         if !case.program.ops().iter().any(matches) {
             continue;

@@ -1,7 +1,7 @@
-//! Whole training steps: `cargo bench --bench steps [-- OPTIONS]` prints images per second and the
-//! host's time for networks of every kind, trained by SFF and by backpropagation, on random images of
-//! 32×32 pixels. `--json` prints a line per case instead, and `--table FILE…` makes a table of such
-//! lines, of this program or of `benches/peers/torch_nets.py`. `SFF_TEST_DEVICE` chooses the device.
+//! Whole training steps: `cargo bench --bench steps [-- OPTIONS]` prints images per second and the time
+//! of the host, for several networks trained by SFF and by backpropagation on random images of 32×32
+//! pixels. `--json` prints a line per case instead. `--table FILE…` makes a table of such lines, from
+//! this program or from `benches/peers/torch_nets.py`. `SFF_TEST_DEVICE` chooses the device.
 
 #[path = "steps/table.rs"]
 mod table;
@@ -32,7 +32,7 @@ const METHODS: [&str; 2] = ["sff", "bp"];
 
 #[derive(Parser)]
 struct Cli {
-    /// What cargo adds
+    /// Added by cargo
     #[arg(long, hide = true)]
     bench: bool,
     /// Networks
@@ -44,7 +44,7 @@ struct Cli {
     /// Numbers of classes
     #[arg(long, value_delimiter = ',', default_value = "10")]
     classes: Vec<usize>,
-    /// What maps are stored in
+    /// Number format of maps
     #[arg(long, value_delimiter = ',', value_parser = one_of::<Precision>(), default_value = "f32")]
     precision: Vec<Precision>,
     /// Steps to time
@@ -53,18 +53,18 @@ struct Cli {
     /// How kernels are chosen
     #[arg(long, value_parser = one_of::<Tune>(), default_value = "auto")]
     tune: Tune,
-    /// A line of JSON per case
+    /// Print a line of JSON per case
     #[arg(long)]
     json: bool,
-    /// A folder for a page about each network, method and precision at the first batch and classes
+    /// Folder for a page per network, method and precision, at the first batch and classes
     #[arg(long, value_name = "FOLDER")]
     pages: Option<PathBuf>,
-    /// Measure nothing, make a table of these files
+    /// Measure nothing, but print a table of these files
     #[arg(long, value_name = "FILE", num_args = 1..)]
     table: Vec<PathBuf>,
 }
 
-/// What is measured.
+/// A network, and how it is trained.
 #[derive(Clone, Copy)]
 struct Case<'a> {
     arch: &'a str,
@@ -74,16 +74,17 @@ struct Case<'a> {
     method: &'static str,
 }
 
-/// What a case gave.
+/// The result of a case.
 struct Measured {
     profile: Profile,
-    /// Of the plan.
+    /// Memory of the plan.
     bytes: u64,
+    /// Time until the first step is done, in seconds.
     start_s: f64,
 }
 
 impl Cli {
-    /// What says most comes first: a machine may not be there for all.
+    /// The most informative cases come first: the time on a machine may end before the last.
     fn cases(&self) -> Vec<Case<'_>> {
         let mut cases = Vec::new();
         for classes in &self.classes {

@@ -1,12 +1,12 @@
 #!/usr/bin/env bash
-# Packs what measures a GPU on a machine without Rust, a network or this repository: the program, tests
-# and benchmarks, stripped, and scripts/gpu.sh with what it needs. OUT is a .tar.gz of at most 40 MiB;
-# there, unpack it and run sff-gpu/scripts/gpu.sh. It runs where glibc is not older than here.
+# Packs scripts/gpu.sh and all that it needs to measure a GPU on a machine without Rust, a network or this
+# repository: the program, tests and benchmarks, stripped. OUT is a .tar.gz of at most 40 MiB. On the other
+# machine, unpack it and run sff-gpu/scripts/gpu.sh. Its glibc must not be older than the one here.
 #
 #   scripts/gpu-pack.sh OUT.tar.gz
 source "$(dirname "$0")/setup.sh"
 
-# setup.sh went to the top of the checkout.
+# setup.sh changed to the top of the checkout.
 out=$(cd "$OLDPWD" && realpath -m "${1:?usage: scripts/gpu-pack.sh OUT.tar.gz}")
 folder=$(mktemp -d)
 trap 'rm -rf "$folder"' EXIT

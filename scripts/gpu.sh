@@ -1,15 +1,15 @@
 #!/usr/bin/env bash
-# Measures a GPU, in one command: what it is, whether everything is computed right, its peak, the tuner,
-# rates of kernels, steps of whole networks next to PyTorch, training. What says most comes first. Each
-# stage has a share of the time, is ended when that is over, and leaves its result in
-# benches/results/NAME before the next one begins; summary.md there is for people. Works in a checkout,
-# and in what scripts/gpu-pack.sh made, where neither Rust nor a network is needed; on Linux. Exits with 1 if
-# anything is computed wrong or does not work.
+# Measures a GPU in one command: its properties, correctness of the kernels, its peak, the tuner, rates of
+# kernels, steps of whole networks next to PyTorch, training. The most informative stages come first. Each
+# stage has a share of the time, is ended when that is over, and writes its result to benches/results/NAME
+# before the next one begins; summary.md there is a readable summary. Runs on Linux, in a checkout or in a
+# pack of scripts/gpu-pack.sh, which needs neither Rust nor a network. Exits with 1 if a result is wrong or
+# a stage fails.
 #
 #   scripts/gpu.sh NAME [--minutes M] [--device D] [--data FOLDER] [--quick]
 #
-# The default is 10 minutes, 2 with --quick. --data is where CIFAR-10 or Fashion-MNIST lie, if not where
-# `sff data list` finds them. --quick tries every stage with tiny sizes, on a software device too.
+# The default is 10 minutes, 2 with --quick. --data is the folder of CIFAR-10 or Fashion-MNIST, if `sff data
+# list` does not find them. --quick tries every stage with tiny sizes, also on a software device.
 source "$(dirname "$0")/setup.sh"
 
 fail() {
@@ -27,7 +27,7 @@ while [ $# -gt 0 ]; do
         case $1 in
         --minutes) minutes=$2 ;;
         --device) SFF_TEST_DEVICE=$2 ;;
-        # setup.sh went to the top of the checkout.
+        # setup.sh changed to the top of the checkout.
         --data) data=(--data "$(cd "$OLDPWD" && realpath -m "$2")") ;;
         esac
         shift
@@ -35,7 +35,7 @@ while [ $# -gt 0 ]; do
     --quick) quick=yes ;;
     -*) fail "there is no option $1; $usage" ;;
     *)
-        [ -z "$name" ] || fail "$1 is one name too many; $usage"
+        [ -z "$name" ] || fail "there is one NAME only, not also $1; $usage"
         name=$1
         ;;
     esac
@@ -46,16 +46,16 @@ done
     fail "NAME becomes a folder: letters, digits and ._- only, not '$name'"
 [ -n "$minutes" ] || minutes=$([ -n "$quick" ] && echo 2 || echo 10)
 [[ "$minutes" =~ ^[1-9][0-9]{0,3}$ ]] || fail "--minutes must be a whole number, not '$minutes'"
-[ -z "${data[*]}" ] || [ -d "${data[1]}" ] || fail "--data ${data[1]} is no folder"
+[ -z "${data[*]}" ] || [ -d "${data[1]}" ] || fail "--data ${data[1]} is not a folder"
 if [ -n "${SFF_TEST_DEVICE:-}" ]; then
     export SFF_TEST_DEVICE
     device=(--device "$SFF_TEST_DEVICE")
 fi
 
 out=benches/results/$name
-# Results of another day are not lost; what --quick leaves is of no worth.
+# Does not overwrite earlier results, except those of --quick.
 [ ! -e "$out" ] || grep -q '^\*\*Tiny sizes' "$out/summary.md" 2>/dev/null ||
-    fail "$out is there already: choose another NAME, or remove it"
+    fail "$out exists already: choose another NAME, or remove it"
 if [ -x bin/sff ]; then
     bin=$PWD/bin
 else
@@ -63,7 +63,7 @@ else
     build_gpu_programs "$bin"
 fi
 "$bin/sff" devices "${device[@]}" >/dev/null
-# Not an earlier result of the tuner, and none left behind.
+# A cache folder of its own, so that no earlier result of the tuner is used, and none is left behind.
 work=$(mktemp -d)
 trap 'rm -rf "$work"' EXIT
 trap 'exit 130' INT TERM
@@ -76,14 +76,14 @@ deadline=$((SECONDS + 60 * minutes))
 # say TEXT…: adds a line to the summary.
 say() { echo "$*" >>"$summary"; }
 
-# quote FILE: adds a file to the summary, as it is.
+# quote FILE: adds a file to the summary, in a code block.
 quote() {
     say '```'
     cat "$1" >>"$summary"
     say '```'
 }
 
-# stage TITLE SHARE FUNCTION: gives FUNCTION its share of the time that is left; `limited` keeps to it.
+# stage TITLE SHARE FUNCTION: runs FUNCTION with a share of the remaining time; `limited` enforces it.
 shares_left=100 failures=0
 stage() {
     local title=$1 share=$2 start=$SECONDS left=$((deadline - SECONDS))
@@ -94,22 +94,22 @@ stage() {
     if [ "$left" -le 0 ]; then
         say "No time was left."
     else
-        "$3" || say "This stage is not complete."
+        "$3" || say "This stage is incomplete."
         echo "   $((SECONDS - start)) s"
     fi
 }
 
-# limited LOG COMMAND…: runs a command until the stage's time is over; what it says on standard error
-# goes to LOG, and why it failed into the summary.
+# limited LOG COMMAND…: runs a command until the stage's time is over. Its standard error goes to LOG, and
+# the reason of a failure to the summary.
 limited() {
     local log=$1 start=$SECONDS left=$((stage_end - SECONDS)) status=0
     shift
     [ "$left" -ge 1 ] || left=1
-    # In the foreground: Ctrl-C ends it, too.
+    # In the foreground, so that Ctrl-C ends it, too.
     timeout --foreground --kill-after=10 "$left" "$@" 2>>"$log" || status=$?
     if [ "$status" -ne 0 ] && [ $((SECONDS - start)) -ge "$left" ]; then
         say "\`$(basename "$1")\` was ended when its time was over, after $left s."
-        # There is always more that could be measured; but what is tiny must come to its end.
+        # Running out of time is normal, but not with tiny sizes.
         [ -z "$quick" ] || failures=$((failures + 1))
     elif [ "$status" -ne 0 ]; then
         say "\`$(basename "$1")\` failed ($status): $(tail -n 1 "$log")"
@@ -120,7 +120,7 @@ limited() {
 
 correctness() {
     local test file status=0 passed failed start all=$stage_end tests=("${gpu_tests[@]}")
-    # One telling test each.
+    # One representative test each.
     [ -z "$quick" ] || tests=(
         gpu::golden::golden_vectors_match_in_the_reference
         gpu::gradients::no_gradient_crosses_the_wall_between_blocks
@@ -129,7 +129,7 @@ correctness() {
     )
     for test in "${tests[@]}"; do
         start=$SECONDS
-        # Half of what is left each, but for the last.
+        # Each gets half of the remaining time, the last one all of it.
         stage_end=$((SECONDS + (all - SECONDS) / 2))
         [ "$test" != "${tests[-1]}" ] || stage_end=$all
         file=$out/test-${test//::/-}
@@ -145,34 +145,34 @@ peaks() {
     limited "$out/peak.err" "$bin/sff" bench peak "${device[@]}" --seconds "$([ -n "$quick" ] && echo 0.05 || echo 2)" \
         >"$out/peak.txt" || return
     quote "$out/peak.txt"
-    say "Copying tells what checks of buffer accesses cost: drivers add them whatever the shaders ask for."
+    say "The rate of copying includes the cost of bounds checks: drivers add them to every buffer access."
 }
 
 tuner() {
     local arch batch=128 seconds
     [ -z "$quick" ] || batch=1
     for arch in resnet18 mobilenet-v3-small; do
-        # Half of the time each, and some to begin and to end.
+        # Half of the time each, minus a margin to start and to end.
         seconds=$(((stage_end - SECONDS) * 2 / 5))
         [ "$arch" = resnet18 ] || seconds=$(((stage_end - SECONDS) * 4 / 5))
         say "$arch, sff by block, batch $batch:"
         limited "$out/tune-$arch.err" "$bin/sff" bench tune "${device[@]}" --arch "$arch" \
             --batch "$batch" --seconds "$seconds" >"$out/tune-$arch.txt" || continue
-        # The ops that take most time, and what became of each variant.
+        # The ops that take most time, and a summary of each variant.
         {
             head -n 13 "$out/tune-$arch.txt"
             echo "… (all: tune-$arch.txt)"
             sed -n '/^variant/,$p' "$out/tune-$arch.txt"
         } >"$work/tune.txt"
         quote "$work/tune.txt"
-        # Variants that computed something else.
+        # Variants whose results differ.
         if [ -s "$out/tune-$arch.err" ]; then quote "$out/tune-$arch.err"; fi
     done
     cp "$SFF_CACHE_DIR"/*.json "$out/choices.json"
 }
 
 rates() {
-    # Each entry when it is done, so that the end of the time costs what is left.
+    # Entries are printed one by one: if the time ends, only the rest is lost.
     limited "$out/rates.err" "$bin/rates" ${quick:+adamw} >"$out/rates.txt" || true
     quote "$out/rates.txt"
 }
@@ -185,7 +185,7 @@ steps() {
     steps_table "$out/steps.jsonl"
 }
 
-# steps_table FILE…: what is known so far.
+# steps_table FILE…: adds a table of the results so far.
 steps_table() {
     timeout 10 "$bin/steps" --table "$@" >"$out/steps.md" || return
     cat "$out/steps.md" >>"$summary"
@@ -195,7 +195,7 @@ pytorch() {
     local options=(--batch 128 512 --classes 10 1000 --steps 20)
     [ -z "$quick" ] || options=(--device cpu --batch 2 --steps 1 --eager-only)
     if ! python3 -c 'import torch, torchvision' 2>/dev/null; then
-        say "There is no python3 with torch and torchvision."
+        say "Skipped: there is no python3 with torch and torchvision."
         return
     fi
     limited "$out/pytorch.err" python3 benches/peers/torch_nets.py "${options[@]}" >"$out/pytorch.jsonl" ||
@@ -203,7 +203,7 @@ pytorch() {
     steps_table "$out/steps.jsonl" "$out/pytorch.jsonl"
 }
 
-# The first of these data sets that is there; the last one draws itself.
+# The first of these data sets whose files are found; the last one is generated.
 dataset() {
     local name
     for name in cifar10 fashion-mnist; do
@@ -224,8 +224,8 @@ rate() {
 training() {
     local set epochs=5 sff bp options ways way label left=$((stage_end - SECONDS))
     set=$(dataset)
-    # A cosine must know its end. The window costs about a third more than blocks alone; tests, and
-    # the time until all is compiled, need some too.
+    # The cosine schedule needs the number of epochs in advance. A window costs about a third more than
+    # blocks alone; evaluation and compiling also take time.
     sff=$(rate sff) bp=$(rate bp)
     if [ -n "$sff" ] && [ -n "$bp" ]; then
         epochs=$(awk -v left="$left" -v sff="$sff" -v bp="$bp" 'BEGIN {
@@ -263,13 +263,13 @@ $(last images_per_second 1 timing) | $(last allocated_bytes 1048576 timing) |"
     done
 }
 
-# last FIELD UNIT FILE: a number in the last line of a file of the run, in units.
+# last FIELD UNIT FILE: a number in the last line of FILE.jsonl of the run, in UNITs.
 last() {
     sed -n '$p' "$run/$3.jsonl" | sed -n "s/.*\"$1\":\([0-9.]*\).*/\1/p" |
         awk -v unit="$2" '{printf "%.0f", $1 / unit}'
 }
 
-# accuracy VOTE: of the last test of the run, in percent.
+# accuracy VOTE: accuracy in the last evaluation of the run, in percent.
 accuracy() {
     sed -n 's/.*"test":{"accuracy":{\([^}]*\)}.*/\1/p' "$run/metrics.jsonl" | sed -n '$p' |
         sed -n "s/.*\"$1\":\([0-9.]*\).*/\1/p" | awk '{printf "%.1f", 100 * $1}'
@@ -283,7 +283,7 @@ date -u +%Y-%m-%d >"$out/date.txt"
 say "# $name"
 say ""
 say "\`$command_line\`, $(cat "$out/date.txt"), commit $commit; host: $(nproc) cores, ${processor:-unknown}."
-[ -z "$quick" ] || say "**Tiny sizes: this tells whether it works, not how fast.**"
+[ -z "$quick" ] || say "**Tiny sizes: this shows whether it works, not how fast.**"
 say ""
 quote "$out/devices.txt"
 stage "Correctness" 18 correctness
@@ -296,6 +296,6 @@ stage "Training" 22 training
 find "$out" -name '*.err' -empty -delete
 echo "wrote $summary"
 if [ "$failures" -gt 0 ]; then
-    echo "$failures failures: see there" >&2
+    echo "$failures failures: see $summary" >&2
     exit 1
 fi

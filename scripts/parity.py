@@ -1,8 +1,8 @@
 #!/usr/bin/env python3
-"""Writes tests/parity/torchvision.json: what torchvision's networks say of a few images.
+"""Writes tests/train/parity.json: logits of torchvision's networks for a few images.
 
-Weights and images are computed from their names and positions by a formula that tests/parity.rs
-repeats, so that neither has to be kept. Run in an environment with torch and torchvision:
+Weights and images are computed from their names and positions by a formula that tests/train/parity.rs
+repeats, so that neither has to be stored. Run in an environment with torch and torchvision:
 
     python scripts/parity.py
 """
@@ -18,7 +18,7 @@ CLASSES = 10
 IMAGES = 2
 SPREAD = 4.5
 MEAN, STD = [0.485, 0.456, 0.406], [0.229, 0.224, 0.225]
-OUT = Path(__file__).parent.parent / "tests" / "parity" / "torchvision.json"
+OUT = Path(__file__).parent.parent / "tests" / "train" / "parity.json"
 
 
 def mix(z):
@@ -28,7 +28,7 @@ def mix(z):
 
 
 def hashed(a, b, c, d):
-    """The `hash` of src/rng.rs, for arrays too."""
+    """The `hash` of src/base/random.rs, also for arrays."""
     gamma = np.uint64(0x9E3779B97F4A7C15)
     h = np.uint64(0)
     for word in (a, b, c, d):
@@ -37,8 +37,8 @@ def hashed(a, b, c, d):
 
 
 def values(name, shape):
-    """Batch norm that does something; elsewhere a variance that keeps the values of every
-    network moderate, so that rounding stays what it is, and that of biases below theirs."""
+    """Parameters of batch norm away from 0 and 1; elsewhere a variance that keeps the activations of
+    every network moderate, so that rounding errors stay small, and smaller biases."""
     key = np.uint64(0)
     for byte in name.encode():
         key = hashed(key, byte, 0, 0)
@@ -57,7 +57,7 @@ def values(name, shape):
 def images(side):
     count = side * side * 3
     at = np.arange(count, dtype=np.uint64)
-    # The second one is darker.
+    # The second image is darker.
     pixels = [(hashed(i, at, side, 7) & np.uint64(255)) >> np.uint64(2 * i) for i in range(IMAGES)]
     pixels = np.stack(pixels)
     pixels = pixels.astype(np.float64).reshape(IMAGES, side, side, 3) / 255.0
@@ -92,7 +92,7 @@ def main():
                 for side, exact in results.items():
                     rounding = (single[side] - exact).abs().amax() / exact.abs().amax()
                     print(f"{arch}, {stem} stem, {side} px: float32 is off by {rounding:.1e}")
-                    assert rounding < 1e-5, "another formula, please"
+                    assert rounding < 1e-5, "the rounding errors are too large for a comparison"
                 results = {side: logits.tolist() for side, logits in results.items()}
                 case = {"arch": arch, "stem": stem, "logits": results, "tensors": tensors}
                 cases.append(case)

@@ -1,4 +1,4 @@
-"""Makes a table of what `scripts/peers.sh` measured: python3 scripts/peers.py FILE.jsonl"""
+"""Makes a table of the results of `scripts/peers.sh`: python3 scripts/peers.py FILE.jsonl"""
 
 import json
 import math
@@ -9,7 +9,7 @@ for line in open(sys.argv[1]):
     row = json.loads(line)
     key = row["case"], row["what"], row["peer"]
     best[key] = min(best.get(key, math.inf), row["seconds"])
-    first.setdefault(key, row["first"])  # Of the first round: caches are cold, if any.
+    first.setdefault(key, row["first"])  # Of the first round, with cold caches.
 
 peers = list(dict.fromkeys(peer for _, _, peer in best))
 rows = list(dict.fromkeys((case, what) for case, what, _ in best))
@@ -20,7 +20,7 @@ def seconds(row, peer):
 
 
 def ratio(row):
-    """How much longer Burn takes."""
+    """The time of Burn divided by that of sff."""
     ours, theirs = seconds(row, "sff"), seconds(row, "burn")
     return theirs / ours if ours and theirs else None
 

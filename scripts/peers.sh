@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# The same work in this engine, Burn (wgpu, with fusion and autotune) and PyTorch, side by side on the
-# same device: rounds of one process of each in turn, the best of all rounds. Writes
+# Compares this engine with Burn (wgpu, with fusion and autotune) and PyTorch on the same cases and the same
+# device. Their processes take turns, and the best of all rounds counts. Writes
 # benches/results/NAME/peers.{jsonl,md}. The first run compiles Burn: half an hour on two cores.
 #
 #   scripts/peers.sh NAME [ROUNDS]
@@ -16,7 +16,7 @@ burn=benches/peers/burn
 cargo build --release --quiet --manifest-path $burn/Cargo.toml
 python=python3
 if ! $python -c 'import torch' 2>/dev/null; then
-    # Debian's package is for Debian's own interpreter.
+    # Debian's package works with Debian's interpreter only.
     install_packages python3-torch
     python=/usr/bin/python3
 fi
@@ -28,7 +28,7 @@ lines=$out/peers.jsonl
 caches=$(mktemp -d)
 trap 'rm -rf "$caches"' EXIT
 for round in $(seq "$rounds"); do
-    # First steps are with nothing compiled: Mesa would remember.
+    # An empty shader cache, so that the first step includes compiling.
     export MESA_SHADER_CACHE_DIR=$caches/$round
     cargo bench --bench peers --quiet | tee -a "$lines"
     $burn/target/release/sff-peer-burn | tee -a "$lines"

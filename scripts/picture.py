@@ -1,6 +1,6 @@
 #!/usr/bin/env python3
-"""Draws what a network sees in pictures: each picture, and the goodness of every class in every
-block, as one SVG. Needs nothing but Python.
+"""Draws predictions as one SVG: each picture, and the goodness of every class in every block. Needs only
+Python.
 
     sff data export --dataset fashion-mnist --count 6 --out runs/pictures
     sff predict --run runs/quickstart --json runs/pictures/*.png > runs/predictions.json

@@ -8,11 +8,11 @@ cargo build --release --quiet
 require_device
 require_fashion_mnist
 
-# With --resume a second start goes on where the first was interrupted.
+# With --resume a second start continues an interrupted first one.
 target/release/sff train --dataset fashion-mnist --partition block \
     --train-limit 10000 --epochs 2 --out runs/quickstart --resume
 
 echo
-echo "some test images, named after what they show, and what the network sees in them:"
+echo "some test images, named after their class, and the predictions:"
 target/release/sff data export --dataset fashion-mnist --count 8 --out runs/pictures >/dev/null
 target/release/sff predict --run runs/quickstart runs/pictures/*.png

@@ -1,15 +1,15 @@
-# Sourced by the other scripts: stops on errors, goes to the top of the checkout, and installs
-# Debian or Ubuntu packages when they are asked for.
+# Sourced by the other scripts: stops on errors, changes to the top of the checkout, and defines functions
+# that install Debian or Ubuntu packages.
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 
-# Without a desktop session, Mesa's layer that picks a GPU for windows prints errors that mean
-# nothing here.
+# Without a desktop session, Mesa's layer that selects a GPU for windows prints errors that do not matter
+# here.
 export NODEVICE_SELECT=1
 
 install_packages() {
     if ! command -v apt-get >/dev/null; then
-        echo "please install what gives you: $* (there is no apt-get here)" >&2
+        echo "please install the equivalent of: $* (there is no apt-get here)" >&2
         exit 2
     fi
     local sudo=""
@@ -24,20 +24,20 @@ require_rust() {
         echo "Rust is missing: install it from https://rustup.rs, then run this again" >&2
         exit 2
     fi
-    # Some crates link with the system's C toolchain.
+    # Some crates need the system's C toolchain.
     command -v cc >/dev/null || install_packages gcc libc6-dev
 }
 
-# What scripts/gpu.sh runs besides the program: modules of tests, and benchmarks.
+# Test modules and benchmarks that scripts/gpu.sh runs besides the program.
 gpu_tests=(gpu::golden gpu::gradients train::networks gpu::kernels)
 gpu_benches=(rates steps)
 
-# build_gpu_programs FOLDER: builds them and puts links there, under names without cargo's hashes.
+# build_gpu_programs FOLDER: builds them, and links them in FOLDER by names without cargo's hashes.
 build_gpu_programs() {
     local name path log=$1/build.log
     require_rust
     mkdir -p "$1"
-    # Tests bring the program with them.
+    # Building the tests builds the program, too.
     if ! { cargo --color never test --release --no-run --test=integration &&
         cargo --color never bench --no-run "${gpu_benches[@]/#/--bench=}"; } >"$log" 2>&1; then
         cat "$log" >&2
@@ -51,18 +51,18 @@ build_gpu_programs() {
     ln -sf "$(dirname "$(dirname "$path")")/sff" "$1/sff"
 }
 
-# A software driver, only where there is no device at all.
+# Installs a software driver if there is no device at all.
 require_device() {
     target/release/sff devices >/dev/null 2>&1 || install_packages libvulkan1 mesa-vulkan-drivers
     target/release/sff devices
 }
 
-# Whether the system's packages have a second software driver, SwiftShader: Debian has it in a browser's.
+# Whether the system's packages have a second software driver, SwiftShader. Debian's is part of Chromium.
 offers_swiftshader() {
     command -v apt-get >/dev/null && apt-cache show chromium-common >/dev/null 2>&1
 }
 
-# That driver, to test on; only its library is unpacked.
+# Unpacks that driver, without the rest of the package.
 require_swiftshader() {
     local folder=target/swiftshader
     export VK_DRIVER_FILES=$PWD/$folder/usr/lib/chromium/vk_swiftshader_icd.json
@@ -83,7 +83,7 @@ require_swiftshader() {
     )
 }
 
-# Whether Khronos' validation layer for Vulkan is there.
+# Whether Khronos' validation layer for Vulkan is installed.
 has_validation_layer() {
     [ -e /usr/share/vulkan/explicit_layer.d/VkLayer_khronos_validation.json ] || [ -n "${VK_LAYER_PATH:-}" ]
 }
@@ -97,7 +97,7 @@ require_fashion_mnist() {
     install_packages dataset-fashion-mnist
 }
 
-# Tests look at pages with it, and are skipped without.
+# Installs Chromium if possible. Tests of pages are skipped without it.
 wish_browser() {
     local name
     for name in chromium chromium-browser google-chrome; do

@@ -1,12 +1,12 @@
 #!/usr/bin/env bash
-# Runs every check: format, lints, documentation, tests. Works on a bare Debian or Ubuntu with Rust; a
-# software Vulkan driver is installed if there is no GPU, and Chromium if there is none. Some tests run on a
-# second driver too, where there is one, and a step of every network under Khronos' validation layer.
+# Runs every check: format, lints, documentation, tests. Works on a minimal Debian or Ubuntu with Rust: it
+# installs a software Vulkan driver if there is no GPU, and Chromium if it is missing. Some tests also run
+# on a second driver, if available, and a step of every network under Khronos' validation layer.
 #
-#   scripts/test.sh                       all of it
+#   scripts/test.sh                       all checks
 #   scripts/test.sh --device NAME         only the tests, on the device of that name; `swiftshader`
-#                                         is installed if it is not there
-#   scripts/test.sh --portable            only the tests, within what every WebGPU device has
+#                                         is installed if it is missing
+#   scripts/test.sh --portable            only the tests, within WebGPU's default limits
 #   scripts/test.sh … TEST…               only tests whose names contain one of these, such as gpu::kernels
 source "$(dirname "$0")/setup.sh"
 
@@ -37,7 +37,7 @@ while [ $# -gt 0 ]; do
 done
 
 require_rust
-# As tests need it, not by `cargo build`: what only tests need makes some crates others.
+# Not `cargo build`: dev-dependencies change the features of some crates, which would be built twice.
 cargo test --release --no-run --quiet
 require_device
 wish_browser
@@ -51,7 +51,7 @@ status=0
 log=$(mktemp)
 trap 'rm -f "$log"' EXIT
 
-# run_tests ARGUMENTS…: goes on after failures, and sums up.
+# run_tests ARGUMENTS…: continues after failures, and prints the totals.
 run_tests() {
     echo "== cargo test --release $*"
     cargo test --release --no-fail-fast "$@" 2>&1 | tee "$log" || status=$?
@@ -65,7 +65,7 @@ if [ -n "$only_tests" ]; then
     exit "$status"
 fi
 
-# without_cli: fails if the library alone needs a crate of the command line.
+# without_cli: fails if the library without `cli` depends on a crate of the command line.
 without_cli() {
     local tree
     tree=$(cargo tree --edges normal --no-default-features --prefix none) || return
@@ -74,7 +74,7 @@ without_cli() {
 
 step cargo fmt --check
 step cargo clippy --release --all-targets --quiet -- -D warnings
-# The library without its command line, and without the crates that only that needs.
+# The library without the feature `cli`.
 step cargo clippy --release --no-default-features --lib --examples --quiet -- -D warnings
 without_cli || status=$?
 RUSTDOCFLAGS="-D warnings" step cargo doc --release --no-deps --quiet
@@ -82,14 +82,14 @@ run_tests
 # Every stage, with tiny sizes.
 step bash scripts/gpu.sh quick --quick || status=$?
 if offers_swiftshader; then
-    # What every step is made of, on a second driver.
+    # All kernels on a second driver.
     step bash scripts/test.sh --device swiftshader gpu::golden gpu::gradients gpu::kernels || status=$?
 else
-    echo "skipped: tests on a second driver, SwiftShader, which no package has here"
+    echo "skipped: tests on a second driver, SwiftShader, which is in no package here"
 fi
 if has_validation_layer || command -v apt-get >/dev/null; then
     step bash scripts/validate.sh || status=$?
 else
-    echo "skipped: a step of every network under Khronos' validation layer, which is not there"
+    echo "skipped: a step of every network under Khronos' validation layer, which is not installed"
 fi
 exit "$status"

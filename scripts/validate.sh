@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
-# Runs a training step of every network under Khronos' validation layer, with synchronisation
-# validation on, and fails if the layer has anything to say. First it must notice a data race that a
-# test makes on purpose. Linux only; half a minute once it is built.
+# Runs a training step of every network under Khronos' validation layer with synchronisation validation, and
+# fails if the layer reports anything. First the layer must report a data race in a test that has one on
+# purpose. Linux only; half a minute after the build.
 source "$(dirname "$0")/setup.sh"
 
 require_rust
@@ -18,10 +18,10 @@ khronos_validation.report_flags = error,warn,perf,info
 khronos_validation.log_filename = $log
 END
 
-# Compiled first: only the tests are to be under the layer.
+# Compiles first, because only the tests should run under the layer.
 cargo test --release --quiet --no-run --test integration
 
-# under_layer FILTER…: runs some tests, and leaves what the layer said in $log.
+# under_layer FILTER…: runs some tests, and writes the reports of the layer to $log.
 under_layer() {
     VK_INSTANCE_LAYERS=$layer VK_LAYER_SETTINGS_PATH=$folder XDG_CACHE_HOME=$folder \
         cargo test --release --quiet --test integration -- "$@"
@@ -33,13 +33,13 @@ under_layer() {
 
 under_layer --ignored gpu::validation
 if ! grep -q SYNC-HAZARD-WRITE-AFTER-WRITE "$log"; then
-    echo "the layer did not notice a data race" >&2
+    echo "the validation layer did not report the data race" >&2
     exit 1
 fi
 under_layer train::networks::a_step_of_every_network
-# The layer tells of itself, too: that it is there, and that it has no cache yet.
+# Messages of other severities are about the layer itself, such as that it has no cache yet.
 if grep -E '\((ERROR|WARN|PERF)' "$log"; then
-    echo "the validation layer has something to say" >&2
+    echo "the validation layer reported the problems above" >&2
     exit 1
 fi
-echo "the validation layer noticed the data race, and has nothing to say of the networks"
+echo "the validation layer reported the data race, and nothing about the networks"

@@ -1,4 +1,4 @@
-//! Networks and how they are trained, as data: what a user chooses, before anything is compiled.
+//! Networks and training options, as data: what a user chooses, before anything is compiled.
 
 pub mod augment;
 pub mod layers;

@@ -1,4 +1,4 @@
-//! Rows of cases, and a table of them with a column for each program that was measured.
+//! Results as lines of JSON, and as a table with a row per case and a column per program.
 
 use std::path::Path;
 
@@ -20,24 +20,24 @@ pub struct Row {
     pub method: String,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub images_per_second: Option<f64>,
-    /// Of a whole step, as training does it.
+    /// Time of a training step.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub step_ms: Option<f64>,
-    /// Of all dispatches, each timed by itself.
+    /// Sum of the times of all dispatches, each timed alone.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub device_ms: Option<f64>,
-    /// Until the first step is done, compiling included, but no tuning.
+    /// Seconds until the first step is done, with compiling but without tuning.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub start_s: Option<f64>,
-    /// Of encoding and submitting.
+    /// Time of the host to encode and submit a step.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub host_ms: Option<f64>,
-    /// Largest memory; what is planned, or what an allocator gave out.
+    /// Peak memory: of the plan, or of PyTorch's allocator.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub peak_bytes: Option<u64>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub device: Option<String>,
-    /// Why there are no figures.
+    /// The error, if there are no figures.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub error: Option<String>,
 }
@@ -49,7 +49,8 @@ impl Row {
     }
 }
 
-/// Rows as they were printed with `--json`; the last line may be cut off, where time was over.
+/// Reads rows that `--json` printed. Lines that do not parse are skipped: the last one is incomplete if
+/// the time was over.
 pub fn read(path: &Path) -> Result<Vec<Row>> {
     let text = read_text(path)?;
     Ok(text.lines().filter_map(|line| serde_json::from_str(line).ok()).collect())

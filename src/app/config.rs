@@ -245,7 +245,7 @@ impl Config {
 
     /// The network for so many classes, and images with sides of so many pixels.
     pub fn network(&self, classes: usize, side: usize) -> Network {
-        let mut blocks = self.blocks(self.stem.unwrap_or(Stem::suiting(side)), self.partition);
+        let mut blocks = self.blocks(self.stem.unwrap_or(Stem::for_side(side)), self.partition);
         let Checked { arch, frozen, .. } = self.checked;
         if frozen > 0 {
             blocks = layers::freeze(blocks, frozen);

@@ -194,7 +194,7 @@ impl Predict {
         if let Some(side) = self.image_size {
             let config = Config::resolve(info.config.clone())?;
             // Another size of images must not change the network.
-            info.config.stem = config.stem.or(Some(Stem::suiting(info.image[0])));
+            info.config.stem = config.stem.or(Some(Stem::for_side(info.image[0])));
             info.image = [side, side, info.image[2]];
             info.sane(model).map_err(|_| {
                 Error::Usage(format!("--image-size must be from 1 to 4096, not {side}"))

@@ -109,7 +109,7 @@ mod tests {
                 Some(kernel) => (Partition::Block, Head::goodness(kernel)),
                 None => (Partition::Whole, arch.classifier()),
             };
-            let blocks = arch.blocks(&[], Stem::suiting(side), partition);
+            let blocks = arch.blocks(&[], Stem::for_side(side), partition);
             let flops = step(&Network { blocks, head, classes: 10 }, side).unwrap();
             let again = flops.heads / 4;
             let ours = (flops.total - again) as f64 / 1e6;

@@ -1,29 +1,28 @@
-//! How an image becomes what the network sees.
+//! Augmentation: how a stored image becomes the network's input.
 //!
-//! The host draws one [`Sample`] per image, a few numbers; the device does the rest while it
-//! gathers a batch ([`crate::compiler::ops::Input`]), always in this order:
+//! The host draws the parameters of each image, a [`Sample`]. The device applies them while it gathers a
+//! batch ([`crate::compiler::ops::Input`]), always in this order:
 //!
-//! 1. **Crop and resize**: a box of the stored image becomes the network's input. Between pixels
-//!    the values are interpolated bilinearly with half-pixel centres, as PyTorch does with
-//!    `align_corners=False` and `antialias=False`; beyond the box its border goes on. A box of the
-//!    input's size is copied exactly. What a box sees outside of the image is black. Two pixels
-//!    along each axis decide: shrinking to less than half leaves pixels out, so images should not
-//!    be stored at more than about twice the input's size.
-//! 2. **Flip** left and right.
-//! 3. **Colour**, on values from 0 to 1, clamped to that range after each: brightness scales;
-//!    contrast scales the distance from the image's mean grey; saturation the distance of each
-//!    pixel from its own grey. Grey is 0.299 red + 0.587 green + 0.114 blue. These are
-//!    torchvision's definitions, in a fixed order.
+//! 1. **Crop and resize**: a box of the stored image becomes the network's input. Resizing is bilinear
+//!    with half-pixel centres, as in PyTorch with `align_corners=False` and `antialias=False`; the
+//!    border pixels of the box are replicated. A box of the input's size is copied exactly. Pixels
+//!    of the box outside of the image are black. Without antialiasing, shrinking to less than half
+//!    skips pixels, so images should be stored at no more than about twice the input's size.
+//! 2. **Flip** horizontally.
+//! 3. **Colour jitter**, on values in [0, 1], clamped after each: brightness scales the values;
+//!    contrast scales the distance from the image's mean grey; saturation scales the distance from
+//!    the pixel's grey. Grey is 0.299 red + 0.587 green + 0.114 blue. These are torchvision's
+//!    definitions, in a fixed order.
 //! 4. **Normalise**.
-//! 5. **Cut** a square: its values become 0, the mean colour.
-//! 6. **Mix** with the next image of the step, the last one with the first; it has been through
-//!    1 to 5 itself. Labels are mixed alike.
+//! 5. **Cutout**: the values in a square become 0, the mean colour.
+//! 6. **Mixup** with the next image of the step, after its own steps 1 to 5; the last image is mixed
+//!    with the first. Labels are mixed in the same shares.
 //!
-//! Evaluation sees the middle of each image ([`Sample::plain`]).
+//! Evaluation uses a centre crop of each image ([`Sample::plain`]).
 //!
-//! All draws for an image come from a generator of its own, keyed by (seed, epoch, index), so
-//! they are the same however a step is split and whenever a run was resumed. The partner is a
-//! matter of the order of images in the epoch, which is keyed by (seed, epoch).
+//! Each image has its own random generator, keyed by (seed, epoch, index), so its draws do not depend
+//! on micro-batches or on resuming a run. The partner of an image follows from the order of images in
+//! the epoch, which is keyed by (seed, epoch).
 
 use bytemuck::{Pod, Zeroable};
 
@@ -31,37 +30,37 @@ use crate::base::hint::{Hint, message};
 use crate::base::random::Rng;
 use crate::{Error, Result};
 
-/// Longest side of stored images and of the network's input: positions between pixels are exact
-/// in 32 bits.
+/// Longest side of stored images and of the network's input, in pixels: positions between pixels are
+/// exact in 32 bits.
 pub const MAX_SIDE: usize = 16_384;
 
-/// Widths of random resized crops, relative to their heights.
+/// Least and greatest ratio of width to height of random resized crops.
 const RATIOS: [f64; 2] = [3.0 / 4.0, 4.0 / 3.0];
 
-/// Boxes to draw before the centre is taken.
-const TRIES: usize = 10;
+/// Boxes to draw before the fallback, a centre crop.
+const ATTEMPTS: usize = 10;
 
-/// Random changes of training images; 0 (or false) is off.
+/// Options of augmentation; 0 or `false` switches one off.
 #[derive(Clone, Copy, PartialEq, Default, Debug)]
 pub struct Augment {
-    /// Mirror half of the images.
+    /// Mirror half of the images horizontally.
     pub flip: bool,
-    /// Move the box by up to this many pixels of the stored image, up or down, left or right.
+    /// Largest random shift of the box along each axis, in pixels of the stored image.
     pub crop: u8,
-    /// Take a box of random place, size and shape: this share of the image's area at least.
+    /// Random resized crop: the least area of the box, as a share of the image's area.
     pub random_resized_crop: f32,
-    /// Strength: brightness, contrast and saturation are scaled by 1 - this to 1 + this.
+    /// Colour jitter s: factors of brightness, contrast and saturation are uniform in [1 - s, 1 + s].
     pub jitter: f32,
-    /// Side of the square that is cut out, in pixels of the input. Its centre is any pixel, so
+    /// Side of the square that is cut out, in pixels of the input. Its centre is a random pixel, so
     /// parts of it may lie outside.
     pub cutout: usize,
-    /// Mix each image with another one, in shares drawn from Beta(this, this) (Zhang et al.,
-    /// arXiv 1710.09412). The larger share is the image's own: partners are random and the
-    /// distribution is symmetric, so that the mixtures are the same as with any order.
+    /// Mixup's alpha (Zhang et al., arXiv 1710.09412): each image is mixed with another one, in shares
+    /// drawn from Beta(alpha, alpha). The larger share is the image's own. This changes nothing in
+    /// distribution, because partners are random and Beta(alpha, alpha) is symmetric.
     pub mixup: f32,
 }
 
-/// Heights and widths.
+/// Height and width of images, in pixels.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Sizes {
     /// Of the images as they are stored.
@@ -70,13 +69,13 @@ pub struct Sizes {
     pub input: [usize; 2],
 }
 
-/// A box of the stored image, in its pixels.
+/// A box of the stored image, in pixels.
 #[repr(C)]
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Pod, Zeroable)]
 pub struct Region {
-    /// First row; may be outside.
+    /// First row; may be outside of the image.
     pub top: i32,
-    /// First column; may be outside.
+    /// First column; may be outside of the image.
     pub left: i32,
     /// Rows, at least 1.
     pub height: u32,
@@ -84,16 +83,16 @@ pub struct Region {
     pub width: u32,
 }
 
-/// Which image, and how it is changed on the way: [`SAMPLE_WORDS`] words, as the device reads
-/// them.
+/// An image of a batch and its augmentation: [`SAMPLE_WORDS`] words, in the layout that the device
+/// reads.
 #[repr(C)]
 #[derive(Clone, Copy, PartialEq, Debug, Pod, Zeroable)]
 pub struct Sample {
-    /// Index into the images.
+    /// Index of the image.
     pub index: u32,
-    /// 1 to exchange left and right, else 0.
+    /// 1 to flip horizontally, else 0.
     pub mirror: u32,
-    /// What becomes the input.
+    /// The box that becomes the input.
     pub region: Region,
     /// Factor on all values.
     pub brightness: f32,
@@ -101,37 +100,38 @@ pub struct Sample {
     pub contrast: f32,
     /// Factor on the distance from the pixel's grey.
     pub saturation: f32,
-    /// First row of the square that is cut out; may be outside.
+    /// First row of the square that is cut out; may be outside of the input.
     pub hole_top: i32,
-    /// First column of the square that is cut out; may be outside.
+    /// First column of the square that is cut out; may be outside of the input.
     pub hole_left: i32,
     /// Side of the square that is cut out; 0 for none.
     pub hole_side: u32,
-    /// Share of the next image of the step, 0 to 0.5. Without mixing it means nothing.
+    /// Share of the next image of the step, 0 to 0.5. Unused without mixup.
     pub partner_share: f32,
 }
 
-/// Words per image in the `samples` tensor: a [`crate::net::augment::Sample`].
+/// Number of 32-bit words per [`Sample`] in the `samples` tensor.
 pub const SAMPLE_WORDS: usize = 13;
 
 const _: () = assert!(size_of::<Sample>() == 4 * SAMPLE_WORDS);
 
 impl Sizes {
-    /// The middle of the stored image, without scaling; along an axis where the image is smaller
-    /// than the input, all of it.
+    /// The centre crop: a box of the input's size or, along an axis where the image is smaller, the
+    /// whole image.
     pub fn centre(&self) -> Region {
         let [height, width] = [0, 1].map(|axis| self.stored[axis].min(self.input[axis]));
         middle(self.stored, height, width)
     }
 }
 
+/// A box of this size in the middle of the stored image.
 fn middle(stored: [usize; 2], height: usize, width: usize) -> Region {
     let [top, left] = [(stored[0] - height) / 2, (stored[1] - width) / 2].map(|v| v as i32);
     Region { top, left, height: height as u32, width: width as u32 }
 }
 
 impl Sample {
-    /// The middle of an image as it is.
+    /// The centre crop of an image, without augmentation.
     pub fn plain(index: u32, sizes: Sizes) -> Self {
         Self {
             index,
@@ -145,7 +145,7 @@ impl Sample {
 }
 
 impl Augment {
-    /// Draws what happens to an image; `rng` belongs to it in this epoch.
+    /// Draws the augmentation of an image from `rng`, its own generator in this epoch.
     pub fn draw(&self, index: u32, sizes: Sizes, rng: &mut Rng) -> Sample {
         let mut sample = Sample::plain(index, sizes);
         sample.mirror = u32::from(self.flip && rng.below(2) == 1);
@@ -176,20 +176,20 @@ impl Augment {
         sample
     }
 
-    /// Whether images are mixed.
+    /// Whether mixup is on.
     pub fn mixes(&self) -> bool {
         self.mixup > 0.0
     }
 
-    /// Images that a batch reads besides its own: the partner of the last one.
+    /// Number of images that a batch reads besides its own: with mixup, the partner of the last one.
     pub fn partners(&self) -> usize {
         usize::from(self.mixes())
     }
 
-    /// Checks every option for a network that sees images of this height and width.
+    /// Checks every option for a network with an input of this height and width.
     ///
     /// # Errors
-    /// [`Error::Options`], as [`Augment::check`], or if there is more to cut out than there is.
+    /// [`Error::Options`], as [`Augment::check`], or if the cutout is larger than the input.
     pub fn check_for(&self, [height, width]: [usize; 2]) -> Result<()> {
         self.check()?;
         let cutout = self.cutout;
@@ -243,12 +243,13 @@ fn uniform(rng: &mut Rng, from: f64, to: f64) -> f64 {
     from + (to - from) * rng.uniform()
 }
 
-/// A box inside the image, as torchvision draws it: an area of `least` to 1 of the image's and a
-/// shape between [`RATIOS`], evenly on a logarithmic scale. What does not fit is drawn again a few
-/// times; then it is the largest box in the middle whose shape is allowed.
+/// A box inside the image, as torchvision draws it: its share of the image's area is uniform in
+/// [`least`, 1], the logarithm of its ratio of width to height is uniform between [`RATIOS`]. A box
+/// that does not fit is drawn again, up to [`ATTEMPTS`] times; then it is the largest centred box with
+/// an allowed ratio.
 fn random_region(stored: [usize; 2], least: f64, rng: &mut Rng) -> Region {
     let [rows, columns] = stored.map(|side| side as f64);
-    for _ in 0..TRIES {
+    for _ in 0..ATTEMPTS {
         let area = rows * columns * uniform(rng, least, 1.0);
         let ratio = uniform(rng, RATIOS[0].ln(), RATIOS[1].ln()).exp();
         let [height, width] = [area / ratio, area * ratio].map(|square| square.sqrt().round());

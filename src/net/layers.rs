@@ -8,7 +8,7 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 use crate::base::shape::Window;
 
-/// One layer. Names are those under which its parameters are saved.
+/// One layer. Names are prefixes of its parameters in files.
 #[derive(Clone, PartialEq, Debug)]
 pub enum Layer {
     /// Convolution to `out` channels: `{name}.weight`, and `{name}.bias` if it has one.
@@ -22,7 +22,7 @@ pub enum Layer {
         /// Whether a bias is added.
         bias: bool,
     },
-    /// Convolution of each channel by itself, without bias: `{name}.weight`.
+    /// Depthwise convolution, without bias: `{name}.weight`.
     DepthwiseConv2d {
         /// Prefix of the parameters.
         name: String,
@@ -33,44 +33,45 @@ pub enum Layer {
     BatchNorm {
         /// Prefix of the parameters.
         name: String,
-        /// Constants; also the activation that follows.
+        /// Constants, and the activation that follows.
         norm: BatchNorm,
     },
-    /// An activation on its own.
+    /// An activation as an op of its own.
     Activation(Activation),
-    /// In training, sets this share of the values to 0 and scales the others up.
+    /// In training, sets this share of the values, p, to 0 and multiplies the others by 1 / (1 - p).
     Dropout(f32),
-    /// Largest value under each window.
+    /// Max pooling: the largest value in each window.
     MaxPool(Window),
-    /// Mean of each map.
+    /// Global average pooling: the mean of each channel's map.
     GlobalAvgPool,
-    /// Scales each channel by what the means of all channels say of it: 1×1 convolution
-    /// `{name}.fc1` to `hidden` channels, ReLU, 1×1 convolution `{name}.fc2` back, hard-sigmoid
-    /// (Hu et al., arXiv 1709.01507). Both convolutions have a bias.
+    /// Squeeze-and-excitation (Hu et al., arXiv 1709.01507): scales each channel by a factor that is
+    /// computed from the means of all channels by a 1×1 convolution `{name}.fc1` to `hidden`
+    /// channels, ReLU, a 1×1 convolution `{name}.fc2` back, and hard-sigmoid. Both convolutions have
+    /// a bias.
     SqueezeExcite {
         /// Prefix of the parameters.
         name: String,
         /// Channels between the two convolutions.
         hidden: usize,
     },
-    /// Layer norm per image, without parameters: what lies between blocks.
+    /// Layer norm per image, without parameters, as it is applied between blocks.
     LayerNorm,
-    /// Layers that are not trained, always in evaluation mode: nothing of them is kept for
-    /// backward, and no gradient enters them. See [`freeze`].
+    /// Layers that are not trained and always in evaluation mode: nothing is kept for a backward
+    /// pass, and no gradient enters them. See [`freeze`].
     Frozen(Vec<Layer>),
-    /// Layers that belong together: what [`crate::net::options::Recompute::Block`] runs again as one.
+    /// A block of the architecture: the unit that [`crate::net::options::Recompute::Block`] recomputes.
     Group(Vec<Layer>),
-    /// `body(x) + shortcut(x)`; an empty shortcut passes `x` on.
+    /// `body(x) + shortcut(x)`; an empty shortcut is the identity.
     Residual {
-        /// The longer way.
+        /// The residual branch.
         body: Vec<Layer>,
-        /// The shorter way.
+        /// The shortcut: a projection, or nothing.
         shortcut: Vec<Layer>,
     },
 }
 
 impl Layer {
-    /// Prefixes of the parameters of this layer and those inside it.
+    /// Prefixes of the parameters of this layer and of the layers inside it.
     pub fn names(&self) -> Vec<String> {
         match self {
             Self::Conv2d { name, .. }
@@ -94,10 +95,10 @@ impl Layer {
     }
 }
 
-/// A function of each value by itself.
+/// An elementwise activation function.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Activation {
-    /// `x`.
+    /// The identity.
     None,
     /// `max(x, 0)`.
     Relu,
@@ -112,23 +113,23 @@ pub enum Activation {
 pub struct BatchNorm {
     /// Added to the variance.
     pub eps: f32,
-    /// Weight of the new batch in the running statistics.
+    /// Weight of the current batch in the running statistics.
     pub momentum: f32,
-    /// What follows in the same op.
+    /// The activation that follows, in the same op.
     pub act: Activation,
 }
 
-/// Layers that learn together. Gradients flow inside a block and nowhere else.
+/// Layers that are trained together. Gradients flow inside a block and not between blocks.
 #[derive(Clone, PartialEq, Debug)]
 pub struct Block {
-    /// How reports call it.
+    /// Its name in reports.
     pub name: String,
-    /// In order.
+    /// The layers, in order.
     pub layers: Vec<Layer>,
 }
 
-/// Joins blocks: one begins at the first block and at each of those at `starts`, and is called what
-/// that one was. No layer norm is left inside it.
+/// Joins blocks. A joined block begins at the first block and at each index in `starts`, and has the
+/// name of the block that it begins with. There is no layer norm between the blocks inside it.
 pub fn join(blocks: Vec<Block>, starts: &[usize]) -> Vec<Block> {
     let mut joined: Vec<Block> = Vec::new();
     for (index, block) in blocks.into_iter().enumerate() {
@@ -140,8 +141,8 @@ pub fn join(blocks: Vec<Block>, starts: &[usize]) -> Vec<Block> {
     joined
 }
 
-/// Freezes the first `count` blocks: they become the beginning of the block after them, with the
-/// layer norms that lie between. Of a single block, its first `count` layers are frozen.
+/// Freezes the first `count` blocks: they move into the block after them, each followed by its layer
+/// norm. If there is only one block, its first `count` layers are frozen.
 pub fn freeze(mut blocks: Vec<Block>, count: usize) -> Vec<Block> {
     if let [block] = &mut blocks[..] {
         let frozen = block.layers.drain(..count).collect();
@@ -155,49 +156,49 @@ pub fn freeze(mut blocks: Vec<Block>, count: usize) -> Vec<Block> {
     trained
 }
 
-/// What turns a block's output into scores per class.
+/// The head that turns a block's output into a score per class.
 #[derive(Clone, Copy, PartialEq, Debug)]
 pub enum Head {
     /// Layer norm, then the mean square of an auxiliary convolution per class, times a scale: the
     /// goodness. Every block has one, `aux.{block}.weight`.
     Goodness(Goodness),
-    /// Global average pool and a linear layer, `fc`: the usual end of a network trained by
+    /// Global average pooling and a linear layer, `fc`, as in most networks trained by
     /// backpropagation. Only for a network of one block.
     Linear,
-    /// Global average pool, a linear layer `classifier.0`, hard-swish, dropout, and a linear
-    /// layer `classifier.3`: the end of MobileNetV3. Only for a network of one block.
+    /// The classifier of MobileNetV3: global average pooling, a linear layer `classifier.0`,
+    /// hard-swish, dropout, and a linear layer `classifier.3`. Only for a network of one block.
     Classifier {
-        /// Values between the two layers.
+        /// Width between the two layers.
         hidden: usize,
-        /// Share of them that is dropped in training.
+        /// Rate of the dropout.
         dropout: f32,
     },
 }
 
 impl Head {
-    /// A goodness head whose convolution sees all maps at full size.
+    /// A goodness head with a dense convolution on maps at full size, and a scale of 1.
     pub const fn goodness(kernel: usize) -> Self {
         Self::Goodness(Goodness { kernel, separable: false, pool: None, scale: Scale::Fixed(1.0) })
     }
 }
 
-/// How goodness heads turn a block's normalised output into class maps.
+/// Options of goodness heads, which turn a block's normalised output into class maps.
 #[derive(Clone, Copy, PartialEq, Debug)]
 pub struct Goodness {
     /// Side of the auxiliary convolution; odd.
     pub kernel: usize,
-    /// Whether that is a convolution of each channel by itself, `aux.{block}.depthwise.weight`,
-    /// and a 1×1 convolution to the classes.
+    /// Whether it is separable: a depthwise convolution, `aux.{block}.depthwise.weight`, and a 1×1
+    /// convolution to the classes.
     pub separable: bool,
-    /// Larger maps are averaged to this many pixels a side first. The next block reads the maps
-    /// as they were.
+    /// Side in pixels to which larger maps are average-pooled first. The next block reads the maps
+    /// at full size.
     pub pool: Option<usize>,
     /// Factor on the goodness before the softmax.
     pub scale: Scale,
 }
 
 impl fmt::Display for Goodness {
-    /// As in `separable 5×5 on at most 8×8 pixels, learnable scale`.
+    /// For example `separable 5×5 on at most 8×8 pixels, learnable scale`.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let separable = if self.separable { "separable " } else { "" };
         write!(f, "{separable}{0}×{0}", self.kernel)?;
@@ -215,19 +216,18 @@ impl fmt::Display for Goodness {
 /// Factor on the goodness.
 #[derive(Clone, Copy, PartialEq, Debug)]
 pub enum Scale {
-    /// The same throughout; positive.
+    /// A positive constant.
     Fixed(f32),
-    /// Trained: its logarithm is a parameter of the block, `aux.{block}.log_scale`, and starts
-    /// at 0.
+    /// Trained: its logarithm is a parameter of the block, `aux.{block}.log_scale`, initially 0.
     Learnable,
 }
 
 /// Blocks, and the head that gives each its loss.
 #[derive(Clone, PartialEq, Debug)]
 pub struct Network {
-    /// In order; each reads the normalised output of the one before.
+    /// In order; each reads the normalised output of the previous one.
     pub blocks: Vec<Block>,
-    /// The loss of each.
+    /// The head of each block.
     pub head: Head,
     /// Number of classes.
     pub classes: usize,
@@ -276,7 +276,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn scales_are_numbers_or_learnable() {
+    fn a_scale_is_a_number_or_learnable() {
         for (text, json, scale) in [
             ("learnable", "\"learnable\"", Scale::Learnable),
             ("0.1", "0.1", Scale::Fixed(0.1)),
@@ -292,7 +292,7 @@ mod tests {
     }
 
     #[test]
-    fn joined_blocks_have_all_layers_and_the_first_name() {
+    fn a_joined_block_has_all_layers_and_the_name_of_the_first_block() {
         let unit = |name: &str| Block {
             name: name.to_owned(),
             layers: vec![Layer::Group(vec![Layer::GlobalAvgPool]), Layer::Dropout(0.5)],
@@ -307,7 +307,7 @@ mod tests {
         assert_eq!(shape(&[]), [named("a", 8)]);
         assert_eq!(join(units.clone(), &[0, 1, 2, 3]), units);
         assert_eq!(join(vec![], &[1]), vec![]);
-        // What is joined can be frozen, as any block.
+        // Joined blocks can be frozen.
         let trained = freeze(join(units.clone(), &[1, 3]), 2);
         let frozen = [&units[0].layers, &[Layer::LayerNorm][..]].concat();
         let frozen = [frozen, units[1].layers.clone(), units[2].layers.clone()].concat();

@@ -1,4 +1,4 @@
-//! The architectures that are built in.
+//! The built-in architectures.
 
 mod mobilenet;
 mod resnet;
@@ -25,16 +25,16 @@ choice! {
     }
 }
 
-/// Widths of the plain CNN unless others are given.
+/// Default widths of the plain CNN.
 pub const CNN_WIDTHS: [usize; 4] = [16, 32, 64, 64];
 
-/// Convolutions of the plain CNN that are followed by a pooling layer.
+/// The first convolutions of the plain CNN, as many as are followed by max pooling.
 const CNN_POOLED: usize = 2;
 
-/// Convolutions that the plain CNN's blocks have.
+/// Convolutions in a block of the plain CNN.
 const CNN_BLOCK: usize = 2;
 
-/// Batch norm as most networks use it.
+/// PyTorch's default constants of batch norm, followed by ReLU.
 const BATCH_NORM: BatchNorm = BatchNorm { eps: 1e-5, momentum: 0.1, act: Activation::Relu };
 
 /// A plain CNN: for each width a 3×3 convolution, batch norm and ReLU; 2×2 max pooling after the
@@ -63,7 +63,7 @@ pub fn cnn(widths: &[usize], partition: Partition) -> Vec<Block> {
         Partition::Block => format!("block{}", index + 1),
         Partition::Whole => "whole".to_owned(),
     };
-    // Whatever the partition, the architecture's blocks are what may be computed again as one.
+    // In every partition, groups are the architecture's blocks: the units of recomputation.
     let groups = |units: &[Vec<Layer>]| -> Vec<Layer> {
         units.chunks(CNN_BLOCK).map(|units| Layer::Group(units.concat())).collect()
     };
@@ -75,7 +75,7 @@ pub fn cnn(widths: &[usize], partition: Partition) -> Vec<Block> {
 }
 
 choice! {
-    /// How a network begins.
+    /// The first layers of a network.
     pub enum Stem {
         /// A 3×3 convolution of stride 1: for images of about 32 pixels.
         Cifar = "cifar",
@@ -85,14 +85,14 @@ choice! {
 }
 
 impl Stem {
-    /// The one that suits images with sides of so many pixels.
-    pub fn suiting(side: usize) -> Self {
+    /// The default stem for square images with this side, in pixels.
+    pub fn for_side(side: usize) -> Self {
         if side <= 64 { Self::Cifar } else { Self::Imagenet }
     }
 }
 
 impl Arch {
-    /// Its blocks; `widths` are those of the cnn, which has no stem.
+    /// The blocks of the backbone. Only the plain CNN uses `widths`, and it ignores `stem`.
     pub fn blocks(self, widths: &[usize], stem: Stem, partition: Partition) -> Vec<Block> {
         match self {
             Self::Cnn => cnn(widths, partition),
@@ -102,7 +102,7 @@ impl Arch {
         }
     }
 
-    /// The head that it has where it is trained by backpropagation.
+    /// The head of the architecture when it is trained by backpropagation.
     pub fn classifier(self) -> Head {
         let hidden = match self {
             Self::Cnn | Self::Resnet18 => return Head::Linear,
@@ -113,7 +113,7 @@ impl Arch {
     }
 }
 
-/// A convolution without bias, and batch norm.
+/// A convolution without bias, then batch norm.
 fn conv_norm(
     conv: String,
     norm: String,
@@ -128,8 +128,8 @@ fn conv_norm(
     ]
 }
 
-/// Joins the architecture's units as `partition` says. Whatever it says, the units are what may be
-/// computed again as one.
+/// Joins the architecture's units as `partition` says. In every partition each unit is a group, the
+/// unit of recomputation.
 fn partitioned(units: Vec<Block>, partition: Partition) -> Vec<Block> {
     let group = |block: Block| Block { layers: vec![Layer::Group(block.layers)], ..block };
     let units = units.into_iter().map(group);
@@ -147,7 +147,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn every_partition_has_the_same_layers() {
+    fn every_partition_of_the_cnn_has_the_same_layers() {
         let layers = |partition| {
             let blocks = cnn(&CNN_WIDTHS, partition);
             let groups = blocks.iter().flat_map(|b| &b.layers);

@@ -1,4 +1,4 @@
-//! How a network is trained.
+//! Training options.
 
 use crate::base::choice::choice;
 use crate::base::faults::Fault;
@@ -10,44 +10,45 @@ use crate::{Error, Result};
 choice! {
     /// How a backbone is cut into blocks.
     pub enum Partition {
-        /// Each convolution on its own.
+        /// Each convolution is a block.
         Layer = "layer",
-        /// Each block of the architecture.
+        /// Each block of the architecture is a block.
         Block = "block",
-        /// The whole backbone as one block.
+        /// The whole backbone is one block.
         Whole = "whole",
     }
 }
 
 choice! {
-    /// What is computed again instead of kept. Results are the same, bit for bit.
+    /// Recomputation: which values backward computes again instead of keeping them. Results are
+    /// the same to the bit.
     pub enum Recompute: default Cheap {
-        /// Nothing: every value that backward reads is kept.
+        /// None: every value that backward reads is kept.
         None = "none",
-        /// Outputs of batch norm (and its activation), from its input, and what squeeze-and-excitation
-        /// makes of them: a pass or two over a map for each convolution that follows, and that map
-        /// need not be kept.
+        /// Outputs of batch norm and its activation, from its input, and outputs of
+        /// squeeze-and-excitation. It costs one or two passes over the input of each following
+        /// convolution, and saves the memory of that map.
         Cheap = "cheap",
-        /// Everything inside each block of the architecture, from the block's input: a second
-        /// forward pass, and only inputs of blocks are kept (Chen et al., arXiv 1604.06174).
+        /// Everything inside each block of the architecture, from the block's input. It costs a
+        /// second forward pass, and keeps the inputs of blocks only (Chen et al., arXiv 1604.06174).
         Block = "block",
     }
 }
 
 choice! {
-    /// What maps and their gradients are stored in. Everything else is float32 in both cases: weights
-    /// and their gradients and moments, statistics and means of maps, scores, losses, sums; so is all
-    /// arithmetic, with values converted as they are loaded and stored.
+    /// The number format of maps and their gradients. Everything else is float32 in both cases:
+    /// weights with their gradients and moments, statistics and means of maps, scores, losses, sums,
+    /// and all arithmetic. Values are converted when they are loaded and stored.
     pub enum Precision: default F32 {
         /// float32.
         F32 = "f32",
-        /// float16: half the memory. For devices that can compute with it.
+        /// float16: half the memory. The device must support it.
         F16 = "f16",
     }
 }
 
 impl Precision {
-    /// The layout of maps.
+    /// The layout of maps in memory.
     pub const fn maps(self) -> Layout {
         match self {
             Self::F32 => Layout::Nhwc,
@@ -55,10 +56,10 @@ impl Precision {
         }
     }
 
-    /// The factor on the gradients of a batch, until they reach the optimiser: a power of two, so
-    /// that it costs no accuracy. Gradients of the mean loss of many images with many pixels would
-    /// vanish in float16, whose least value is 6e-8. With this factor they are those of the loss
-    /// of one image, whatever the batch, times `IMAGE_SCALE`.
+    /// The loss scale of a batch: gradients have this factor until the optimiser divides by it. It is
+    /// a power of two, so it costs no accuracy. Without it, gradients of the mean loss of many images
+    /// with many pixels would underflow in float16, whose least value is 6e-8. With it, they are
+    /// `IMAGE_SCALE` times those of one image's loss, for every batch.
     pub fn gradient_scale(self, batch: usize) -> f32 {
         match self {
             Self::F32 => 1.0,
@@ -67,79 +68,79 @@ impl Precision {
     }
 }
 
-/// Between gradients that would become zero and those that would reach 65,504, the largest
-/// float16.
+/// Loss scale per image: large enough that few gradients underflow in float16, small enough that none
+/// reaches its largest value, 65,504.
 const IMAGE_SCALE: f32 = 256.0;
 
-/// Images are read with at most this many channels.
+/// Largest number of channels of images.
 pub const IMAGE_CHANNELS: usize = 4;
 
-/// Pixels become `(value / 255 - mean) / std`, per channel.
+/// Normalisation of pixels, per channel: `(value / 255 - mean) / std`.
 #[derive(Clone, Copy, PartialEq, Debug)]
 pub struct Normalize {
-    /// Per channel.
+    /// Mean, for values in [0, 1].
     pub mean: [f32; IMAGE_CHANNELS],
-    /// Per channel.
+    /// Standard deviation, for values in [0, 1].
     pub std: [f32; IMAGE_CHANNELS],
 }
 
 impl Normalize {
-    /// Pixels from 0 to 1, as they are.
+    /// No normalisation: values stay in [0, 1].
     pub const NONE: Self = Self { mean: [0.0; IMAGE_CHANNELS], std: [1.0; IMAGE_CHANNELS] };
 }
 
 /// Constants of AdamW (Loshchilov and Hutter, arXiv 1711.05101).
 #[derive(Clone, Copy, PartialEq, Debug)]
 pub struct AdamW {
-    /// Decay of the first moment.
+    /// Decay rate of the first moment.
     pub beta1: f32,
-    /// Decay of the second moment.
+    /// Decay rate of the second moment.
     pub beta2: f32,
-    /// Added to the root of the second moment.
+    /// Added to the square root of the second moment.
     pub eps: f32,
-    /// Decoupled decay of the weights, per unit of learning rate.
+    /// Decoupled weight decay: a step multiplies weights by 1 - learning rate · this.
     pub weight_decay: f32,
 }
 
-/// Constants of the optimiser, without weight decay.
+/// Default constants of the optimiser, without weight decay.
 pub const ADAMW: AdamW = AdamW { beta1: 0.9, beta2: 0.999, eps: 1e-8, weight_decay: 0.0 };
 
 choice! {
-    /// How the learning rate goes from step to step.
+    /// Schedule of the learning rate over the steps.
     pub enum Schedule {
-        /// Half a cosine, down to 0 at the last step.
+        /// Half a cosine, from the initial rate to 0 at the last step.
         Cosine = "cosine",
-        /// Always the same.
+        /// Constant.
         Const = "const",
     }
 }
 
-/// How to train.
+/// Options of a training run.
 #[derive(Clone, Copy, PartialEq, Debug)]
 pub struct TrainOptions {
-    /// Passes over the training images.
+    /// Number of passes over the training images.
     pub epochs: u32,
-    /// Images per step; images that do not fill a step sit an epoch out.
+    /// Images per step. Images that do not fill the last step of an epoch are skipped in that epoch.
     pub batch: usize,
-    /// Learning rate at the first step.
+    /// Initial learning rate.
     pub lr: f32,
     /// AdamW's weight decay.
     pub weight_decay: f32,
-    /// How the learning rate goes on.
+    /// Schedule of the learning rate.
     pub schedule: Schedule,
-    /// Decides initial weights, order of the images and augmentation.
+    /// Seed of initial weights, the order of images, augmentation and dropout.
     pub seed: u64,
-    /// How training images are changed.
+    /// Augmentation of training images.
     pub augment: Augment,
-    /// Side of the square that the network sees, in pixels; all of a stored image if not given.
+    /// Side of the network's square input, in pixels. `None` is the size of stored images.
     pub input: Option<usize>,
-    /// Most bytes to take of the device: batches that need more are done in micro-batches.
+    /// Limit of device memory, in bytes. A batch that needs more is split into micro-batches.
     pub memory: Option<usize>,
-    /// What backward computes again.
+    /// Recomputation. `None` is [`Recompute::Cheap`] or, under a memory limit, the first mode that fits.
     pub recompute: Option<Recompute>,
-    /// What maps are stored in.
+    /// Number format of maps.
     pub precision: Precision,
-    /// How many blocks before a block its loss reaches, see [`crate::compiler::program::Setup::window`].
+    /// Number of earlier blocks that a block's loss reaches, see [`crate::compiler::program::Setup::window`].
     pub window: usize,
     /// Whether each op is compared with the reference.
     pub debug: bool,
@@ -169,8 +170,7 @@ impl Default for TrainOptions {
 }
 
 impl TrainOptions {
-    /// Checks that they can work with `images` training images, each of which the network sees in
-    /// the shape `image`.
+    /// Checks the options for `images` training images and a network input of shape `image`.
     ///
     /// # Errors
     /// [`Error::Options`] names the option.

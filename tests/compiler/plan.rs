@@ -96,7 +96,7 @@ fn activations_in(
     way: Way,
 ) -> f64 {
     let (partition, head, recompute) = way;
-    let blocks = Arch::named(arch).unwrap().blocks(&[], Stem::suiting(side), partition);
+    let blocks = Arch::named(arch).unwrap().blocks(&[], Stem::for_side(side), partition);
     let network = Network { blocks, head, classes };
     let report = report(&network, batch, side, (recompute, 0, precision));
     report.activations_and_workspace as f64 / f64::from(1 << 20)

@@ -124,7 +124,7 @@ fn leaves_guards_alone(arch: &str) {
         // Odd, and small enough for a software device.
         let side = if arch == "cnn" { 15 } else { 33 };
         let widths = [5, 12, 16, 7];
-        let blocks = Arch::named(arch).unwrap().blocks(&widths, Stem::suiting(side), partition);
+        let blocks = Arch::named(arch).unwrap().blocks(&widths, Stem::for_side(side), partition);
         let network = Network { blocks, head, classes: 7 };
         let (mut session, built) = session(&network, side, (recompute, precision));
         let ops = built.train.as_ref().unwrap().ops.clone();

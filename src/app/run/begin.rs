@@ -32,7 +32,7 @@ pub fn inherit(recipe: Recipe) -> Result<Recipe> {
         // `Begin::read` refuses a model of another architecture.
         return Ok(Recipe { init, ..recipe });
     }
-    let stem = recipe.stem.or(Some(model.stem.unwrap_or(Stem::suiting(info.image[0]))));
+    let stem = recipe.stem.or(Some(model.stem.unwrap_or(Stem::for_side(info.image[0]))));
     let plain = model.arch == "cnn";
     Ok(Recipe {
         init,

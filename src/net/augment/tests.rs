@@ -25,7 +25,7 @@ fn area(region: Region) -> f64 {
 
 proptest! {
     #[test]
-    fn boxes_lie_inside(
+    fn random_boxes_lie_inside_the_image(
         rows in 1..600usize, columns in 1..600usize, h in 1..300usize, w in 1..300usize,
         least in 0.001..1.0f32, index: u32, seed: u64,
     ) {
@@ -35,8 +35,8 @@ proptest! {
         let mut rng = Rng::new(seed, Stream::Augment, 0, 0);
         let region = augment.draw(index, sizes, &mut rng).region;
         prop_assert!(inside(region, sizes.stored), "{region:?} of {rows}×{columns}");
-        // Far from the size of a pixel, shape and area are what was asked for; of an image of an
-        // extreme shape no box is.
+        // Shape and area are in range, but for the rounding of small boxes, and for images of an
+        // extreme shape, in which no box fits.
         let ratio = columns as f64 / rows as f64;
         let mild = (0.75..=4.0 / 3.0).contains(&ratio);
         if area(region) >= 2500.0 && mild {
@@ -48,7 +48,7 @@ proptest! {
     }
 
     #[test]
-    fn shifts_are_as_small_as_asked(crop in 0..=127u8, index: u32, seed: u64) {
+    fn shifts_are_at_most_the_crop(crop in 0..=127u8, index: u32, seed: u64) {
         let sizes = Sizes { stored: [40, 30], input: [32, 32] };
         let mut rng = Rng::new(seed, Stream::Augment, 0, 0);
         let sample = Augment { crop, ..Augment::default() }.draw(index, sizes, &mut rng);
@@ -61,7 +61,7 @@ proptest! {
 }
 
 #[test]
-fn nothing_happens_when_all_is_off() {
+fn without_options_a_draw_is_the_plain_sample() {
     let sizes = Sizes { stored: [9, 7], input: [9, 7] };
     let plain = Sample::plain(4, sizes);
     assert_eq!(Augment::default().draw(4, sizes, &mut rng(4)), plain);
@@ -71,17 +71,17 @@ fn nothing_happens_when_all_is_off() {
 }
 
 #[test]
-fn evaluation_sees_the_middle() {
+fn evaluation_uses_the_centre_crop() {
     let centre = |stored, input| Sizes { stored, input }.centre();
     let region = |top, left, height, width| Region { top, left, height, width };
     assert_eq!(centre([256, 300], [224, 224]), region(16, 38, 224, 224));
     assert_eq!(centre([10, 9], [5, 4]), region(2, 2, 5, 4));
-    // Smaller images are scaled up.
+    // Smaller images are scaled up: the box is the whole image along that axis.
     assert_eq!(centre([10, 32], [20, 20]), region(0, 6, 10, 20));
 }
 
 #[test]
-fn a_draw_is_a_function_of_its_key() {
+fn a_draw_depends_on_its_key_only() {
     let sizes = Sizes { stored: [40, 48], input: [32, 32] };
     let draw = |index: u64| ALL.draw(index as u32, sizes, &mut rng(index));
     let draws: Vec<Sample> = (0..100).map(draw).collect();
@@ -92,15 +92,15 @@ fn a_draw_is_a_function_of_its_key() {
 }
 
 #[test]
-fn draws_are_spread_over_their_ranges() {
+fn draws_have_the_expected_ranges_and_means() {
     let sizes = Sizes { stored: [64, 64], input: [32, 32] };
     let draws: Vec<Sample> = (0..20_000).map(|i| ALL.draw(i as u32, sizes, &mut rng(i))).collect();
     let mean = |value: &dyn Fn(&Sample) -> f64| draws.iter().map(value).sum::<f64>() / 20_000.0;
     let close = |value: f64, expected: f64, by: f64| {
-        assert!((value - expected).abs() < by, "{value} is not {expected}");
+        assert!((value - expected).abs() < by, "{value} is not close to {expected}");
     };
     close(mean(&|s| s.mirror.into()), 0.5, 0.02);
-    // Large areas of some shapes do not fit and are drawn again.
+    // Large boxes of some shapes do not fit and are drawn again, so the mean is a bit lower than 0.675.
     close(mean(&|s| area(s.region) / 4096.0), 0.65, 0.04);
     close(mean(&|s| (f64::from(s.region.width) / f64::from(s.region.height)).ln()), 0.0, 0.01);
     close(mean(&|s| f64::from(s.region.top) + f64::from(s.region.height) / 2.0), 32.0, 0.3);
@@ -115,14 +115,14 @@ fn draws_are_spread_over_their_ranges() {
         assert_eq!(all, (-2..30).collect(), "axis {axis}");
     }
     assert!(draws.iter().all(|s| s.hole_side == 5 && (0.0..=0.5).contains(&s.partner_share)));
-    // The mean of min(x, 1 - x) for Beta(0.2, 0.2): by symmetry that of twice the lower half.
+    // The mean of min(x, 1 - x) for x from Beta(0.2, 0.2).
     let mut rng = rng(0);
     let beta = (0..20_000).map(|_| rng.beta(0.2)).map(|x| x.min(1.0 - x)).sum::<f64>() / 20_000.0;
     close(mean(&|s| s.partner_share.into()), beta, 0.01);
 }
 
 #[test]
-fn what_never_fits_is_cut_from_the_middle() {
+fn a_box_that_never_fits_is_a_centre_crop() {
     let wide = Augment { random_resized_crop: 1.0, ..Augment::default() };
     let region = |stored| wide.draw(0, Sizes { stored, input: [8, 8] }, &mut rng(0)).region;
     assert_eq!(region([30, 300]), Region { top: 0, left: 130, height: 30, width: 40 });

@@ -6,22 +6,23 @@ use crate::net::layers::Activation::{self, HardSwish, Relu};
 use crate::net::layers::{BatchNorm, Block, Layer};
 use crate::net::options::Partition;
 
-/// Which of the two published networks.
+/// The two published networks.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Size {
-    /// 11 inverted residuals, 576 channels at the end.
+    /// 11 inverted residuals, 576 output channels.
     Small,
-    /// 15 inverted residuals, 960 channels at the end.
+    /// 15 inverted residuals, 960 output channels.
     Large,
 }
 
-/// Channels that the first convolution gives.
-const STEM: usize = 16;
+/// Output channels of the first convolution.
+const STEM_CHANNELS: usize = 16;
 
-/// The last convolution widens its input by this factor.
-const LAST: usize = 6;
+/// Ratio of output to input channels of the last convolution.
+const LAST_EXPANSION: usize = 6;
 
-/// Kernel, expanded channels, output channels, squeeze-and-excitation, activation, stride.
+/// An inverted residual: kernel, expanded channels, output channels, squeeze-and-excitation,
+/// activation, stride.
 type Row = (usize, usize, usize, bool, Activation, usize);
 
 #[rustfmt::skip]
@@ -62,22 +63,22 @@ const fn norm(act: Activation) -> BatchNorm {
     BatchNorm { eps: 1e-3, momentum: 0.01, act }
 }
 
-/// Channels between the two convolutions of a squeeze-and-excitation: a quarter, rounded to a
-/// multiple of 8, but not down by more than a tenth.
+/// Hidden channels of squeeze-and-excitation: a quarter, rounded to a multiple of 8, but not down by
+/// more than a tenth.
 fn squeezed(channels: usize) -> usize {
     let wanted = channels / 4;
     let rounded = ((wanted + 4) / 8 * 8).max(8);
     if 10 * rounded < 9 * wanted { rounded + 8 } else { rounded }
 }
 
-/// A dense convolution, batch norm and activation, named as torchvision does.
+/// A dense convolution, batch norm and activation, with torchvision's names.
 fn dense(name: &str, out: usize, window: Window, act: Activation) -> Vec<Layer> {
     conv_norm(format!("{name}.0"), format!("{name}.1"), out, window, norm(act)).to_vec()
 }
 
 /// MobileNetV3 without its classifier (Howard et al., arXiv 1905.02244), with torchvision's names.
-/// `Partition::Layer` makes each convolution a block of its own (squeeze-and-excitation goes with
-/// the depthwise one) and drops the shortcuts.
+/// `Partition::Layer` makes each convolution a block of its own, with squeeze-and-excitation in the
+/// block of the depthwise one, and drops the shortcuts.
 pub fn mobilenet_v3(size: Size, stem: Stem, partition: Partition) -> Vec<Block> {
     let rows = match size {
         Size::Small => SMALL,
@@ -88,9 +89,9 @@ pub fn mobilenet_v3(size: Size, stem: Stem, partition: Partition) -> Vec<Block> 
         Stem::Imagenet => 2,
     };
     let point = Window::same(1, 1);
-    let first = dense("features.0", STEM, Window::same(3, stride), HardSwish);
+    let first = dense("features.0", STEM_CHANNELS, Window::same(3, stride), HardSwish);
     let mut units = vec![Block { name: "stem".into(), layers: first }];
-    let mut channels = STEM;
+    let mut channels = STEM_CHANNELS;
     for (index, &(kernel, expanded, out, excited, act, stride)) in rows.iter().enumerate() {
         let name = format!("features.{}", index + 1);
         let mut steps = Vec::new();
@@ -126,7 +127,7 @@ pub fn mobilenet_v3(size: Size, stem: Stem, partition: Partition) -> Vec<Block> 
         channels = out;
     }
     let name = format!("features.{}", rows.len() + 1);
-    let layers = dense(&name, LAST * channels, point, HardSwish);
+    let layers = dense(&name, LAST_EXPANSION * channels, point, HardSwish);
     units.push(Block { name, layers });
     partitioned(units, partition)
 }
@@ -136,7 +137,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn squeezed_channels_are_torchvisions() {
+    fn squeezed_channels_agree_with_torchvision() {
         let squeezed = [16, 72, 96, 120, 144, 240, 480, 960].map(squeezed);
         assert_eq!(squeezed, [8, 24, 24, 32, 40, 64, 120, 240]);
     }

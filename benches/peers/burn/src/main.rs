@@ -1,4 +1,4 @@
-//! The work of `../cases.json` in Burn on wgpu; prints a line of JSON per case.
+//! The cases of `../cases.json` in Burn on wgpu; prints a line of JSON per case.
 //!
 //! `cargo run --release [-- RUNS [STEPS]]`
 
@@ -16,7 +16,7 @@ use serde_json::{Value, json};
 
 const NAME: &str = "burn";
 
-/// Best seconds of some runs, and those of the first, with what it compiles and tunes.
+/// Seconds of the best run after the first, and of the first, which compiles and tunes.
 fn time(device: &Device, runs: usize, mut work: impl FnMut()) -> (f64, f64) {
     let mut seconds = Vec::new();
     for _ in 0..=runs {
