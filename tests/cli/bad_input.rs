@@ -130,7 +130,6 @@ fn invalid_recipes_are_refused_with_their_line() {
 #[test]
 fn a_machine_without_a_gpu_is_an_error_with_advice() {
     let sandbox = Sandbox::new();
-    digits(&sandbox, "digits", 8, 8, 8);
     for line in ["devices", "devices --json", &format!("{TINY} --out run")] {
         let mut command = sandbox.command(line);
         command.env("VK_DRIVER_FILES", "/nonexistent").env("VK_ICD_FILENAMES", "/nonexistent");

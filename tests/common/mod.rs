@@ -1,6 +1,5 @@
 //! Shared by the integration tests: runs a program on the device and in the f64 reference, op
 //! by op, and compares every value that an op writes.
-#![allow(dead_code, unused_imports)]
 
 mod inputs;
 
@@ -12,17 +11,13 @@ use std::ops::Deref;
 use std::sync::Mutex;
 use std::thread;
 
-use sff::internals::base::random::{Rng, Stream};
-use sff::internals::base::shape::{Layout, Shape};
 use sff::internals::compiler::kernel::{Kernel, Matrices, Target, Tiles};
 use sff::internals::compiler::ops::Node;
-use sff::internals::compiler::program::Program;
-use sff::internals::compiler::tensor::{Kind, TensorId};
+use sff::internals::compiler::tensor::TensorId;
 use sff::internals::compiler::variants::{Class, Variants};
 use sff::internals::gpu::adapter::Adapter;
 use sff::internals::gpu::device::{Access, Gpu};
 use sff::internals::gpu::numerics::Numerics;
-pub use sff::internals::gpu::numerics::TOLERANCE;
 use sff::internals::gpu::session::{Session, SessionOptions};
 use sff::internals::net::options::Precision;
 
