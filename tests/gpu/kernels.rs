@@ -6,7 +6,6 @@ use sff::internals::base::shape::{Layout, Shape, Weight, Window};
 use sff::internals::compiler::kernel::Tiles;
 use sff::internals::compiler::ops;
 use sff::internals::compiler::program::Program;
-use sff::internals::compiler::split;
 use sff::internals::compiler::tensor::Kind;
 use sff::internals::gpu::device::Gpu;
 use sff::internals::gpu::session::{Session, SessionOptions};
@@ -142,34 +141,6 @@ fn loops_that_the_device_would_end_are_refused() {
     let message = session.err().unwrap().to_string();
     assert!(message.contains(" steps of a loop but the device allows 65000, "), "{message}");
     case(15).check(&gpu);
-}
-
-#[test]
-fn gram_matrices_pay_where_there_are_few_channels() {
-    let x = |side, c| Shape::new(64, side, side, c);
-    assert!(split::gram_pays(x(112, 16), 1000) && split::gram_pays(x(14, 40), 1000));
-    assert!(!split::gram_pays(x(7, 576), 1000) && !split::gram_pays(x(112, 16), 10));
-    // Their memory is bounded as that of class maps is.
-    for (side, c) in [(112, 16), (14, 40), (7, 96), (32, 512)] {
-        let (x, slice) = (x(side, c), split::gram_slice(Layout::Nhwc, x(side, c)));
-        let bytes = Layout::Nhwc.bytes(split::gram(x.with_n(slice)));
-        assert!(slice <= 16 && bytes <= (Layout::Nhwc.bytes(x) / 8).max(4 << 20), "{side} px, {c}");
-    }
-}
-
-#[test]
-fn class_maps_never_exist_for_the_whole_batch() {
-    for batch in [64, 65, 100, 128] {
-        for (side, classes) in [(7, 2), (7, 10), (32, 100), (32, 1000), (112, 1000)] {
-            let x = Shape::new(batch, side, side, 24);
-            let slice = split::goodness_slice(Layout::Nhwc, x, classes);
-            assert!(slice <= batch.div_ceil(4).next_multiple_of(16), "{batch}: {slice}");
-            let bytes = |n, c| Layout::Nhwc.bytes(x.with_n(n).with_c(c));
-            assert_eq!(bytes(slice, 24) % sff::internals::base::shape::ALIGNMENT, 0);
-            let few = (bytes(batch, 24) / 8).max(4 << 20);
-            assert!(slice == 1 || bytes(slice, classes) <= few, "{batch}, {side} px, {classes}");
-        }
-    }
 }
 
 /// A NaN must reach the loss, where it is noticed.
