@@ -55,11 +55,11 @@ pub type Scratch = (&'static str, Shape, Layout);
 /// The matrix product that an op consists of; decides the tiles.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Product {
-    /// Pixels times a weight, to maps with this number of channels.
+    /// Convolution to maps with this number of channels.
     Maps(usize),
-    /// A sum over pixels for a weight with this number of output channels.
+    /// Weight gradient with this number of output channels.
     Weight(usize),
-    /// Products of the pixels of an image with each other.
+    /// Gram matrices of the pixels of images.
     Gram,
 }
 
@@ -109,8 +109,8 @@ pub trait Operation: Debug {
         None
     }
 
-    /// About the most loop iterations of an invocation, and advice to reduce them; `None` if a user cannot
-    /// make them too many.
+    /// About the most loop iterations of an invocation, and advice to reduce them; `None` if no
+    /// network exceeds the limit of a device.
     fn loop_steps(&self, _t: Tensors) -> Option<(usize, &'static str)> {
         None
     }
@@ -196,8 +196,8 @@ impl Node {
     }
 
     /// The dispatches that compute the op, in order; `tensors` are the program's. If an operand exceeds the
-    /// limit of bindings, or the FLOPs that of dispatches, work on images is cut into slices of the batch,
-    /// with bit-identical results.
+    /// binding limit, or the FLOPs the dispatch limit, work on images is cut into slices of the batch, with
+    /// bit-identical results.
     ///
     /// # Errors
     /// [`Error::Limit`] names a tensor of 2^32 values or more, which kernels cannot index, or an op whose

@@ -141,7 +141,8 @@ impl Plan {
         self.offsets[id.0]
     }
 
-    /// The ops during which a tensor holds its value; `None` if it persists or is never used. A member of a slab lives as long as the slab.
+    /// The ops during which a tensor holds its value; `None` if it persists or is never used. A member of a
+    /// slab lives as long as the slab.
     pub fn lifetime(&self, id: TensorId) -> Option<Range<usize>> {
         self.lifetimes[id.0].clone()
     }

@@ -20,7 +20,7 @@ pub struct Variant {
     pub tiles: Tiles,
 }
 
-/// Kinds of device, which decide the tiles without tuning.
+/// Classes of devices, which decide the default tiles.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Class {
     /// A GPU with its own memory: many registers, fast workgroup memory.

@@ -113,7 +113,7 @@ impl Operation for Goodness {
         (!uses_gram(t, self.x, self.w, self.window)).then_some((steps, advice::KERNEL))
     }
 
-    /// By class maps also where the kernels use Gram matrices.
+    /// By class maps, even where the kernels use Gram matrices.
     fn reference(&self, r: &mut Reference) {
         let conv = Conv::new(r.shape(self.x), r.weight(self.w), self.window);
         let maps = conv.forward(r.get(self.x), r.get(self.w));

@@ -1,4 +1,4 @@
-//! Layer norm over each image, which stands between blocks.
+//! Layer norm over each image, as at the end of a block.
 
 use super::{Access, Misfit, Operation, Scratch, advice, alike, expect};
 use crate::base::shape::{LANES, Layout, Shape};

@@ -34,7 +34,7 @@ pub struct AvgPool {
     pub y: TensorId,
 }
 
-/// Gradient of [`AvgPool`]: divides each value evenly among the pixels of its mean.
+/// Gradient of [`AvgPool`]: spreads each value evenly over the pixels that it is the mean of.
 #[derive(Clone, PartialEq, Debug)]
 pub struct AvgPoolGrad {
     pub dy: TensorId,

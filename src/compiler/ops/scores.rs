@@ -68,7 +68,7 @@ pub const fn metrics_words(blocks: usize) -> usize {
     2 * blocks + 3
 }
 
-/// Number of values that [`Metrics`] writes: the sums, and a flag per block that is not finite.
+/// Number of values that [`Metrics`] writes: the sums, and a flag per block, 1 if it is not finite.
 pub const fn result_words(blocks: usize) -> usize {
     metrics_words(blocks) + blocks
 }

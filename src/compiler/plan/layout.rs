@@ -75,7 +75,8 @@ pub(super) fn best_layout(cells: &[Cell], bound: usize, fit: &Fit) -> Vec<usize>
     best.2
 }
 
-/// Addresses of all cells, placed in this order; `overlaps` lists for each cell those that are alive with it.
+/// Addresses of all cells, placed in this order; `overlaps` lists for each cell those that are alive with
+/// it.
 fn first_fit(cells: &[Cell], overlaps: &[Vec<usize>], order: &[usize], fit: &Fit) -> Vec<usize> {
     let mut places = vec![None; cells.len()];
     for index in order {

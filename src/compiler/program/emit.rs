@@ -169,7 +169,7 @@ impl Emitter {
         self.temporary(what, shape, Layout::Nhwc, Kind::Activation)
     }
 
-    /// Positions of the maxima of pooled maps.
+    /// The argmax of pooled maps.
     pub fn argmax(&mut self, pooled: Shape) -> TensorId {
         self.temporary("argmax", argmax_shape(pooled), Layout::Words, Kind::Activation)
     }

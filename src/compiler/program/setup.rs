@@ -17,9 +17,9 @@ use crate::{Error, Result};
 /// How a routine gets its images.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Feed {
-    /// Images per step.
+    /// Images per batch: of a step, or of one of its micro-batches.
     pub batch: usize,
-    /// Images on the device: the whole set, or only those of a step, which are uploaded for each.
+    /// Images on the device: the whole set, or only those of a batch, which is uploaded each time.
     pub resident: usize,
     /// Height and width of the images as they are stored. They may differ from the network's
     /// input, see [`crate::net::augment`].
@@ -64,7 +64,7 @@ pub struct Setup {
 }
 
 impl Setup {
-    /// Training with `options` of a network with the input shape `image`; without feeds and normalisation.
+    /// For training with `options` on inputs of shape `image`; without feeds and normalisation.
     pub fn new(image: Shape, options: &TrainOptions) -> Self {
         Self {
             image,
@@ -86,7 +86,7 @@ impl Setup {
 pub struct Routine {
     /// Indices of its ops; the first one reads the images.
     pub ops: Range<usize>,
-    /// Images per step.
+    /// Images per batch.
     pub batch: usize,
     /// u8 pixels, NHWC, four to a word.
     pub pixels: TensorId,
