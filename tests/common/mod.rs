@@ -25,7 +25,8 @@ use sff::internals::net::options::Precision;
 /// next test reuses its compiled pipelines.
 pub struct PooledGpu(Gpu);
 
-static IDLE: Mutex<Vec<Gpu>> = Mutex::new(Vec::new());
+/// Open devices that no test uses at the moment.
+static POOL: Mutex<Vec<Gpu>> = Mutex::new(Vec::new());
 
 impl Deref for PooledGpu {
     type Target = Gpu;
@@ -39,15 +40,15 @@ impl Drop for PooledGpu {
     fn drop(&mut self) {
         // A failed test may leave the device in a bad state.
         if !thread::panicking() {
-            IDLE.lock().unwrap().push(self.0.clone());
+            POOL.lock().unwrap().push(self.0.clone());
         }
     }
 }
 
 /// The device under test, from the pool; opened only if the pool is empty.
 pub fn gpu() -> PooledGpu {
-    let idle = IDLE.lock().unwrap().pop();
-    PooledGpu(idle.unwrap_or_else(open))
+    let pooled = POOL.lock().unwrap().pop();
+    PooledGpu(pooled.unwrap_or_else(open))
 }
 
 /// Opens the default device, or the one that `SFF_TEST_DEVICE` names. With `SFF_TEST_PORTABLE` it
