@@ -76,9 +76,12 @@ fn no_convolution_is_faster_than_the_peak() {
     let mut session = Session::new(&gpu, program, SessionOptions::default()).unwrap();
     let clock = session.clock();
     let flops = (2 * shape.elements() * 9 * 32) as f64;
-    // Alternating, so that other load affects both.
+    // Alternating, so that other load affects both; repeated, because it may affect one more.
     let (mut peak, mut rate) = (0.0f64, 0.0f64);
-    for _ in 0..3 {
+    for round in 0..30 {
+        if round >= 3 && rate < 1.1 * peak {
+            break;
+        }
         peak = peak.max(Peak::measure(&gpu, Duration::from_millis(50)).unwrap().f32_gflops);
         for _ in 0..10 {
             let spans = session.run_timed(0..1, clock).unwrap();

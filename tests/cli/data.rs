@@ -86,7 +86,7 @@ fn errors_of_fetch_and_verify_name_the_cause() {
 fn a_data_set_is_fetched_from_a_folder_and_verified() {
     let shared = Path::new(env!("CARGO_MANIFEST_DIR")).join("../shared/data/mnist");
     if !shared.is_dir() {
-        eprintln!("skipped: {} is not there", shared.display());
+        crate::common::skipped(format!("{} is not there", shared.display()));
         return;
     }
     let sandbox = Sandbox::new();

@@ -11,6 +11,7 @@ use sff::internals::train::checkpoint;
 
 use crate::cli::interrupted::{kill_when, wait_until};
 use crate::cli::support::{SMALL, Sandbox, assert_same};
+use crate::common::skipped;
 
 /// Runs a command that must fail with this exit code and a line that contains all `parts`.
 fn fails(sandbox: &Sandbox, line: &str, code: i32, parts: &[&str]) -> String {
@@ -275,7 +276,7 @@ fn a_folder_without_write_permission_is_an_error() {
                 let message = crate::cli::support::Ran::of(&mut command).last_error_of(2);
                 assert!(message.contains(part), "{message}");
             }
-            Err(e) => println!("skipped: the program cannot be run by another user ({e})"),
+            Err(e) => skipped(format!("the program cannot be run by another user ({e})")),
         }
     }
     assert_same(&before, &sandbox.files("run"));

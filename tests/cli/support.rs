@@ -36,7 +36,7 @@ pub struct Ran {
 pub fn swiftshader(why: &str) -> bool {
     let is = std::env::var("SFF_TEST_DEVICE").is_ok_and(|device| device == "swiftshader");
     if is {
-        eprintln!("skipped: SwiftShader {why}");
+        crate::common::skipped(format!("SwiftShader {why}"));
     }
     is
 }

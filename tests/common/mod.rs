@@ -7,6 +7,8 @@ pub use inputs::Inputs;
 
 use crate::cases::Case;
 pub use crate::cases::random;
+use std::fmt::Display;
+use std::io::Write;
 use std::ops::Deref;
 use std::sync::Mutex;
 use std::thread;
@@ -20,6 +22,12 @@ use sff::internals::gpu::device::{Access, Gpu};
 use sff::internals::gpu::numerics::Numerics;
 use sff::internals::gpu::session::{Session, SessionOptions};
 use sff::internals::net::options::Precision;
+
+/// Prints that a test, or a part of it, is skipped. Written directly, because a passing test captures
+/// the output of `eprintln!`; `scripts/test.sh` repeats these lines at the end.
+pub fn skipped(why: impl Display) {
+    let _ = writeln!(std::io::stderr(), "skipped: {why}");
+}
 
 /// The device under test, used by one test at a time. It returns to a pool afterwards, so that the
 /// next test reuses its compiled pipelines.

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use crate::common::gpu;
+use crate::common::{gpu, skipped};
 use sff::Error;
 use sff::internals::base::interrupt::Interrupt;
 use sff::internals::base::shape::Shape;
@@ -23,7 +23,7 @@ const CLASSES: usize = 10;
 fn discrete() -> Option<Gpu> {
     let mut gpu: Gpu = gpu().clone();
     if gpu.adapter.class() == Class::SlowCompiler {
-        eprintln!("skipped: {} compiles a GPU's tiles too slowly", gpu.adapter.name);
+        skipped(format!("{} compiles a GPU's tiles too slowly", gpu.adapter.name));
         return None;
     }
     gpu.adapter.kind = "discrete";
@@ -203,7 +203,7 @@ fn choices_saved_concurrently_are_all_kept() {
 fn a_software_device_is_not_tuned_automatically() {
     let gpu: Gpu = gpu().clone();
     if !matches!(gpu.adapter.class(), Class::Cpu | Class::SlowCompiler) {
-        return eprintln!("skipped: {} is not a software device", gpu.adapter.name);
+        return skipped(format!("{} is not a software device", gpu.adapter.name));
     }
     let never = || -> sff::Result<Program> { panic!("no program is needed") };
     let (same, tuning) =

@@ -1,7 +1,6 @@
 //! Rendering of pages in a headless Chromium.
 
 use std::fs;
-use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::thread::sleep;
@@ -86,8 +85,7 @@ impl Browser {
         let all = names.iter().flat_map(|name| folders.iter().map(move |f| f.join(name)));
         let found = all.into_iter().find(|file| file.is_file());
         if found.is_none() {
-            // Written directly: a passing test captures the output of `eprintln!`.
-            let _ = writeln!(std::io::stderr(), "skipped: no Chromium is installed");
+            crate::common::skipped("no Chromium is installed");
         }
         Some(Self { program: found?, folder: tempfile::tempdir().unwrap() })
     }

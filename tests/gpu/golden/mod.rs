@@ -12,7 +12,7 @@ mod run;
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 
-use crate::common::gpu;
+use crate::common::{gpu, skipped};
 use case::Case;
 use machine::Interpreter;
 use run::Run;
@@ -58,7 +58,7 @@ fn cases() -> Vec<(Case, Network)> {
         let case = Case::read(&path);
         match case.network() {
             Ok(network) => cases.push((case, network)),
-            Err(reason) => println!("golden {}: skipped, not supported: {reason}", case.name),
+            Err(reason) => skipped(format!("golden {} is not supported: {reason}", case.name)),
         }
     }
     assert!(!cases.is_empty(), "no golden case in {} can run", folder.display());
