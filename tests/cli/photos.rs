@@ -95,7 +95,7 @@ fn which_folder_is_for_what_is_said() {
     assert_eq!(sandbox.json("eval --run run --json")["images"], 6);
     assert_eq!(sandbox.json("eval --run run --json --data p/test")["images"], 10);
     sandbox.refuses(&format!("{SHORT} p --strict --out no"), &["p/test is not used", "--strict"]);
-    // A class to test with that there is no training for.
+    // A class with test images but no training images.
     picture(&sandbox, "p/valid/dusk/1.png", 90);
     let message = sandbox.error(&format!("{SHORT} p --out no"));
     assert!(message.contains("p/valid/dusk is of a class that there is no training"), "{message}");
@@ -185,7 +185,7 @@ fn a_run_does_not_go_on_with_other_images() {
         fs::rename(&third, &other).unwrap();
     };
     let parts =
-        |what: &'static str| ["run was begun with other images: ", what, "p/train", "--data"];
+        |what: &'static str| ["run was started with other images: ", what, "p/train", "--data"];
     swap("p/train/day", "p/train/night");
     sandbox.refuses(resume, &parts("another content in images to train on"));
     swap("p/train/day", "p/train/night");
