@@ -45,7 +45,7 @@ fn a_list_of_what_there_is() {
     let text = sandbox.ok("data list");
     let line = |name: &str| text.lines().find(|line| line.starts_with(name)).unwrap();
     assert!(line("mnist").ends_with("12 MB  datasets/mnist"), "{text}");
-    assert!(line("cifar10 ").ends_with("170 MB  not here"), "{text}");
+    assert!(line("cifar10 ").ends_with("170 MB  not found"), "{text}");
     assert!(text.contains("MIT licence") && text.contains("non-commercial"), "{text}");
     sandbox.refuses("data list --data none", &["--data none: no such folder"]);
 }
@@ -119,7 +119,7 @@ fn fetched_from_a_folder_and_verified() {
     fs::write(&labels, gz.finish().unwrap()).unwrap();
     fs::remove_file(sandbox.path("datasets/mnist/checksums.md5")).unwrap();
     let verified = sandbox.ok("data verify mnist");
-    assert!(verified.ends_with("3 checksums are right, 1 files are packed in another way\n"));
+    assert!(verified.ends_with("3 checksums are right, 1 files are compressed in another way\n"));
     // Elsewhere, it must be said where.
     let text = sandbox.ok(&format!("data fetch mnist --to other --from {from}"));
     assert_eq!(text, "mnist is in other/mnist; find it there with --data other\n");
@@ -164,7 +164,7 @@ fn photos_are_trained_on_evaluated_and_predicted() {
     let streamed = format!("{PHOTOS} --photo-cache 0 --memory 100KiB");
     sandbox.ok(&format!("{PHOTOS} --memory 100KiB --out whole"));
     let ran = sandbox.run(&format!("{streamed} --out streamed"));
-    assert!(ran.err.contains("images are brought step by step"), "{}", ran.err);
+    assert!(ran.err.contains("images are copied step by step"), "{}", ran.err);
     ran.ok();
     for name in ["metrics.jsonl", "model.safetensors", "state.safetensors"] {
         assert!(sandbox.files("whole")[name] == sandbox.files("streamed")[name], "{name}");
