@@ -315,7 +315,7 @@ fn models() {
     // A sound model of another run: evaluation would report it under the wrong name.
     sandbox.ok(&format!("{TINY} --method bp --out bp"));
     fs::copy(sandbox.path("bp/model.safetensors"), &path).unwrap();
-    let parts = ["another run than config.toml describes (not the same: method, partition, lr)"];
+    let parts = ["another run than config.toml describes (different: method, partition, lr)"];
     sandbox.refuses(eval, &parts);
     fs::copy(sandbox.path("bp/state.safetensors"), sandbox.path("run/state.safetensors")).unwrap();
     sandbox.refuses("train --resume --out run", &parts);

@@ -234,7 +234,7 @@ fn a_disk_that_is_full_when_a_run_saves_leaves_the_last_checkpoint() {
     let message = crate::cli::support::Ran::of(&mut shell).last_error_of(2);
     for part in [
         "cannot write run/state.safetensors: File too large",
-        "run keeps the checkpoint of epoch 1, step 5; once that is mended, go on with --resume",
+        "run keeps the checkpoint of epoch 1, step 5; once that is fixed, go on with --resume",
     ] {
         assert!(message.contains(part), "{message}");
     }

@@ -205,7 +205,7 @@ fn a_state_that_does_not_fit_is_refused_and_kept() {
         (
             "/model/config/seed",
             json!(5),
-            "another run than config.toml describes (not the same: seed)",
+            "another run than config.toml describes (different: seed)",
         ),
         ("/model/classes", json!(["a", "b"]), "the images are not those"),
     ] {
@@ -227,7 +227,7 @@ fn a_state_that_does_not_fit_is_refused_and_kept() {
     // Other images under the same name.
     fs::write(&path, bytes).unwrap();
     digits(&sandbox, "digits", 12, 44, 5);
-    refused(&["run was begun with other images", "45 images, not 44, to train on"]);
+    refused(&["run was started with other images", "45 images, not 44, to train on"]);
     digits(&sandbox, "digits", 12, 45, 5);
     sandbox.ok(resume);
     sandbox.ok(&format!("{line} --out whole"));

@@ -25,7 +25,7 @@ fn half_precision_from_training_to_evaluation() {
     assert!(half != single && (loss(&half) / loss(&single) - 1.0).abs() < 0.01);
     sandbox.refuses(
         &format!("{SMALL} --precision f32 --out half --resume"),
-        &["was begun with another --precision"],
+        &["was started with another --precision"],
     );
 }
 

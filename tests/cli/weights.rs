@@ -79,7 +79,7 @@ fn other_types_of_numbers_are_converted() {
         "converted 1 BF16 tensors to F32",
         "converted 2 F16 tensors to F32",
         "converted 1 F64 tensors to F32",
-        "left out 2 tensors num_batches_tracked: nothing reads them",
+        "left out 2 tensors num_batches_tracked, which are not used",
         "saved 12 tensors, cnn for 3 classes, to m.safetensors",
     ];
     assert_eq!(lines, expected);

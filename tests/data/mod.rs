@@ -157,7 +157,7 @@ fn what_does_not_work_is_said_and_a_later_fetch_completes() {
         (vec![Way::Truncated(0)], "(attempt 3)", 3),
         (
             vec![Way::Truncated(1000), Way::Silent],
-            "1000 bytes are kept, the same command goes on from there",
+            "1000 bytes are kept, the same command continues from there",
             3,
         ),
         (vec![Way::Silent], "no answer in time", 3),
