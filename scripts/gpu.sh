@@ -123,7 +123,7 @@ correctness() {
     # One representative test each.
     [ -z "$quick" ] || tests=(
         gpu::golden::golden_vectors_match_in_the_reference
-        gpu::gradients::no_gradient_crosses_the_wall_between_blocks
+        gpu::gradients::no_gradient_flows_between_blocks
         train::networks::every_op_of_a_narrow_cnn_matches_on_the_device
         gpu::kernels::averages_over_parts_of_maps
     )

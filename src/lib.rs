@@ -4,11 +4,11 @@
 //!
 //! # The algorithm
 //!
-//! A network is a list of blocks. Each block normalises its output per image, and a small
+//! A network is a list of blocks. The output of each block is normalised per image, and a small
 //! convolution with one output channel per class turns it into class maps; the mean square of a
-//! map is the *goodness* of its class. The softmax of the goodness gives the block a loss of its
-//! own. The block is updated by ordinary gradients *inside* it, and then the next block starts
-//! from its normalised output, as from data:
+//! map is the *goodness* of its class. The cross-entropy of the softmax of the goodness is the block's
+//! own loss. The block is updated by ordinary gradients *inside* it, and the next block takes its
+//! normalised output as input data:
 //!
 //! ```text
 //! h = Block_b(x_b)                      n = (h - mean) / sqrt(var + 1e-5), per image
@@ -17,28 +17,28 @@
 //! x_{b+1} = n, without gradient
 //! ```
 //!
-//! Nothing of a block is needed once it is updated, so its memory serves the next one. To
-//! predict, the goodness of all blocks (or of the later ones) is averaged.
+//! After the update, the activations of a block are not needed any more, and the next block reuses
+//! their memory. For a prediction, the goodness of all blocks (or of the later ones) is averaged.
 //!
 //! # Floors
 //!
-//! Folders are floors. Each imports from the ones below it only, and no two modules of a floor
-//! import each other in a circle; a test reads all `use` lines and sees to it.
+//! Folders are floors. Each imports only from the ones below it, and modules of a floor do not
+//! import each other in a circle. A test checks all `use` lines.
 //!
-//! | floor | what it knows |
+//! | floor | contents |
 //! |---|---|
 //! | [`cli`] | the command line: options to calls, results to text |
 //! | [`app`] | runs and their folders, experiments, inference, profiles, pages |
 //! | [`train`] | epochs over batches: trainer, feeder, checkpoints, metrics |
-//! | [`gpu`], [`data`] | programs on a device, by wgpu; images from files. Neither knows the other |
-//! | [`compiler`] | networks to ops, plans in memory, dispatches of WGSL kernels. No device |
+//! | [`gpu`], [`data`] | programs on a device, by wgpu; images from files. Independent of each other |
+//! | [`compiler`] | networks to ops, memory plans, dispatches of WGSL kernels. No device |
 //! | [`net`] | networks and options, as data |
 //! | [`base`] | errors and their hints, files, sizes, shapes, random numbers |
 //!
-//! The two on top belong to the feature `cli`, which is on by default. Without it
-//! (`default-features = false`) the library is what lies below: networks of your own on a GPU, as
-//! `examples/custom.rs` trains one, without the crates that read a command line, draw progress,
-//! catch signals and fetch files.
+//! The top two belong to the feature `cli`, which is on by default. Without it
+//! (`default-features = false`) the library consists of the floors below: it trains your own networks
+//! on a GPU, as in `examples/custom.rs`, and does not depend on crates for the command line, progress
+//! bars, signals and downloads.
 //!
 //! # From a network to a step
 //!
@@ -53,44 +53,44 @@
 //!
 //! `docs/src/engine.svg` shows it for a network of two small blocks.
 //!
-//! - [`net::layers`] describes networks as data, [`net::models`] has those that are built in.
-//! - [`compiler::program::build`] turns one into a [`compiler::program::Program`]: [`compiler::ops`]
-//!   over named [`compiler::tensor`]s. The ops of a block (forward, loss, backward, update) are
-//!   adjacent.
-//! - [`net::augment`] draws how each training image is cropped, coloured and mixed; the first op of
-//!   a step does it.
-//! - [`compiler::plan::Plan`] gives every tensor a place in one arena, so that tensors which are
-//!   never alive at the same time share bytes; [`compiler::budget::Demand`] finds how many images
-//!   at a time fit a device and a budget.
-//! - [`compiler::kernel`] turns each op into dispatches of the kernels in `shaders/`, and
-//!   [`gpu::session::Session`] makes all of it real on a [`gpu::device::Gpu`].
-//! - [`gpu::tune`] finds by the clock, among the ways to compute an op, the fastest on a device that
-//!   computes what the usual one does.
-//! - [`mod@compiler::reference`] gives the same ops their meaning in f64 on the CPU; tests compare
-//!   the two.
+//! - [`net::layers`] describes networks as data, [`net::models`] has the built-in ones.
+//! - [`compiler::program::build`] compiles a network to a [`compiler::program::Program`]: a list of
+//!   [`compiler::ops`] on named [`compiler::tensor`]s. The ops of a block (forward, loss, backward,
+//!   update) are adjacent.
+//! - [`net::augment`] draws the augmentation of each training image; the first op of a step applies
+//!   it.
+//! - [`compiler::plan::Plan`] allocates all tensors in one arena, where tensors that are not alive at
+//!   the same time share bytes; [`compiler::budget::Demand`] finds the largest micro-batch that fits a
+//!   device and a budget.
+//! - [`compiler::kernel`] lowers each op to dispatches of the kernels in `shaders/`, and
+//!   [`gpu::session::Session`] runs them on a [`gpu::device::Gpu`].
+//! - [`gpu::tune`] times the variants of each op on a device, and chooses the fastest whose result
+//!   agrees with the default.
+//! - [`mod@compiler::reference`] computes the same ops in f64 on the CPU; tests compare the two.
 //! - [`train::trainer::Trainer`] runs epochs; [`app::run`] adds a folder with checkpoints, and
-//!   [`app::pages`] a page with what an evaluation shows; [`app::inference`] uses what came out,
-//!   [`mod@app::inspect`] shows it, and [`app::torchvision`] trades it with torchvision.
-//! - [`app::profile::Profile`] times every dispatch of a step, next to what
+//!   [`app::pages`] a page about an evaluation; [`app::inference`] classifies images with a trained
+//!   network, [`mod@app::inspect`] describes a model file, and [`app::torchvision`] imports and exports
+//!   weights in torchvision's format.
+//! - [`app::profile::Profile`] times every dispatch of a step, next to the peak that
 //!   [`gpu::peak::Peak`] measured.
 //!
 //! # From `main.rs` to a dispatch, in ten steps
 //!
 //! 1. `main.rs` calls [`cli::run`], which parses the command line into a command, here `sff train`.
-//! 2. `cli/train.rs` lays the options over a recipe and opens a [`Gpu`]; [`app::run::configure`] fills in
+//! 2. `cli/train.rs` applies the options to a recipe and opens a [`Gpu`]; [`app::run::configure`] fills in
 //!    defaults.
-//! 3. [`app::run::train`] loads the images, and makes or resumes the run's folder.
+//! 3. [`app::run::train`] loads the images, and creates or resumes the run's folder.
 //! 4. [`train::trainer::Trainer::new`] asks [`compiler::budget::Demand`] for the program that fits the
 //!    device and the budget.
 //! 5. [`compiler::program::build`] emits ops, block after block: forward, goodness, backward, update
 //!    (`program/build.rs`). Each kind of layer has a file with what it emits (`program/layers/conv2d.rs`).
 //! 6. [`compiler::program::Program::push`] checks the shapes of an op, such as
 //!    [`compiler::ops::Conv2d`], and allocates its scratch.
-//! 7. [`compiler::plan::Plan::new`] gives each tensor its bytes in the arena.
+//! 7. [`compiler::plan::Plan::new`] allocates the tensors in the arena.
 //! 8. [`gpu::session::Session::new`] lowers each op (`lower` in `compiler/ops/conv2d.rs`) to
 //!    [`compiler::kernel::Dispatch`]es: kernel, operands, parameters, invocations.
-//! 9. `gpu/pipelines.rs` makes a pipeline of each kernel: [`compiler::wgsl::compose`] puts
-//!    `shaders/conv2d/conv2d.wgsl` and its imports together, and naga reads its bindings.
+//! 9. `gpu/pipelines.rs` creates a pipeline for each kernel: [`compiler::wgsl::compose`] composes
+//!    `shaders/conv2d/conv2d.wgsl` and its imports, and naga reads the bindings.
 //! 10. [`train::trainer::Trainer::train_epoch`] runs the ops of each step (`train/trainer/steps.rs`), and
 //!     `gpu/session/submit.rs` encodes them: `dispatch_workgroups`.
 //!
@@ -113,21 +113,21 @@
 //! # }
 //! ```
 //!
-//! `examples/custom.rs` trains a network of its own making.
+//! `examples/custom.rs` defines a network and trains it.
 //!
 //! # Layout of tensors
 //!
-//! Maps are NHWC float32 with channels padded to a multiple of four by zeros, so that kernels
-//! load whole `vec4`s along channels ([`base::shape::Layout`]). Weights are stored row, column, input,
-//! output; files hold them as torchvision does ([`train::checkpoint`]).
+//! Maps are NHWC, in float32 or float16, with channels padded by zeros to a multiple of four, so that
+//! kernels load whole `vec4`s along channels ([`base::shape::Layout`]). Weights are HWIO in memory, and in
+//! torchvision's layout in files ([`train::checkpoint`]).
 //!
 //! # Determinism
 //!
-//! No kernel uses atomics on floats; sums are cut by shape alone ([`compiler::split`]) and joined in order;
-//! random numbers are a function of seed, epoch and image ([`base::random`]). The same seed on the same
-//! device gives the same bits, also across an interruption.
+//! No kernel uses atomics on floats. Sums are split by shape alone ([`compiler::split`]) and added in order.
+//! Random numbers are a function of seed, epoch and image ([`base::random`]). The same seed on the same
+//! device gives the same bits, also after an interruption.
 #![warn(missing_docs)]
-// The front page tells contributors of modules that users do not see.
+// The front page links to private modules, for contributors.
 #![allow(rustdoc::private_intra_doc_links)]
 
 #[cfg(feature = "cli")]
@@ -156,35 +156,35 @@ pub use net::options::TrainOptions;
 pub use train::metrics::{Scores, Vote};
 pub use train::trainer::Trainer;
 
-/// Everything else, for the project's own tests and benchmarks: it may change at any time.
+/// All other items, for the project's tests and benchmarks. They may change at any time.
 #[doc(hidden)]
 pub mod internals {
-    /// See the floors on the front page.
+    /// A floor: see the front page.
     #[cfg(feature = "cli")]
     pub mod app {
         pub use crate::app::*;
     }
-    /// See the floors on the front page.
+    /// A floor: see the front page.
     pub mod base {
         pub use crate::base::*;
     }
-    /// See the floors on the front page.
+    /// A floor: see the front page.
     pub mod compiler {
         pub use crate::compiler::*;
     }
-    /// See the floors on the front page.
+    /// A floor: see the front page.
     pub mod data {
         pub use crate::data::*;
     }
-    /// See the floors on the front page.
+    /// A floor: see the front page.
     pub mod gpu {
         pub use crate::gpu::*;
     }
-    /// See the floors on the front page.
+    /// A floor: see the front page.
     pub mod net {
         pub use crate::net::*;
     }
-    /// See the floors on the front page.
+    /// A floor: see the front page.
     pub mod train {
         pub use crate::train::*;
     }

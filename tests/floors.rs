@@ -1,15 +1,15 @@
-//! The structure that `src/lib.rs` promises: floors that import downwards only, and no circle
-//! between the modules of a floor.
+//! The structure that `src/lib.rs` describes: floors import downwards only, and modules of a floor
+//! have no import cycles.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::path::{Path, PathBuf};
 
-/// From the ground up; what stands side by side does not know each other.
+/// From the lowest up. The two floors of one entry do not import each other.
 const FLOORS: [&[&str]; 7] =
     [&["base"], &["net"], &["compiler"], &["gpu", "data"], &["train"], &["app"], &["cli"]];
 
-/// A source file: its module's path, and the modules that its code names.
+/// A source file, its module path, and the paths that its code names.
 struct Source {
     file: PathBuf,
     module: Vec<String>,
@@ -30,12 +30,12 @@ fn files(folder: &Path, found: &mut Vec<PathBuf>) {
     }
 }
 
-/// All paths that begin with `crate` or `super` in a file's code.
+/// All paths in a file's code that begin with `crate` or `super`, as absolute paths.
 fn names(module: &[String], text: &str) -> Vec<Vec<String>> {
     let (mut found, mut module) = (Vec::new(), module.to_vec());
     let own = module.len();
     for line in text.lines().filter(|line| !line.trim_start().starts_with("//")) {
-        // A module within the file ends at the next brace that is not indented.
+        // An inline module ends at the next unindented closing brace.
         let inner = line.strip_suffix(" {").and_then(|line| line.rsplit_once("mod "));
         match inner {
             Some((_, name)) if !line.starts_with(' ') => module.push(name.to_owned()),
@@ -44,7 +44,7 @@ fn names(module: &[String], text: &str) -> Vec<Vec<String>> {
         }
         for (at, word) in ["crate::", "super::"].iter().flat_map(|w| line.match_indices(w)) {
             let before = line[..at].chars().next_back();
-            // `super::super::x` is read from its beginning.
+            // The second `super` of `super::super::x` does not begin a path.
             if before.is_some_and(|c| c.is_alphanumeric() || c == '_' || c == ':') {
                 continue;
             }
@@ -90,20 +90,20 @@ fn floors_import_downwards_only() {
     for Source { file, module, names } in &sources {
         let own = floor(&module[0]).unwrap_or_else(|| panic!("{}: no floor", file.display()));
         for name in names.iter().filter(|name| !name.is_empty()) {
-            // What begins with a capital is in lib.rs.
+            // A name with a capital is reexported by lib.rs.
             let Some(other) = floor(&name[0]) else {
-                let facade = name[0].starts_with(char::is_uppercase);
-                assert!(facade, "{}: crate::{}", file.display(), name.join("::"));
+                let reexported = name[0].starts_with(char::is_uppercase);
+                assert!(reexported, "{}: crate::{}", file.display(), name.join("::"));
                 continue;
             };
-            let fits = name[0] == module[0] || other < own;
-            assert!(fits, "{} names crate::{}, a floor above", file.display(), name.join("::"));
+            let allowed = name[0] == module[0] || other < own;
+            assert!(allowed, "{} names crate::{}, a floor above", file.display(), name.join("::"));
         }
     }
 }
 
-/// The crates that only some floors may name.
-const KEPT: [(&str, &[&str]); 5] = [
+/// Crates that only some floors may use.
+const RESTRICTED: [(&str, &[&str]); 5] = [
     ("wgpu::", &["gpu"]),
     ("clap::", &["app", "cli"]),
     ("indicatif::", &["app", "cli"]),
@@ -112,51 +112,52 @@ const KEPT: [(&str, &[&str]); 5] = [
 ];
 
 #[test]
-fn some_crates_are_known_to_some_floors_only() {
+fn only_the_listed_floors_use_a_restricted_crate() {
     for Source { file, module, .. } in sources() {
         let text = fs::read_to_string(&file).unwrap();
         for line in text.lines().filter(|line| !line.trim_start().starts_with("//")) {
-            let strange = |(name, floors): &&(&str, &[&str])| {
+            let forbidden = |(name, floors): &&(&str, &[&str])| {
                 line.contains(name) && !floors.contains(&module[0].as_str())
             };
-            let found = KEPT.iter().find(strange);
+            let found = RESTRICTED.iter().find(forbidden);
             assert!(found.is_none(), "{} names {found:?}: {line}", file.display());
         }
     }
 }
 
-/// Only the command line knows what to type: below, messages have hints.
+/// Messages below `app` have typed hints; the command line adds commands and flags.
 #[test]
-fn the_engine_names_no_flags() {
-    let core = floor("app").unwrap();
-    let typed = |line: &str| {
+fn floors_below_app_name_no_commands_or_flags() {
+    let app = floor("app").unwrap();
+    let names_command = |line: &str| {
         let flag = |at: usize| line[at..].starts_with(|c: char| c.is_ascii_lowercase());
         let flags = line.match_indices("--").any(|(at, dashes)| flag(at + dashes.len()));
         flags || line.contains("`sff ")
     };
-    assert!(typed("\"use a smaller --batch\"") && typed("\"`sff import` makes one\""));
-    assert!(!typed("a - -b") && !typed("\"use sff::Config\""));
+    assert!(names_command("\"use a smaller --batch\""));
+    assert!(names_command("\"`sff import` makes one\""));
+    assert!(!names_command("a - -b") && !names_command("\"use sff::Config\""));
     for Source { file, module, .. } in sources() {
-        if floor(&module[0]).unwrap() >= core {
+        if floor(&module[0]).unwrap() >= app {
             continue;
         }
         let text = fs::read_to_string(&file).unwrap();
         let mut code = text.lines().filter(|line| !line.trim_start().starts_with("//"));
-        let found = code.find(|line| typed(line));
+        let found = code.find(|line| names_command(line));
         assert!(found.is_none(), "{}: {}", file.display(), found.unwrap());
     }
 }
 
-/// Among the modules that have the same parent, whatever lies below them.
+/// Between siblings; imports of a module's descendants count as its own.
 #[test]
-fn modules_have_no_circles() {
+fn modules_have_no_import_cycles() {
     let mut edges: BTreeMap<Vec<String>, BTreeMap<String, BTreeSet<String>>> = BTreeMap::new();
     let sources = sources();
     let modules: BTreeSet<&Vec<String>> = sources.iter().map(|source| &source.module).collect();
     for Source { module, names, .. } in &sources {
         for name in names {
             let same = module.iter().zip(name).take_while(|(a, b)| a == b).count();
-            // A module that names its own child, or its parent's items, is one with them.
+            // Paths to a module's own descendants or to items of its ancestors are no edges.
             let (Some(from), Some(to)) = (module.get(same), name.get(same)) else { continue };
             if modules.contains(&name[..=same].to_vec()) {
                 let siblings = edges.entry(module[..same].to_vec()).or_default();
@@ -164,30 +165,30 @@ fn modules_have_no_circles() {
             }
         }
     }
-    let mut circles = Vec::new();
+    let mut cycles = Vec::new();
     for (parent, siblings) in &edges {
         for from in siblings.keys() {
-            // What can be reached from a module must not reach it.
-            let (mut seen, mut next) = (BTreeSet::new(), vec![from]);
+            // A module must not be reachable from itself.
+            let (mut reached, mut next) = (BTreeSet::new(), vec![from]);
             while let Some(at) = next.pop() {
                 for to in siblings.get(at).into_iter().flatten() {
-                    if seen.insert(to) {
+                    if reached.insert(to) {
                         next.push(to);
                     }
                 }
             }
-            if seen.contains(from) {
-                circles.push(format!("{}::{from} by way of {seen:?}", parent.join("::")));
+            if reached.contains(from) {
+                cycles.push(format!("{}::{from} by way of {reached:?}", parent.join("::")));
             }
         }
     }
-    assert!(circles.is_empty(), "{}", circles.join("\n"));
+    assert!(cycles.is_empty(), "{}", cycles.join("\n"));
 }
 
-/// Unit tests are a `tests` module of their file, or of `x/tests.rs` beside `x.rs`.
+/// Unit tests are a `tests` module at the end of their file, or in `x/tests.rs` beside `x.rs`.
 #[test]
-fn unit_tests_sit_in_their_file_or_beside_it() {
-    // To be moved into its file.
+fn sources_have_no_path_attribute() {
+    // The exception: its tests are yet to be moved into the file.
     let known = Path::new("app/fetch/unpack.rs");
     for Source { file, .. } in sources() {
         let text = fs::read_to_string(&file).unwrap();

@@ -1,4 +1,4 @@
-//! What the package promises of its dependencies: licences, and the oldest Rust.
+//! Dependencies of the package: their licences, and the Rust version that they need.
 
 use std::path::Path;
 use std::process::Command;
@@ -9,7 +9,7 @@ fn root() -> &'static Path {
     Path::new(env!("CARGO_MANIFEST_DIR"))
 }
 
-/// Every package that is linked in on any platform, as Cargo.lock has it.
+/// Metadata of every package in Cargo.lock, for all platforms.
 fn packages() -> Vec<Value> {
     let mut command = Command::new(env!("CARGO"));
     command.args(["metadata", "--format-version", "1", "--locked"]).current_dir(root());
@@ -21,13 +21,13 @@ fn packages() -> Vec<Value> {
     packages
 }
 
-/// `1.88` and `1.88.0` as numbers.
+/// Major and minor number of a version such as `1.88` or `1.88.0`.
 fn version(text: &str) -> (u32, u32) {
     let mut parts = text.split('.').map(|part| part.parse().unwrap());
     (parts.next().unwrap(), parts.next().unwrap_or(0))
 }
 
-/// Whether an SPDX expression can be met with these licences.
+/// Whether these licences satisfy an SPDX expression.
 fn allowed(expression: &str, licences: &[&str]) -> bool {
     let any = |part: &str| {
         let part = part.trim_matches(['(', ')']).replace('/', " OR ");
@@ -37,24 +37,24 @@ fn allowed(expression: &str, licences: &[&str]) -> bool {
 }
 
 #[test]
-fn dependencies_have_licences_that_are_allowed_and_build_with_the_oldest_rust() {
+fn dependencies_have_allowed_licences_and_build_with_the_minimum_rust_version() {
     let deny = std::fs::read_to_string(root().join("deny.toml")).unwrap();
     let deny: toml::Table = deny.parse().unwrap();
     let licences = deny["licenses"]["allow"].as_array().unwrap();
     let licences: Vec<&str> = licences.iter().map(|name| name.as_str().unwrap()).collect();
-    let oldest = version(env!("CARGO_PKG_RUST_VERSION"));
+    let minimum = version(env!("CARGO_PKG_RUST_VERSION"));
     for package in packages() {
         let name = format!("{} {}", package["name"], package["version"]);
         let licence = package["license"].as_str().unwrap_or_else(|| panic!("{name}: no licence"));
         assert!(allowed(licence, &licences), "{name}: {licence}");
         if let Some(needed) = package["rust_version"].as_str() {
-            assert!(version(needed) <= oldest, "{name} needs Rust {needed}");
+            assert!(version(needed) <= minimum, "{name} needs Rust {needed}");
         }
     }
 }
 
 #[test]
-fn licences_are_read_as_spdx_has_them() {
+fn spdx_expressions_are_evaluated() {
     let licences = ["MIT", "Zlib"];
     for expression in ["MIT", "MIT/Apache-2.0", "GPL-2.0 OR Zlib", "(MIT OR Apache-2.0) AND Zlib"] {
         assert!(allowed(expression, &licences), "{expression}");

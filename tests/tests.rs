@@ -1,4 +1,4 @@
-//! The integration tests, in one binary; modules are called after the floors of the crate that they
+//! All integration tests in one binary. Modules are named after the floors of the crate that they
 //! test.
 
 mod app;

@@ -1,5 +1,5 @@
-// Nothing but fused multiply-adds: CHAINS vectors, each of which waits for itself only, UNROLL
-// steps in a row. Measures how fast a device can compute.
+// Measures the peak arithmetic rate: fused multiply-adds only, on CHAINS independent vectors, in a loop
+// that is unrolled UNROLL times.
 #import common/grid
 
 #if F16
@@ -20,7 +20,7 @@ struct Params {
 @compute @workgroup_size(GROUP)
 fn main(invocation: Invocation) {
     let id = flat_id(invocation);
-    // Not constants, so that the compiler cannot know what comes out.
+    // Parameters, so that the compiler cannot compute the result.
     let factor = Value(vec4<f32>(params.factor));
     let shift = Value(vec4<f32>(params.shift));
 #for i in 0..CHAINS

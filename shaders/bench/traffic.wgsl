@@ -1,5 +1,5 @@
-// Nothing but loads and stores, VECTORS of each per invocation. Measures how fast memory is; the
-// two kernels are those of McCalpin's STREAM benchmark.
+// Measures memory bandwidth: two kernels of McCalpin's STREAM benchmark, VECTORS vectors per
+// invocation.
 #import common/grid
 
 struct Params {

@@ -1,29 +1,30 @@
-// The activation that the definitions name, and its derivative. Both are flat at their kinks, as
-// in PyTorch. Written without min and max, which may hide what is not a number.
+// The activation that is defined, and its derivative. At a kink the derivative is that of the flat
+// side, as in PyTorch. Written without min and max, which may drop NaN.
 #import common/lanes
 
 // min(max(x + 3, 0), 6) / 6
-fn ramp(x: vec4<f32>) -> vec4<f32> {
+fn hard_sigmoid(x: vec4<f32>) -> vec4<f32> {
     let y = select(x + 3.0, vec4<f32>(), x < vec4<f32>(-3.0)) / 6.0;
     return select(y, vec4<f32>(1.0), x > vec4<f32>(3.0));
 }
 
-// `group` and `channels` tell padding lanes, which must stay zero even if the function of zero
-// is not.
+// Padding lanes, found from `group` and `channels`, must stay zero even where hard-sigmoid of zero is
+// not.
 fn activate(x: vec4<f32>, group: u32, channels: u32) -> vec4<f32> {
     var y = x;
 #if RELU
     y = select(x, vec4<f32>(), x < vec4<f32>());
 #endif
 #if HARD_SWISH
-    y = x * ramp(x);
+    y = x * hard_sigmoid(x);
 #endif
 #if HARD_SIGMOID
-    y = ramp(x) * lanes(group, channels);
+    y = hard_sigmoid(x) * lanes(group, channels);
 #endif
     return y;
 }
 
+// The derivative of the activation at `x`.
 fn slope(x: vec4<f32>) -> vec4<f32> {
     var s = vec4<f32>(1.0);
 #if RELU

@@ -1,9 +1,9 @@
-// Every kernel runs on a line of workgroups, folded into rows where it is longer than the
-// 65,535 groups that a dispatch may have in one dimension.
+// Every kernel has a one-dimensional grid of workgroups. It is folded into rows if it is longer than
+// 65,535 groups, the limit of a dispatch per dimension.
 //
-// Kernels that load the same values in many invocations can have the SHARED invocations of each
-// subgroup load some each and hand them round. They do one piece of work together (line_id), or,
-// if they do not share, each its own.
+// Where many invocations need the same values, the SHARED invocations of a subgroup can each load
+// some of them and broadcast them. These invocations have the same `work_id`. Without sharing, every
+// invocation has its own.
 
 const GROUP: u32 = 64u;
 
@@ -31,7 +31,7 @@ fn flat_id(i: Invocation) -> u32 {
 #if SHARED
 const SHARE: u32 = SHARED;
 
-fn line_id(i: Invocation) -> u32 {
+fn work_id(i: Invocation) -> u32 {
     return flat_group(i) * (GROUP / SHARE) + i.subgroup;
 }
 
@@ -41,7 +41,7 @@ fn lane_of(i: Invocation) -> u32 {
 #else
 const SHARE: u32 = 1u;
 
-fn line_id(i: Invocation) -> u32 {
+fn work_id(i: Invocation) -> u32 {
     return flat_id(i);
 }
 

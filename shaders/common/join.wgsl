@@ -1,6 +1,7 @@
-// Sums of many terms for few results: JOIN neighbours in a workgroup take every JOIN-th term each, and
-// join what they have, in order. Without JOIN an invocation takes all terms. All invocations of a
-// workgroup must come to the joining, also those that have nothing to do.
+// Sums of many terms for few results. JOIN = n: n adjacent invocations of a workgroup share each
+// result. Each sums every n-th term, then their partial sums are added in order. Without JOIN one
+// invocation sums all terms. All invocations of a workgroup must call the join functions, because these
+// contain barriers.
 
 struct Sums {
     a: vec4<f32>,
@@ -16,24 +17,25 @@ var<workgroup> shares_b: array<vec4<f32>, GROUP>;
 const SHARES: u32 = 1u;
 #endif
 
-// The result that an invocation works for, and its first term.
+// The index of the result that an invocation contributes to.
 fn result_id(i: Invocation) -> u32 {
     return flat_id(i) / SHARES;
 }
 
+// Its number among the invocations that share the result: its first term.
 fn share_of(i: Invocation) -> u32 {
     return i.local % SHARES;
 }
 
-// The first of those in the workgroup that work for the same result.
+// The first of these invocations, as an index in the workgroup.
 fn first_share(i: Invocation) -> u32 {
     return i.local - share_of(i);
 }
 
 #if JOIN
-// Lets its neighbours see what an invocation has.
-fn show(i: Invocation, own: Sums) {
-    // They may still look at what they saw before.
+// Writes the sums of an invocation to workgroup memory.
+fn publish(i: Invocation, own: Sums) {
+    // Other invocations may still read the values of an earlier join.
     workgroupBarrier();
     shares_a[i.local] = own.a;
     shares_b[i.local] = own.b;
@@ -41,10 +43,11 @@ fn show(i: Invocation, own: Sums) {
 }
 #endif
 
+// The total of the invocations that share a result.
 fn join_sums(i: Invocation, own: Sums) -> Sums {
     var total = own;
 #if JOIN
-    show(i, own);
+    publish(i, own);
     total = Sums();
     for (var at = first_share(i); at < first_share(i) + SHARES; at++) {
         total = Sums(total.a + shares_a[at], total.b + shares_b[at]);
@@ -53,11 +56,11 @@ fn join_sums(i: Invocation, own: Sums) -> Sums {
     return total;
 }
 
-// The value that is largest by `a`, of equal ones that with the smallest `b`, in their first lanes.
+// The sums with the largest `a.x` and, among equal ones, the smallest `b.x`.
 fn join_largest(i: Invocation, own: Sums) -> Sums {
     var best = own;
 #if JOIN
-    show(i, own);
+    publish(i, own);
     for (var at = first_share(i); at < first_share(i) + SHARES; at++) {
         let other = Sums(shares_a[at], shares_b[at]);
         let larger = other.a.x > best.a.x || (other.a.x == best.a.x && other.b.x < best.b.x);

@@ -1,6 +1,7 @@
-// Which pixels a part of a cut sum covers: groups of `params.group` pixels, each in
+// Sums over pixels are split twice: into groups of `params.group` pixels, and each group into
 // `params.parts` parts.
 
+// A range of pixels.
 struct Part {
     first: u32,
     size: u32,
@@ -16,7 +17,7 @@ fn group_of(part: u32) -> Part {
     return Part(first, min(params.group, params.pixels - first));
 }
 
-// The pixels of a part where those of a group are dealt out in order, an equal share to each part.
+// The pixels of a part, if each part of a group has a contiguous range of about the same size.
 struct Range {
     first: u32,
     last: u32,

@@ -1,4 +1,5 @@
-// Sums a gradient over pixels, a partial sum per part and channel group; sum_rows joins them.
+// Gradient of a bias: sums dy over pixels, a partial sum per part and group of four channels. sum_rows
+// adds the parts.
 #import common/grid
 #import common/map
 #import common/parts

@@ -1,6 +1,6 @@
-// Convolution as an implicit matrix product: rows are output pixels, columns output channels, the
-// depth is the window times the input channels. Each invocation computes a tile of PIXELS pixels by
-// COLUMNS groups of four channels in registers.
+// Convolution as an implicit matrix product: rows are output pixels, columns output channels, and the
+// depth is the positions of the window times the input channels. Each invocation computes a register
+// tile of PIXELS pixels by COLUMNS groups of four channels.
 #import common/grid
 #import common/map
 #import conv2d/conv2d_params

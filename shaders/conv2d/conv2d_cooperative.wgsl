@@ -1,7 +1,8 @@
-// The same product as conv2d, of maps in float16, on matrix units: four subgroups own a tile of 64
-// pixels by 64 channels, each a quarter of it, as matrices of SIDE × SIDE. Both factors come to
-// workgroup memory in float16, 16 channels of the depth at a time; while the subgroups multiply one
-// pair of tiles, the next one comes in beside it. Sums are in float32.
+// The same product as conv2d, for maps in float16, on matrix units. A workgroup of four subgroups
+// computes a tile of 64 pixels by 64 channels, each subgroup a quarter of it in matrices of SIDE ×
+// SIDE. Both factors are staged in workgroup memory in float16, 16 channels of the depth at a time,
+// with double buffering: while the subgroups multiply one pair of tiles, the next pair is loaded. Sums
+// are in float32.
 #import common/grid
 #import common/map
 #import conv2d/conv2d_params
@@ -20,13 +21,13 @@
 @group(0) @binding(4) var<storage, read_write> bias: array<vec4<f32>>;
 
 const WORKERS: u32 = 4u * SUBGROUP;
-// Pixels and channels of a tile, and of the quarter of a subgroup.
+// Pixels, and channels, of a tile and of a subgroup's quarter.
 const TILE: u32 = 64u;
 const QUARTER: u32 = 32u;
 const DEPTH: u32 = 16u;
 const AREA: u32 = SIDE * SIDE;
 
-// Both halves of each: pixels by depth, and depth by channels.
+// Double buffers: pixels by depth, and depth by channels.
 var<workgroup> tile_x: array<f16, 2u * TILE * DEPTH>;
 var<workgroup> tile_w: array<f16, 2u * TILE * DEPTH>;
 var<workgroup> results: array<f32, 4u * AREA>;
@@ -41,12 +42,12 @@ fn main(invocation: Invocation) {
     let first_column = tile % column_tiles * (TILE / 4u);
     let first_row_of_quarter = quarter / 2u * QUARTER;
     let first_column_of_quarter = quarter % 2u * QUARTER;
-    // What the invocation brings in: four channels of a pixel, and of a row of the weight.
+    // What the invocation loads: four channels of a pixel, and of a row of the weight.
 #for i in 0..64/SUBGROUP
-    let brought_${i} = local + ${i}u * WORKERS;
-    let pixel_${i} = pixel_at(first_pixel + brought_${i} / 4u, first_pixel + brought_${i} / 4u < params.pixels);
-    let row_${i} = brought_${i} / (TILE / 4u);
-    let column_${i} = brought_${i} % (TILE / 4u);
+    let slot_${i} = local + ${i}u * WORKERS;
+    let pixel_${i} = pixel_at(first_pixel + slot_${i} / 4u, first_pixel + slot_${i} / 4u < params.pixels);
+    let row_${i} = slot_${i} / (TILE / 4u);
+    let column_${i} = slot_${i} % (TILE / 4u);
 #endfor
 #for p in 0..32/SIDE
 #for v in 0..32/SIDE
@@ -55,16 +56,16 @@ fn main(invocation: Invocation) {
 #endfor
     var depth = Depth(0u, 0u, 0u);
     let steps = params.kernel * params.kernel * div_ceil(params.in_c4, DEPTH / 4u);
-    // What is brought in after the last step is zero.
+    // The loads after the last step give zeros.
     for (var step = 0u; step <= steps; step++) {
 #for i in 0..64/SUBGROUP
-        let x_${i} = vec4<f16>(gather(pixel_${i}, depth.ky, depth.kx, depth.c + brought_${i} % 4u));
+        let x_${i} = vec4<f16>(gather(pixel_${i}, depth.ky, depth.kx, depth.c + slot_${i} % 4u));
         let w_${i} = vec4<f16>(weight(depth.ky, depth.kx, depth.c + row_${i} / 4u, row_${i} % 4u, first_column + column_${i}));
 #endfor
         if step > 0u {
-            let half = (step - 1u) % 2u;
-            let from_x = half * TILE * DEPTH + first_row_of_quarter * DEPTH;
-            let from_w = half * TILE * DEPTH + first_column_of_quarter;
+            let buffer = (step - 1u) % 2u;
+            let from_x = buffer * TILE * DEPTH + first_row_of_quarter * DEPTH;
+            let from_w = buffer * TILE * DEPTH + first_column_of_quarter;
 #for d in 0..16/SIDE
             {
 #for p in 0..32/SIDE
@@ -81,25 +82,25 @@ fn main(invocation: Invocation) {
             }
 #endfor
         }
-        let half = step % 2u;
+        let buffer = step % 2u;
 #for i in 0..64/SUBGROUP
 #for l in 0..4
-        tile_x[half * TILE * DEPTH + brought_${i} * 4u + ${l}u] = x_${i}[${l}];
+        tile_x[buffer * TILE * DEPTH + slot_${i} * 4u + ${l}u] = x_${i}[${l}];
 #if DGRAD
-        // Four of the depth of one channel.
-        tile_w[half * TILE * DEPTH + (row_${i} / 4u * 4u + ${l}u) * TILE + column_${i} * 4u + row_${i} % 4u] = w_${i}[${l}];
+        // Four consecutive values of the depth, for one channel.
+        tile_w[buffer * TILE * DEPTH + (row_${i} / 4u * 4u + ${l}u) * TILE + column_${i} * 4u + row_${i} % 4u] = w_${i}[${l}];
 #else
-        tile_w[half * TILE * DEPTH + row_${i} * TILE + column_${i} * 4u + ${l}u] = w_${i}[${l}];
+        tile_w[buffer * TILE * DEPTH + row_${i} * TILE + column_${i} * 4u + ${l}u] = w_${i}[${l}];
 #endif
 #endfor
 #endfor
         workgroupBarrier();
         advance(&depth, DEPTH / 4u);
     }
-    // Matrices can be stored as they are, but not converted: they go through workgroup memory.
+    // Matrices of float32 cannot be converted to float16: they go through workgroup memory.
 #for p in 0..32/SIDE
 #for v in 0..32/SIDE
-    keep(acc_${p}_${v}, quarter * AREA);
+    store_matrix(acc_${p}_${v}, quarter * AREA);
     workgroupBarrier();
     for (var at = local; at < AREA; at += WORKERS) {
         let from_quarter = at / (AREA / 4u);

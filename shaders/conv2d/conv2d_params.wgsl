@@ -1,9 +1,9 @@
-// Parameters of every kernel that convolves. `pixels` are those of the output, over all
-// `images`; `factor` scales results. Sums over pixels are cut in `parts`, per image or per group
-// of `group` pixels. Where only some images of the batch are bound, `first` counts what comes
-// before them in operands that are bound whole: rows of partial sums, or images.
+// Parameters of the convolution kernels. `pixels` is the number of output pixels of all `images`;
+// `factor` scales results. Sums over pixels are split into `parts`, per image or per group of `group`
+// pixels. If a dispatch binds a slice of the batch, `first` is the offset of the slice in operands that
+// are bound whole: in rows of partial sums, or in images.
 //
-// With DGRAD the roles turn round: "input" is the gradient of the convolution's output, "output"
+// With DGRAD the roles are exchanged: "input" is the gradient of the convolution's output, "output"
 // that of its input, and the same weight is read transposed.
 
 struct Params {

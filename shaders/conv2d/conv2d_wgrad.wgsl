@@ -1,6 +1,6 @@
-// Gradient of a convolution's weight: a matrix product whose depth is the pixels. Rows are (window
-// position, input channel), columns output channels. The depth is cut in parts; each invocation sums
-// one part for a tile of the weight.
+// Gradient of a convolution's weight (wgrad): a matrix product whose depth is the pixels. Rows are
+// pairs of window position and input channel, columns are output channels. The depth is split into
+// parts; each invocation sums one part for a tile of the weight.
 #import common/grid
 #import common/map
 #import common/parts
@@ -18,7 +18,7 @@ fn main(invocation: Invocation) {
     if work.part >= part_count() {
         return;
     }
-    // Of each row: its position of the window, less the padding, and its group of input channels.
+    // For each row, its position in the window minus the padding, and its group of input channels.
     var rows: Rows;
     var ky: array<i32, ROWS>;
     var kx: array<i32, ROWS>;
@@ -37,22 +37,22 @@ fn main(invocation: Invocation) {
     let columns = columns_of(work.column, work.lane);
     let pixels = range_of(work.part);
     var acc: Acc;
-    var walk = walk_from(pixels.first);
+    var cursor = cursor_at(pixels.first);
     for (var pixel = pixels.first; pixel < pixels.last; pixel++) {
         let slopes = slopes_at(columns, pixel);
-        var seen: Seen;
+        var inputs: Inputs;
 #for r in 0..ROWS
         {
-            // Negative positions wrap to huge ones, which the comparison refuses.
-            let iy = u32(walk.y * i32(params.stride) + ky[${r}]);
-            let ix = u32(walk.x * i32(params.stride) + kx[${r}]);
+            // Negative positions wrap to huge ones, which fail the comparison.
+            let iy = u32(cursor.y * i32(params.stride) + ky[${r}]);
+            let ix = u32(cursor.x * i32(params.stride) + kx[${r}]);
             let inside = iy < params.in_h && ix < params.in_w;
-            let at = select(0u, ((walk.base + iy) * params.in_w + ix) * params.in_c4, inside) + c[${r}];
-            seen[${r}] = select(vec4<f32>(), vec4<f32>(x[at]), inside);
+            let at = select(0u, ((cursor.base + iy) * params.in_w + ix) * params.in_c4, inside) + c[${r}];
+            inputs[${r}] = select(vec4<f32>(), vec4<f32>(x[at]), inside);
         }
 #endfor
-        multiply(&acc, seen, slopes);
-        advance(&walk);
+        multiply(&acc, inputs, slopes);
+        advance(&cursor);
     }
     store(acc, rows, work.part, work.column);
 }

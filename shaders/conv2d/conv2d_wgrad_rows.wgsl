@@ -1,6 +1,6 @@
-// The same sums as conv2d_wgrad, where the stride is 1 and the window's side is TAPS: the rows of an
-// invocation are all positions of a row of the window, for GROUPS groups of channels. What one of
-// them sees at a pixel, the one before it sees at the next, so that it is loaded once.
+// The same sums as conv2d_wgrad, for a stride of 1 and a window with side TAPS. The rows of an
+// invocation are all positions of one row of the window, for GROUPS groups of channels. The input of a
+// position at one pixel is the input of the previous position at the next pixel, so it is loaded once.
 #import common/grid
 #import common/map
 #import common/parts
@@ -33,34 +33,34 @@ fn main(invocation: Invocation) {
     let columns = columns_of(work.column, work.lane);
     let pixels = range_of(work.part);
     var acc: Acc;
-    var seen: Seen;
-    var walk = walk_from(pixels.first);
+    var inputs: Inputs;
+    var cursor = cursor_at(pixels.first);
     for (var pixel = pixels.first; pixel < pixels.last; pixel++) {
         let slopes = slopes_at(columns, pixel);
-        // Negative positions wrap to huge ones, which the comparison refuses.
-        let iy = u32(walk.y + i32(ky) - i32(params.pad));
-        let line = (walk.base + iy) * params.in_w;
-        if pixel == pixels.first || walk.x == 0 {
+        // Negative positions wrap to huge ones, which fail the comparison.
+        let iy = u32(cursor.y + i32(ky) - i32(params.pad));
+        let line = (cursor.base + iy) * params.in_w;
+        if pixel == pixels.first || cursor.x == 0 {
 #for t in 0..TAPS-1
 #for g in 0..GROUPS
-            seen[${g*TAPS+t+1}] = input_at(line, iy, u32(walk.x + ${t} - i32(params.pad)), c[${g}]);
+            inputs[${g*TAPS+t+1}] = input_at(line, iy, u32(cursor.x + ${t} - i32(params.pad)), c[${g}]);
 #endfor
 #endfor
         }
-        let ix = u32(walk.x + ${TAPS-1} - i32(params.pad));
+        let ix = u32(cursor.x + ${TAPS-1} - i32(params.pad));
 #for g in 0..GROUPS
 #for t in 0..TAPS-1
-        seen[${g*TAPS+t}] = seen[${g*TAPS+t+1}];
+        inputs[${g*TAPS+t}] = inputs[${g*TAPS+t+1}];
 #endfor
-        seen[${g*TAPS+TAPS-1}] = input_at(line, iy, ix, c[${g}]);
+        inputs[${g*TAPS+TAPS-1}] = input_at(line, iy, ix, c[${g}]);
 #endfor
-        multiply(&acc, seen, slopes);
-        advance(&walk);
+        multiply(&acc, inputs, slopes);
+        advance(&cursor);
     }
     store(acc, rows, work.part, work.column);
 }
 
-// Column `ix` of row `iy` of the input, which begins at `line`, if both are in the map.
+// Column `ix` of row `iy` of the input, which begins at pixel `line`; zero outside of the map.
 fn input_at(line: u32, iy: u32, ix: u32, c: u32) -> vec4<f32> {
     let inside = iy < params.in_h && ix < params.in_w;
     return select(vec4<f32>(), vec4<f32>(x[select(0u, (line + ix) * params.in_c4, inside) + c]), inside);

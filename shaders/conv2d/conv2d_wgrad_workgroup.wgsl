@@ -1,7 +1,7 @@
 // The same sums as conv2d_wgrad, with tiles of both factors in workgroup memory. TALL × WIDE
-// invocations own one part of the sum for a tile of TALL·ROWS groups of four rows by WIDE·COLUMNS
-// groups of four columns. They walk along the part's pixels, DEPTH at a time; while they compute
-// with one pair of tiles, the next one comes in beside it.
+// invocations compute one part of the sum for a tile of TALL·ROWS groups of four rows by WIDE·COLUMNS
+// groups of four columns. They loop over the part's pixels, DEPTH at a time, with double buffering:
+// while they multiply one pair of tiles, the next pair is loaded.
 #import common/grid
 #import common/map
 #import common/parts
@@ -16,23 +16,23 @@ const WORKERS: u32 = TALL * WIDE;
 const HEIGHT: u32 = TALL * ROWS;
 const WIDTH: u32 = WIDE * COLUMNS;
 
-// Two of each: one is computed with, one comes in.
+// Double buffers.
 var<workgroup> tile_x: array<vec4<f32>, 2u * DEPTH * HEIGHT>;
 var<workgroup> tile_d: array<vec4<f32>, 2u * DEPTH * WIDTH>;
 
 // The last index is the row within its group of four.
 alias Acc = array<array<array<vec4<f32>, 4>, COLUMNS>, ROWS>;
 
-// Adds the product of one pair of tiles, for the invocation in row `tall` and column `wide`.
-fn multiply(acc: ptr<function, Acc>, half: u32, tall: u32, wide: u32) {
+// Adds the product of one pair of tiles, for the invocation at (tall, wide) of TALL × WIDE.
+fn multiply(acc: ptr<function, Acc>, buffer: u32, tall: u32, wide: u32) {
 #for k in 0..DEPTH
     {
-        let place = half * DEPTH + ${k}u;
+        let pixel = buffer * DEPTH + ${k}u;
 #for r in 0..ROWS
-        let x_${r} = tile_x[place * HEIGHT + tall + TALL * ${r}u];
+        let x_${r} = tile_x[pixel * HEIGHT + tall + TALL * ${r}u];
 #endfor
 #for v in 0..COLUMNS
-        let d_${v} = tile_d[place * WIDTH + wide + WIDE * ${v}u];
+        let d_${v} = tile_d[pixel * WIDTH + wide + WIDE * ${v}u];
 #for r in 0..ROWS
 #for l in 0..4
         acc[${r}][${v}][${l}] += x_${r}[${l}] * d_${v};
@@ -53,24 +53,24 @@ fn main(invocation: Invocation) {
     let first_row = tile % row_tiles * HEIGHT;
     let first_column = tile / row_tiles % column_tiles * WIDTH;
     let part = tile / row_tiles / column_tiles;
-    // A line of workgroups that is folded may have a few too many; all of them meet at barriers.
+    // A folded grid may have more workgroups than tiles. These also execute the barriers.
     let exists = part < part_count();
     let pixels = range_of(select(0u, part, exists));
     let last = select(pixels.first, pixels.last, exists);
-    // What the invocation brings in: one row of the window's values, one column of the gradient.
-    let brought = first_row + local % HEIGHT;
-    let tap = brought / params.in_c4;
+    // What the invocation loads: inputs of one row of the weight, gradients of one column.
+    let loaded_row = first_row + local % HEIGHT;
+    let tap = loaded_row / params.in_c4;
     let ky = tap / params.kernel;
     let kx = tap % params.kernel;
-    let c = brought % params.in_c4;
+    let c = loaded_row % params.in_c4;
     let column = first_column + local % WIDTH;
-    // Where it stands in the tile that it computes.
+    // Its row and column among the invocations.
     let tall = local / WIDE;
     let wide = local % WIDE;
     var acc: Acc;
-    // As many as the largest part needs.
+    // The number of iterations for the largest part, because all invocations must execute the barriers.
     let steps = div_ceil(div_ceil(min(params.group, params.pixels), params.parts), DEPTH);
-    // What is brought in after the last pixel is zero.
+    // The loads after the last pixel give zeros.
     for (var step = 0u; step <= steps; step++) {
         let next = pixels.first + step * DEPTH;
 #for i in 0..DEPTH*ROWS/WIDE
@@ -85,12 +85,12 @@ fn main(invocation: Invocation) {
         if step > 0u {
             multiply(&acc, (step - 1u) % 2u, tall, wide);
         }
-        let half = step % 2u;
+        let buffer = step % 2u;
 #for i in 0..DEPTH*ROWS/WIDE
-        tile_x[half * DEPTH * HEIGHT + local + ${i}u * WORKERS] = x_${i};
+        tile_x[buffer * DEPTH * HEIGHT + local + ${i}u * WORKERS] = x_${i};
 #endfor
 #for i in 0..DEPTH*COLUMNS/TALL
-        tile_d[half * DEPTH * WIDTH + local + ${i}u * WORKERS] = d_${i};
+        tile_d[buffer * DEPTH * WIDTH + local + ${i}u * WORKERS] = d_${i};
 #endfor
         workgroupBarrier();
     }

@@ -1,7 +1,7 @@
-// The same product as conv2d, with tiles of both factors in workgroup memory, for devices where
-// that is fast. TALL × WIDE invocations own a tile of TALL·PIXELS pixels by WIDE·COLUMNS groups of
-// four channels. They walk along the depth, DEPTH groups of four at a time; while they compute
-// with one pair of tiles, the next one comes in beside it.
+// The same product as conv2d, with tiles of both factors in workgroup memory, for devices where that is
+// fast. TALL × WIDE invocations compute a tile of TALL·PIXELS pixels by WIDE·COLUMNS groups of four
+// channels. They loop over the depth, DEPTH groups of four at a time, with double buffering: while they
+// multiply one pair of tiles, the next pair is loaded.
 #import common/grid
 #import common/map
 #import conv2d/conv2d_params
@@ -18,18 +18,18 @@ const WORKERS: u32 = TALL * WIDE;
 const ROWS: u32 = TALL * PIXELS;
 const GROUPS: u32 = WIDE * COLUMNS;
 
-// Two of each: one is computed with, one comes in.
+// Double buffers.
 var<workgroup> tile_x: array<vec4<f32>, 2u * DEPTH * ROWS>;
 var<workgroup> tile_w: array<vec4<f32>, 2u * DEPTH * 4u * GROUPS>;
 
 alias Acc = array<array<vec4<f32>, COLUMNS>, PIXELS>;
 
-// Adds the product of one pair of tiles, for the invocation in row `tall` and column `wide`.
-fn multiply(acc: ptr<function, Acc>, half: u32, tall: u32, wide: u32) {
+// Adds the product of one pair of tiles, for the invocation at (tall, wide) of TALL × WIDE.
+fn multiply(acc: ptr<function, Acc>, buffer: u32, tall: u32, wide: u32) {
 #for d in 0..DEPTH
     {
-        let from_x = (half * DEPTH + ${d}u) * ROWS + tall;
-        let from_w = (half * DEPTH + ${d}u) * 4u * GROUPS + wide;
+        let from_x = (buffer * DEPTH + ${d}u) * ROWS + tall;
+        let from_w = (buffer * DEPTH + ${d}u) * 4u * GROUPS + wide;
 #for p in 0..PIXELS
         let x_${p} = tile_x[from_x + TALL * ${p}u];
 #endfor
@@ -57,17 +57,17 @@ fn main(invocation: Invocation) {
     let column_tiles = div_ceil(params.out_c4, GROUPS);
     let first_pixel = tile / column_tiles * ROWS;
     let first_column = tile % column_tiles * GROUPS;
-    // What the invocation brings in: values that one pixel sees, and of one column of the weight.
-    let brought = first_pixel + local % ROWS;
-    let pixel = pixel_at(brought, brought < params.pixels);
+    // What the invocation loads: inputs of one pixel, and one column of the weight.
+    let loaded_pixel = first_pixel + local % ROWS;
+    let pixel = pixel_at(loaded_pixel, loaded_pixel < params.pixels);
     let column = first_column + local % GROUPS;
-    // Where it stands in the tile that it computes.
+    // Its row and column among the invocations.
     let tall = local / WIDE;
     let wide = local % WIDE;
     var acc: Acc;
     var depth = Depth(0u, 0u, 0u);
     let steps = params.kernel * params.kernel * div_ceil(params.in_c4, DEPTH);
-    // What is brought in after the last step is zero.
+    // The loads after the last step give zeros.
     for (var step = 0u; step <= steps; step++) {
 #for i in 0..DEPTH*PIXELS/WIDE
         let x_${i} = gather(pixel, depth.ky, depth.kx, depth.c + local / ROWS + ${i}u * (WORKERS / ROWS));
@@ -79,12 +79,12 @@ fn main(invocation: Invocation) {
         if step > 0u {
             multiply(&acc, (step - 1u) % 2u, tall, wide);
         }
-        let half = step % 2u;
+        let buffer = step % 2u;
 #for i in 0..DEPTH*PIXELS/WIDE
-        tile_x[half * DEPTH * ROWS + local + ${i}u * WORKERS] = x_${i};
+        tile_x[buffer * DEPTH * ROWS + local + ${i}u * WORKERS] = x_${i};
 #endfor
 #for i in 0..4*DEPTH*COLUMNS/TALL
-        tile_w[half * DEPTH * 4u * GROUPS + local + ${i}u * WORKERS] = w_${i};
+        tile_w[buffer * DEPTH * 4u * GROUPS + local + ${i}u * WORKERS] = w_${i};
 #endfor
         workgroupBarrier();
         advance(&depth, DEPTH);

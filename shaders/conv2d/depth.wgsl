@@ -1,5 +1,5 @@
-// Where a kernel stands that walks along the depth of a convolution, some groups of channels at a
-// time: a position of the window, and the first group.
+// The state of a loop over the depth of a convolution, some groups of four channels at a time: a
+// position in the window, and the first group.
 struct Depth {
     ky: u32,
     kx: u32,

@@ -1,11 +1,11 @@
-// What output pixels see through the window, for kernels that stage it in workgroup memory.
+// Loads the inputs of output pixels, for kernels that stage them in workgroup memory.
 #import conv2d/pixel
 
-// Group `c` of four channels at position (ky, kx) of the window; zero outside of the map, of the
-// window and of the channels.
+// Group `c` of four input channels at position (ky, kx) of the window; zero outside of the map, the
+// window or the channels.
 fn gather(pixel: Pixel, ky: u32, kx: u32, c: u32) -> vec4<f32> {
 #if DGRAD
-    // Negative positions wrap to huge ones, which the comparison refuses.
+    // Negative positions wrap to huge ones, which fail the comparison.
     let sy = u32(pixel.y + i32(params.pad) - i32(ky));
     let sx = u32(pixel.x + i32(params.pad) - i32(kx));
     let iy = sy / params.stride;

@@ -1,5 +1,5 @@
-// Matrices of SIDE × SIDE that a subgroup holds together and multiplies on the device's matrix
-// units, for conv2d_cooperative.
+// Cooperative matrices of SIDE × SIDE: a subgroup holds them and multiplies them on the device's matrix
+// units. For conv2d_cooperative.
 alias Left = coop_mat${SIDE}x${SIDE}<f16, A>;
 alias Right = coop_mat${SIDE}x${SIDE}<f16, B>;
 alias Product = coop_mat${SIDE}x${SIDE}<f32, C>;
@@ -12,7 +12,7 @@ fn zero(nth: u32) -> Product {
     return Product();
 }
 
-// From the tile of pixels, as from the tile of the weight, row by row.
+// Both tiles are row-major.
 fn left(at: u32) -> Left {
     return coopLoadT<Left>(&tile_x[at], DEPTH);
 }
@@ -25,6 +25,6 @@ fn multiply_add(a: Left, b: Right, sum: Product) -> Product {
     return coopMultiplyAdd(a, b, sum);
 }
 
-fn keep(sum: Product, at: u32) {
+fn store_matrix(sum: Product, at: u32) {
     coopStoreT(sum, &results[at], SIDE);
 }

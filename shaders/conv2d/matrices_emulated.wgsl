@@ -1,8 +1,8 @@
-// What matrices.wgsl offers, without matrix units, to test conv2d_cooperative on devices that have
-// none: each invocation computes some of a matrix in workgroup memory. Matrices are where they begin
-// there.
+// The functions of matrices.wgsl without matrix units, to test conv2d_cooperative on other devices.
+// Each invocation computes some values of a matrix in workgroup memory. A matrix is represented by the
+// index of its first value there.
 
-// Sums of all subgroups, one after another.
+// The sums of all subgroups.
 var<workgroup> sums: array<f32, TILE * TILE>;
 var<private> lane: u32;
 
@@ -36,7 +36,7 @@ fn multiply_add(a: u32, b: u32, first: u32) -> u32 {
     return first;
 }
 
-fn keep(first: u32, to: u32) {
+fn store_matrix(first: u32, to: u32) {
     for (var at = lane; at < AREA; at += SUBGROUP) {
         results[to + at] = sums[first + at];
     }

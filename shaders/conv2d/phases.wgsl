@@ -1,13 +1,13 @@
-// Pixels of a tile of the gradient of a strided convolution's input. Pixels whose coordinates leave
-// the same remainders (the phase) modulo the stride see the same positions of the window, every
-// stride-th one. All pixels of a tile, and of the tiles that share loads, are of one phase.
+// Tiles of the gradient of a strided convolution's input, by phase. Pixels whose coordinates have the
+// same remainders modulo the stride (the phase) use the same positions of the window, every stride-th
+// one. All pixels of a tile, and of the tiles that share loads, belong to one phase.
 #import conv2d/scattered
 
 fn phase_size() -> vec2<u32> {
     return vec2<u32>(div_ceil(params.out_h, params.stride), div_ceil(params.out_w, params.stride));
 }
 
-// Tiles of a phase; so many that no tiles of two phases share loads.
+// The number of tiles of a phase, rounded up so that tiles of different phases never share loads.
 fn phase_tile_count() -> u32 {
     let size = phase_size();
     return div_ceil(params.images * size.x * size.y, PIXELS * SHARE) * SHARE;
@@ -40,8 +40,8 @@ fn tile_of_batch(index: u32) -> Tile {
     return tile;
 }
 
-// The row (or column) of the output's gradient that row `o` of the input meets at position `k` of the
-// window. Negative positions wrap to huge ones.
+// The row (or column) of the output's gradient for row `o` of the input's gradient at position `k` of
+// the window. Negative positions wrap to huge ones.
 fn input_at(o: i32, k: u32) -> u32 {
     return u32(o + i32(params.pad) - i32(k)) / params.stride;
 }

@@ -1,11 +1,11 @@
 // An output pixel of a convolution.
 struct Pixel {
-    // Its number in the batch, and its image's.
+    // Its index in the batch, and the index of its image.
     index: u32,
     image: u32,
-    // The image's first row of the input.
+    // The first row of the image in the input.
     base: u32,
-    // Its place in the image.
+    // Its position in the image.
     y: i32,
     x: i32,
     // Whether it exists.

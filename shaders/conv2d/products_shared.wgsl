@@ -1,8 +1,8 @@
-// The products of a tile, where the SHARED invocations of a subgroup need the same weights: each
-// loads some of them and hands them round. With LANES rows of COLUMNS, the weight of row l and column
-// v is number l * COLUMNS + v; invocation i loads numbers i, i + SHARED and so on.
+// The products of a tile. The SHARED invocations of a subgroup need the same weights: each loads some
+// of them and broadcasts them. The weights are LANES rows of COLUMNS, and the weight of row l and
+// column v has the number l * COLUMNS + v. Invocation i loads the numbers i, i + SHARED and so on.
 
-// How many of them each invocation loads.
+// The number of weights that each invocation loads.
 const LOADS: u32 = (LANES * COLUMNS + SHARED - 1u) / SHARED;
 
 struct Weights {
@@ -25,9 +25,9 @@ fn weights_of(column: u32, lane: u32) -> Weights {
     return weights;
 }
 
-// Adds what pixels see at position `tap` of the window in group `c` of input channels, of which the
-// first LANES count, times the weight there.
-fn multiply(acc: ptr<function, Acc>, seen: Seen, weights: Weights, tap: u32, c: u32) {
+// Multiplies the inputs of the pixels at position `tap` of the window, group `c` of input channels,
+// with the weight, and adds the products. Only the first LANES channels of a group are used.
+fn multiply(acc: ptr<function, Acc>, inputs: Inputs, weights: Weights, tap: u32, c: u32) {
 #if DGRAD
     let first = tap * params.out_c4 * 4u * params.in_c4 + c;
 #else
@@ -43,9 +43,9 @@ fn multiply(acc: ptr<function, Acc>, seen: Seen, weights: Weights, tap: u32, c: 
         let m = subgroupBroadcast(loaded[${(l*COLUMNS+v)/SHARED}], ${(l*COLUMNS+v)%SHARED}u);
 #for p in 0..PIXELS
 #if DGRAD
-        acc[${p}][${v}][${l}] += dot(seen[${p}], m);
+        acc[${p}][${v}][${l}] += dot(inputs[${p}], m);
 #else
-        acc[${p}][${v}] += seen[${p}][${l}] * m;
+        acc[${p}][${v}] += inputs[${p}][${l}] * m;
 #endif
 #endfor
     }

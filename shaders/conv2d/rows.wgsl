@@ -1,9 +1,9 @@
-// Pixels of a tile that lie side by side, in rows of SPAN, where the stride is 1: what one of them
-// sees at a position of the window, its neighbour sees at the next one, and is loaded once.
+// Tiles of adjacent pixels, in rows of SPAN, for a stride of 1. The input of a pixel at one position of
+// the window is the input of its neighbour at the next position, so it is loaded once.
 
 struct Tile {
     pixels: array<Pixel, PIXELS>,
-    // The image's first row of the input, and the place of the first pixel in the image.
+    // The first row of the image in the input, and the position of the first pixel in the image.
     base: u32,
     y: u32,
     x: u32,
@@ -58,47 +58,47 @@ fn convolve(tile: Tile, weights: Weights) -> Acc {
         let first_row = i32(tile.y + ky) - i32(params.pad);
         let first_column = i32(tile.x) - i32(params.pad);
 #endif
-        // Of each row of pixels: whether the row that it sees is in the map, and where it begins.
+        // For each row of pixels, whether its row of the input is in the map, and where that begins.
         var inside: array<bool, PIXELS / SPAN>;
         var at: array<u32, PIXELS / SPAN>;
 #for r in 0..PIXELS/SPAN
         {
-            // Negative positions wrap to huge ones, which the comparison refuses.
+            // Negative positions wrap to huge ones, which fail the comparison.
             let iy = u32(first_row + ${r});
             inside[${r}] = tile.pixels[${r*SPAN}].live && iy < params.in_h;
             at[${r}] = (tile.base + iy) * params.in_w;
         }
 #endfor
         for (var c = 0u; c < params.in_c4; c++) {
-            // The first position but for the last pixel of each row: a place further than it, since
-            // each step begins by moving on.
-            var seen: Seen;
+            // The inputs at the first position, for all but the last pixel of each row. They are stored
+            // one pixel later, because each step begins with a shift.
+            var inputs: Inputs;
 #for r in 0..PIXELS/SPAN
 #for s in 0..SPAN-1
-            seen[${r*SPAN+s+1}] = pixel_of_row(at[${r}], inside[${r}], u32(first_column + ${s}), c);
+            inputs[${r*SPAN+s+1}] = pixel_of_row(at[${r}], inside[${r}], u32(first_column + ${s}), c);
 #endfor
 #endfor
             for (var step = 0u; step < params.kernel; step++) {
                 let ix = u32(first_column + ${SPAN-1} + i32(step));
 #for r in 0..PIXELS/SPAN
 #for s in 0..SPAN-1
-                seen[${r*SPAN+s}] = seen[${r*SPAN+s+1}];
+                inputs[${r*SPAN+s}] = inputs[${r*SPAN+s+1}];
 #endfor
-                seen[${r*SPAN+SPAN-1}] = pixel_of_row(at[${r}], inside[${r}], ix, c);
+                inputs[${r*SPAN+SPAN-1}] = pixel_of_row(at[${r}], inside[${r}], ix, c);
 #endfor
 #if DGRAD
                 let tap = ky * params.kernel + params.kernel - 1u - step;
 #else
                 let tap = ky * params.kernel + step;
 #endif
-                multiply(&acc, seen, weights, tap, c);
+                multiply(&acc, inputs, weights, tap, c);
             }
         }
     }
     return acc;
 }
 
-// Column `ix` of the row of the input that begins at `row`, if that is in the map.
+// Column `ix` of the row of the input that begins at pixel `row`; zero outside of the map.
 fn pixel_of_row(row: u32, inside: bool, ix: u32, c: u32) -> vec4<f32> {
     let here = inside && ix < params.in_w;
     let at = select(0u, (row + ix) * params.in_c4 + c, here);

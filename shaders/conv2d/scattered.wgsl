@@ -1,8 +1,8 @@
-// A convolution in which each pixel of a tile looks for itself.
+// A convolution in which each pixel of a tile loads its own inputs.
 
 struct Tile {
     pixels: array<Pixel, PIXELS>,
-    // The first position of the window that they see, and how far apart positions are.
+    // The first position of the window that the pixels use, and the distance between positions.
     ky: u32,
     kx: u32,
     step: u32,
@@ -18,7 +18,7 @@ fn convolve(tile: Tile, weights: Weights) -> Acc {
 #for p in 0..PIXELS
             {
                 let pixel = tile.pixels[${p}];
-                // Negative positions wrap to huge ones, which the comparison refuses.
+                // Negative positions wrap to huge ones, which fail the comparison.
                 let iy = input_at(pixel.y, ky);
                 let ix = input_at(pixel.x, kx);
                 inside[${p}] = pixel.live && iy < params.in_h && ix < params.in_w;
@@ -26,11 +26,11 @@ fn convolve(tile: Tile, weights: Weights) -> Acc {
             }
 #endfor
             for (var c = 0u; c < params.in_c4; c++) {
-                var seen: Seen;
+                var inputs: Inputs;
 #for p in 0..PIXELS
-                seen[${p}] = select(vec4<f32>(), vec4<f32>(x[at[${p}] + c]), inside[${p}]);
+                inputs[${p}] = select(vec4<f32>(), vec4<f32>(x[at[${p}] + c]), inside[${p}]);
 #endfor
-                multiply(&acc, seen, weights, tap, c);
+                multiply(&acc, inputs, weights, tap, c);
             }
         }
     }

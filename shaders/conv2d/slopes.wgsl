@@ -1,4 +1,4 @@
-// The gradients of a pixel, where each invocation loads those that it needs.
+// Loads the gradient of a pixel. Each invocation loads its own columns.
 
 struct Columns {
     column: array<u32, COLUMNS>,

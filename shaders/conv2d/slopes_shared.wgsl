@@ -1,7 +1,7 @@
-// The gradients of a pixel, where the SHARED invocations of a subgroup need the same: each loads some
-// of them and hands them round. Invocation i loads columns i, i + SHARED and so on.
+// Loads the gradient of a pixel. The SHARED invocations of a subgroup need the same columns: each loads
+// some of them and broadcasts them. Invocation i loads columns i, i + SHARED and so on.
 
-// How many of them each invocation loads.
+// The number of columns that each invocation loads.
 const LOADS: u32 = (COLUMNS + SHARED - 1u) / SHARED;
 
 struct Columns {

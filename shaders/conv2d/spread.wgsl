@@ -1,4 +1,4 @@
-// Pixels of a tile that lie all over the maps: neighbouring tiles read neighbouring pixels.
+// Tiles whose pixels are spread over the maps: adjacent tiles read adjacent pixels.
 #import conv2d/scattered
 
 fn tile_count() -> u32 {
@@ -35,7 +35,7 @@ fn tile_of_image(image: u32, index: u32) -> Tile {
     return tile;
 }
 
-// The row (or column) of the input that row `o` of the output sees at position `k` of the window.
+// The row (or column) of the input for row `o` of the output at position `k` of the window.
 fn input_at(o: i32, k: u32) -> u32 {
     return u32(o * i32(params.stride) + i32(k) - i32(params.pad));
 }

@@ -1,14 +1,15 @@
-// A tile of a convolution in registers: which pixels it has, what they see, and the products.
+// Register tiles of a convolution: their pixels, inputs and products.
 //
-// All orders of pixels offer the same: `Tile`, whose `pixels` it has; `tile_count` and
-// `tile_of_batch`, the tiles of the batch; `image_tile_count` and `tile_of_image`, those of an image
-// by itself; and `convolve`, which returns the sums of a tile.
+// Each order of pixels (rows, phases, spread) defines the struct `Tile` with its `pixels`; `tile_count`
+// and `tile_of_batch` for tiles of the batch; and `convolve`, which returns the sums of a tile. All but
+// phases also define `image_tile_count` and `tile_of_image`, for tiles of a single image.
 #import conv2d/pixel
 
 // Sums of a tile.
 alias Acc = array<array<vec4<f32>, COLUMNS>, PIXELS>;
-// What the pixels of a tile see at one position of the window, in one group of four input channels.
-alias Seen = array<vec4<f32>, PIXELS>;
+// The inputs of the pixels of a tile at one position of the window, for one group of four input
+// channels.
+alias Inputs = array<vec4<f32>, PIXELS>;
 
 #if SHARED
 #import conv2d/products_shared
@@ -25,21 +26,21 @@ alias Seen = array<vec4<f32>, PIXELS>;
 #endif
 #endif
 
-// What an invocation works on: a row of pixels' tiles or parts, and its first group of four output
-// channels.
+// The work of an invocation: a row, which is a tile of pixels or a part of an image, and a column, its
+// first group of four output channels.
 struct Work {
     exists: bool,
     row: u32,
     column: u32,
-    // Which one it is of the invocations that share loads: they have the same column, and
-    // neighbouring rows, of which the last may be missing.
+    // Its number among the invocations that share loads. They have the same column and consecutive
+    // rows; the last rows may not exist.
     lane: u32,
 }
 
 fn work_of(invocation: Invocation, rows: u32) -> Work {
     let column_tiles = div_ceil(params.out_c4, COLUMNS);
-    let column = line_id(invocation) % column_tiles * COLUMNS;
-    let first = line_id(invocation) / column_tiles * SHARE;
+    let column = work_id(invocation) % column_tiles * COLUMNS;
+    let first = work_id(invocation) / column_tiles * SHARE;
     let lane = lane_of(invocation);
     return Work(first < rows, first + lane, column, lane);
 }

@@ -1,6 +1,7 @@
-// A weight as the right factor of the matrix product that a convolution is: row `lane` of group `c`
-// of the depth at a position of the window, four columns wide. With DGRAD the weight is read
-// transposed: column `lane` of group `column`, four of the depth high.
+// Loads four values of the weight as the right factor of the convolution's matrix product: row `lane`
+// of group `c` of the depth at position (ky, kx) of the window, in the four columns of group `column`.
+// With DGRAD the weight is read transposed: column `lane` of group `column`, in the four rows of group
+// `c`.
 fn weight(ky: u32, kx: u32, c: u32, lane: u32, column: u32) -> vec4<f32> {
     let tap = ky * params.kernel + kx;
     let inside = ky < params.kernel && c < params.in_c4 && column < params.out_c4;

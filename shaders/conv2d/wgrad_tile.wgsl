@@ -1,12 +1,12 @@
-// A tile of a weight's gradient in registers: ROWS groups of four rows (input channels at a position
-// of the window) by COLUMNS groups of four columns (output channels). Of each four rows the first
-// LANES count.
+// Register tiles of a weight's gradient: ROWS groups of four rows (input channels at a position of the
+// window) by COLUMNS groups of four columns (output channels). Of each four rows, the first LANES are
+// used.
 
 // Sums of a tile; the last index is the row within its group.
 alias Acc = array<array<array<vec4<f32>, LANES>, COLUMNS>, ROWS>;
-// What the rows see at a pixel.
-alias Seen = array<vec4<f32>, ROWS>;
-// The gradient of the pixel, of all columns.
+// The inputs of the rows at a pixel.
+alias Inputs = array<vec4<f32>, ROWS>;
+// The gradient of the pixel in all columns.
 alias Slopes = array<vec4<f32>, COLUMNS>;
 
 #if SHARED
@@ -15,23 +15,23 @@ alias Slopes = array<vec4<f32>, COLUMNS>;
 #import conv2d/slopes
 #endif
 
-fn multiply(acc: ptr<function, Acc>, seen: Seen, slopes: Slopes) {
+fn multiply(acc: ptr<function, Acc>, inputs: Inputs, slopes: Slopes) {
 #for r in 0..ROWS
 #for v in 0..COLUMNS
 #for l in 0..LANES
-    acc[${r}][${v}][${l}] += seen[${r}][${l}] * slopes[${v}];
+    acc[${r}][${v}][${l}] += inputs[${r}][${l}] * slopes[${v}];
 #endfor
 #endfor
 #endfor
 }
 
-// Rows of the weight that a tile has: their numbers, and which exist.
+// The rows of a tile: their indices in the weight, and which exist.
 struct Rows {
     row: array<u32, ROWS>,
     live: array<bool, ROWS>,
 }
 
-// Writes the sums of a part; with ADD adds them to what is there.
+// Writes the sums of a part; with ADD, adds them to the old values.
 fn store(acc: Acc, rows: Rows, part: u32, column: u32) {
     let all = params.kernel * params.kernel * params.in_c4;
 #for r in 0..ROWS
@@ -57,47 +57,48 @@ fn store(acc: Acc, rows: Rows, part: u32, column: u32) {
 #endfor
 }
 
-// What an invocation works on: a part of the pixels, and a tile of the weight.
+// The work of an invocation: a part of the pixels, and a tile of the weight.
 struct Work {
     part: u32,
-    // Which tile of rows; the last ones of those that share loads may be missing.
+    // The tile's index among tiles of rows. The last tiles of invocations that share loads may not
+    // exist.
     row_tile: u32,
     // The first group of four columns.
     column: u32,
-    // Which one it is of those that share loads: they have the same columns and pixels.
+    // Its number among the invocations that share loads. They have the same columns and pixels.
     lane: u32,
 }
 
 fn work_of(invocation: Invocation, row_tiles: u32) -> Work {
     let column_tiles = div_ceil(params.out_c4, COLUMNS);
     let lines = div_ceil(row_tiles, SHARE);
-    let id = line_id(invocation);
+    let id = work_id(invocation);
     let lane = lane_of(invocation);
     let column = id / lines % column_tiles * COLUMNS;
     return Work(id / lines / column_tiles, id % lines * SHARE + lane, column, lane);
 }
 
-// A pixel whose place is counted along: divisions would cost more than the products. `base` is the
-// image's first row of the input.
-struct Walk {
+// The position of a pixel, advanced by counting, because divisions would cost more than the products.
+// `base` is the first row of the image in the input.
+struct Cursor {
     x: i32,
     y: i32,
     base: u32,
 }
 
-fn walk_from(pixel: u32) -> Walk {
+fn cursor_at(pixel: u32) -> Cursor {
     let row = pixel / params.out_w;
-    return Walk(i32(pixel % params.out_w), i32(row % params.out_h), row / params.out_h * params.in_h);
+    return Cursor(i32(pixel % params.out_w), i32(row % params.out_h), row / params.out_h * params.in_h);
 }
 
-fn advance(walk: ptr<function, Walk>) {
-    walk.x++;
-    if walk.x == i32(params.out_w) {
-        walk.x = 0;
-        walk.y++;
-        if walk.y == i32(params.out_h) {
-            walk.y = 0;
-            walk.base += params.in_h;
+fn advance(cursor: ptr<function, Cursor>) {
+    cursor.x++;
+    if cursor.x == i32(params.out_w) {
+        cursor.x = 0;
+        cursor.y++;
+        if cursor.y == i32(params.out_h) {
+            cursor.y = 0;
+            cursor.base += params.in_h;
         }
     }
 }

@@ -1,10 +1,10 @@
-// Convolution of each channel by itself. An invocation goes down a strip of at most ROWS × COLUMNS
-// results of four channels: it loads each row of the input once, for all rows of results whose windows
-// cover it (OPEN, at most).
+// Depthwise convolution. An invocation computes a strip of at most ROWS × COLUMNS results of four
+// channels, from top to bottom. It loads each row of the input once, and adds its products to all rows
+// of results whose windows cover it (at most OPEN).
 //
-// With DGRAD, `x` is the gradient of the output and `y` that of the input. Pixels whose
-// coordinates leave the same remainders (the phase) modulo the stride see the same window
-// positions, every stride-th one, turned round: each phase is a convolution of stride 1.
+// With DGRAD, `x` is the gradient of the output and `y` that of the input. Pixels whose coordinates
+// have the same remainders modulo the stride (the phase) use the same window positions, every stride-th
+// one, in reverse order: each phase is a convolution of stride 1.
 #import common/grid
 #import common/map
 #import conv2d/conv2d_params
@@ -20,22 +20,22 @@ fn main(invocation: Invocation) {
     let c = id % params.in_c4;
     var strip = id / params.in_c4;
 #if DGRAD
-    // Pixels of the result that a strip steps over to stay in its phase.
-    let spread = params.stride;
+    // The distance of adjacent results of a strip, which belong to one phase.
+    let spacing = params.stride;
 #else
-    let spread = 1u;
+    let spacing = 1u;
 #endif
-    let height = div_ceil(params.out_h, spread);
-    let strips_x = div_ceil(params.out_w, COLUMNS * spread);
+    let height = div_ceil(params.out_h, spacing);
+    let strips_x = div_ceil(params.out_w, COLUMNS * spacing);
     let strips_y = div_ceil(height, ROWS);
     let strip_x = i32(strip % strips_x * COLUMNS);
     strip = strip / strips_x;
     let rows = div_ceil(height, strips_y);
     let strip_y = i32(strip % strips_y * rows);
     strip = strip / strips_y;
-    let phase_x = strip % spread;
-    let phase_y = strip / spread % spread;
-    let image = strip / (spread * spread);
+    let phase_x = strip % spacing;
+    let phase_y = strip / spacing % spacing;
+    let image = strip / (spacing * spacing);
     if image >= params.images {
         return;
     }
@@ -57,9 +57,9 @@ fn main(invocation: Invocation) {
 #endif
 #for k in 0..TAPS
 #for l in 0..TAPS
-    let known_${k}_${l} = ky_${k} < params.kernel && kx_${l} < params.kernel;
-    let tap_${k}_${l} = select(0u, ky_${k} * params.kernel + kx_${l}, known_${k}_${l});
-    let w_${k}_${l} = select(vec4<f32>(), w[tap_${k}_${l} * params.in_c4 + c], known_${k}_${l});
+    let inside_${k}_${l} = ky_${k} < params.kernel && kx_${l} < params.kernel;
+    let tap_${k}_${l} = select(0u, ky_${k} * params.kernel + kx_${l}, inside_${k}_${l});
+    let w_${k}_${l} = select(vec4<f32>(), w[tap_${k}_${l} * params.in_c4 + c], inside_${k}_${l});
 #endfor
 #endfor
 #for h in 0..OPEN
@@ -67,7 +67,7 @@ fn main(invocation: Invocation) {
     var sum_${h}_${p} = vec4<f32>();
 #endfor
 #endfor
-    // The last strip may be shorter.
+    // The last strip may have fewer rows.
     let steps = min(i32(rows), i32(height) - strip_y) + i32(OPEN - 1u);
     for (var step = 0; step < steps; step++) {
 #for q in 0..STEP
@@ -82,10 +82,10 @@ fn main(invocation: Invocation) {
 #endfor
         }
 #endfor
-        // The oldest row of results is whole.
-        let oy = u32(strip_y + step - i32(OPEN - 1u)) * spread + phase_y;
+        // The oldest row of results is complete.
+        let oy = u32(strip_y + step - i32(OPEN - 1u)) * spacing + phase_y;
 #for p in 0..COLUMNS
-        let ox_${p} = u32(strip_x + ${p}) * spread + phase_x;
+        let ox_${p} = u32(strip_x + ${p}) * spacing + phase_x;
         if step >= i32(OPEN - 1u) && oy < params.out_h && ox_${p} < params.out_w {
             let at = ((image * params.out_h + oy) * params.out_w + ox_${p}) * params.in_c4 + c;
             y[at] = to_map(sum_${OPEN-1}_${p});

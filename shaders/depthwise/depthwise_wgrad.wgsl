@@ -1,7 +1,7 @@
-// Gradient of a depthwise convolution's weight. Strips of at most ROWS × COLUMNS output pixels (which
-// `params.pixels` and `params.group` count here) are dealt out to the parts of the sum, each with an
-// invocation per group of four channels, which goes down the strip and loads each row of the input
-// once; sum_rows joins their results.
+// Gradient of a depthwise convolution's weight. The sum over output pixels is split into parts of
+// strips of at most ROWS × COLUMNS pixels; here `params.pixels` and `params.group` count strips. Each
+// part has an invocation per group of four channels, which goes through a strip from top to bottom and
+// loads each row of the input once. sum_rows adds the parts.
 #import common/grid
 #import common/map
 #import conv2d/conv2d_params
@@ -37,7 +37,7 @@ fn main(invocation: Invocation) {
         let base = image * params.in_h;
         let end = min(oy + rows, params.out_h);
         let first_column = i32(ox) * i32(STEP) - i32(params.pad);
-        // The gradients of the rows of results (OPEN, at most) whose windows cover a row of the input.
+        // The gradients of the rows of results, at most OPEN, whose windows cover a row of the input.
 #for h in 0..OPEN
 #for p in 0..COLUMNS
         var d_${h}_${p} = vec4<f32>();

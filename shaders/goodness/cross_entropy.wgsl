@@ -1,6 +1,6 @@
-// Softmax cross-entropy of each image, and `scale` times its gradient, already divided by the
-// number of images. Scores are rows of `stride` values of which the first `classes` count.
-// Where images are mixed, the partner's label counts by its share.
+// Softmax cross-entropy of each image, and `scale` times the gradient of its mean over images. Scores
+// are rows of `stride` values, the first `classes` of which are used. With mixup, the partner's label
+// has its share of the target.
 #import common/grid
 #import common/join
 
@@ -21,17 +21,17 @@ struct Params {
 @compute @workgroup_size(GROUP)
 fn main(invocation: Invocation) {
     let live = result_id(invocation) < params.images;
-    // Those without an image of their own look at the first, and write nothing.
+    // Invocations beyond the last image read the first one, and write nothing.
     let image = select(0u, result_id(invocation), live);
     let share = share_of(invocation);
     let first = image * params.stride;
     let label = labels[image];
 #if MIX
-    let other = partners[image].x;
+    let partner = partners[image].x;
     let weight = bitcast<f32>(partners[image].y);
-    let wanted = mix(scores[first + label], scores[first + other], weight);
+    let label_score = mix(scores[first + label], scores[first + partner], weight);
 #else
-    let wanted = scores[first + label];
+    let label_score = scores[first + label];
 #endif
     var best = Sums();
     best.a.x = scores[first];
@@ -48,18 +48,18 @@ fn main(invocation: Invocation) {
         return;
     }
     if share == 0u {
-        loss[image] = vec4<f32>(log(total) + largest - wanted, 0.0, 0.0, 0.0);
+        loss[image] = vec4<f32>(log(total) + largest - label_score, 0.0, 0.0, 0.0);
     }
 #if GRAD
     for (var k = share; k < params.stride; k += SHARES) {
         var slope = 0.0;
         if k < params.classes {
 #if MIX
-            let goal = mix(f32(k == label), f32(k == other), weight);
+            let truth = mix(f32(k == label), f32(k == partner), weight);
 #else
-            let goal = f32(k == label);
+            let truth = f32(k == label);
 #endif
-            slope = exp(scores[first + k] - largest) / total - goal;
+            slope = exp(scores[first + k] - largest) / total - truth;
         }
         dscores[first + k] = params.scale * slope / f32(params.images);
     }

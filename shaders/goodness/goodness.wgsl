@@ -1,6 +1,6 @@
-// The goodness of each class: the mean square of its map, where the maps are a convolution of
-// the block's output. The maps live in registers only; the gradient computes them again for a
-// few images at a time.
+// The goodness of each class: the mean square of its map, where the maps are a convolution of the
+// block's output. The maps are kept in registers only; the gradient recomputes them, a few images at a
+// time.
 #import common/grid
 #import common/map
 #import conv2d/conv2d_params
@@ -12,7 +12,7 @@
 @group(0) @binding(4) var<storage, read_write> scores: array<vec4<f32>>;
 @group(0) @binding(5) var<storage, read_write> maps: array<Map>;
 
-// partial[image, part] = sum of squares over the part's share of the image's pixels.
+// partial[image, part] = sum of squares over the part's pixels of the image.
 @compute @workgroup_size(GROUP)
 fn squares(invocation: Invocation) {
     let rows = params.images * params.parts;
@@ -24,7 +24,7 @@ fn squares(invocation: Invocation) {
     let tiles = image_tile_count();
     let weights = weights_of(work.column, work.lane);
     var sums: array<vec4<f32>, COLUMNS>;
-    // As often in all invocations, which may share loads.
+    // The same number of iterations in all invocations, because they may share loads.
     for (var skipped = 0u; skipped < tiles; skipped += params.parts) {
         let tile = tile_of_image(row / params.parts, skipped + row % params.parts);
         let acc = convolve(tile, weights);

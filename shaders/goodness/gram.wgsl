@@ -1,5 +1,5 @@
-// The goodness of 1×1 heads from Gram matrices: with M the sum of n nᵀ over an image's pixels,
-// that of class k is wᵀ M w. With F16, what takes part as `a` and `y` is maps.
+// The goodness of 1×1 heads from Gram matrices: with M the sum of n nᵀ over an image's pixels, the
+// goodness of class k is wᵀ M w, w being column k of the weight. With F16, `a` and `y` are float16.
 #import common/grid
 #import common/map
 #import goodness/gram_tile
@@ -10,7 +10,7 @@
 @group(0) @binding(4) var<storage, read_write> scores: array<vec4<f32>>;
 @group(0) @binding(5) var<storage, read_write> y: array<Map>;
 
-// Rows of `a`, counted from `first_a`, times the matrix that begins at `first_b`.
+// Rows of `a`, counted from row `first_a`, times the matrix that begins at vector `first_b` of `b`.
 fn product_of(tile: Tile, first_a: u32, first_b: u32) -> Acc {
     var first: array<u32, PIXELS>;
 #for p in 0..PIXELS
@@ -34,7 +34,7 @@ fn product_of(tile: Tile, first_a: u32, first_b: u32) -> Acc {
     return acc;
 }
 
-// partial[image, part, k] = sum over the part's share of the channels of w * (M w).
+// partial[image, part, k] = sum over the part's channels of w * (M w).
 @compute @workgroup_size(GROUP)
 fn squares(invocation: Invocation) {
     let id = flat_id(invocation);
@@ -62,8 +62,8 @@ fn squares(invocation: Invocation) {
 #endfor
 }
 
-// partial[part] = sum over the part's images of factor * scores[image] * (M w), the gradient of
-// the weight; with ADD added to what is there.
+// partial[part] = sum over the part's images of factor * scores[image] * (M w), the gradient of the
+// weight. With ADD it is added to the old value.
 @compute @workgroup_size(GROUP)
 fn weight_grad(invocation: Invocation) {
     let work = work_of(invocation);
@@ -98,7 +98,7 @@ fn weight_grad(invocation: Invocation) {
 #endfor
 }
 
-// y[image] = a[image] * b[image]: gradients of pixels.
+// y[image] = a[image] * b[image]: the gradients of the pixels.
 @compute @workgroup_size(GROUP)
 fn product(invocation: Invocation) {
     let work = work_of(invocation);

@@ -1,6 +1,6 @@
-// Parameters of the kernels of Gram matrices: each is a matrix product for each image, with `rows`
-// rows, groups of four of `depth` and `width`. Images are some of a batch; `first` counts those before
-// them in `scores`.
+// Parameters of the kernels that use Gram matrices. Each computes a matrix product per image, with
+// `rows` rows; `depth` and `width` are in groups of four. `images` may be a slice of the batch: `first`
+// is the index of its first image in `scores`.
 
 struct Params {
     images: u32,

@@ -1,5 +1,5 @@
-// What takes an image's pixels to their gradients: y[image] = sum over classes k of
-// factor * scores[image, k] * w_k w_kᵀ. The depth is the classes.
+// The matrix that maps an image's pixels to their gradients: y[image] = sum over classes k of
+// factor * scores[image, k] * w_k w_kᵀ. The depth of the product is the classes.
 #import common/grid
 #import common/map
 #import goodness/gram_tile

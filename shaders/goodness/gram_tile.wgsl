@@ -1,18 +1,17 @@
-// Tiles of the products with Gram matrices, in registers: PIXELS rows by COLUMNS groups of four
-// columns.
+// Register tiles of the products with Gram matrices: PIXELS rows by COLUMNS groups of four columns.
 #import goodness/gram_params
 
 // Sums of a tile.
 alias Acc = array<array<vec4<f32>, COLUMNS>, PIXELS>;
 
-// Which rows and columns a tile has, at most the last ones; and which of its rows exist.
+// The rows and columns of a tile, clamped to the last ones; and which of its rows exist.
 struct Tile {
     row: array<u32, PIXELS>,
     live: array<bool, PIXELS>,
     column: array<u32, COLUMNS>,
 }
 
-// Tile `index` of the rows. Its rows lie all over the matrix, so that neighbours read neighbours.
+// Tile `index` of the rows. Its rows are strided over the matrix: adjacent tiles read adjacent rows.
 fn tile_at(index: u32, first_column: u32) -> Tile {
     let tiles = div_ceil(params.rows, PIXELS);
     var tile: Tile;
@@ -26,7 +25,7 @@ fn tile_at(index: u32, first_column: u32) -> Tile {
     return tile;
 }
 
-// What an invocation works on: a tile of the result of an image, or of a part of the images.
+// The work of an invocation: a tile of the result for an image, or for a part of the images.
 struct Work {
     image: u32,
     tile: u32,

@@ -1,4 +1,4 @@
-// Scores times a factor that is trained through its logarithm.
+// Scores times a learnable scale, whose logarithm is the parameter.
 #import common/grid
 #import common/join
 
@@ -27,7 +27,7 @@ fn main(invocation: Invocation) {
     }
 }
 
-// Leaves each image's share of the gradient of the logarithm in `partial`.
+// The gradient of the scores and, in `partial`, each image's contribution to that of the logarithm.
 @compute @workgroup_size(GROUP)
 fn grad(invocation: Invocation) {
     let image = result_id(invocation);

@@ -1,6 +1,6 @@
-// Means over parts of maps, and their gradient. Row `i` of the result covers rows
-// `i * in_h / out_h` to `(i + 1) * in_h / out_h`, rounded outwards, and columns likewise: parts
-// overlap where sizes do not divide.
+// Adaptive average pooling to out_h × out_w, as in PyTorch, and its gradient. Row `i` of the result
+// covers the rows from floor(i * in_h / out_h) to ceil((i + 1) * in_h / out_h) exclusive, columns
+// likewise: windows overlap where sizes do not divide.
 #import common/grid
 #import common/join
 #import common/map
@@ -18,9 +18,9 @@ struct Params {
 @group(0) @binding(1) var<storage, read_write> maps: array<Map>;
 @group(0) @binding(2) var<storage, read_write> means: array<vec4<f32>>;
 
-// First and last of the places that part `i` covers.
-fn covered(i: u32, places: u32, parts: u32) -> vec2<u32> {
-    return vec2<u32>(i * places / parts, ((i + 1u) * places - 1u) / parts);
+// The first and the last position that result `i` of `outputs` covers, of `inputs` positions.
+fn covered(i: u32, inputs: u32, outputs: u32) -> vec2<u32> {
+    return vec2<u32>(i * inputs / outputs, ((i + 1u) * inputs - 1u) / outputs);
 }
 
 @compute @workgroup_size(GROUP)
@@ -45,8 +45,8 @@ fn main(invocation: Invocation) {
     }
 }
 
-// With gradients in the places of maps and means. The means that cover a pixel are those that it
-// would cover if sizes were exchanged.
+// `maps` and `means` are gradients here. The results that cover a pixel are those that the pixel would
+// cover if the two sizes were exchanged.
 @compute @workgroup_size(GROUP)
 fn grad(invocation: Invocation) {
     let id = flat_id(invocation);
@@ -62,9 +62,9 @@ fn grad(invocation: Invocation) {
         let high = covered(row, params.in_h, params.out_h);
         for (var column = columns.x; column <= columns.y; column++) {
             let wide = covered(column, params.in_w, params.out_w);
-            let share = f32((high.y - high.x + 1u) * (wide.y - wide.x + 1u));
+            let size = f32((high.y - high.x + 1u) * (wide.y - wide.x + 1u));
             let at = (image * params.out_h + row) * params.out_w + column;
-            total += means[at * params.c4 + id % params.c4] / share;
+            total += means[at * params.c4 + id % params.c4] / size;
         }
     }
     maps[id] = to_map(total);

@@ -1,4 +1,4 @@
-// Ops that treat every value alike.
+// Elementwise ops.
 #import common/grid
 #import common/map
 #import common/activation
@@ -24,7 +24,7 @@ fn activation(invocation: Invocation) {
     }
 }
 
-// From the input `a` and the gradient `b` of the output.
+// `a` is the input, `b` the gradient of the output.
 @compute @workgroup_size(GROUP)
 fn activation_grad(invocation: Invocation) {
     let id = flat_id(invocation);
@@ -41,11 +41,12 @@ fn add(invocation: Invocation) {
     }
 }
 
+// y = keep * y + factor * a.
 @compute @workgroup_size(GROUP)
 fn accumulate(invocation: Invocation) {
     let id = flat_id(invocation);
     if id < params.len {
-        // A total that is not kept may hold anything, even what is not a number.
+        // If the total is not kept, the old value is undefined and may be NaN.
         let old = select(vec4<f32>(), vec4<f32>(y[id]), keep[0].x != 0.0);
         y[id] = to_map(old + params.factor * vec4<f32>(a[id]));
     }

@@ -1,5 +1,5 @@
-// Scales each map by the hard sigmoid of a value of its own, and the gradients of squeeze-and-excitation,
-// where that value comes from the means of the maps. Maps have `size` pixels.
+// Squeeze-and-excitation: scales each map of `size` pixels by hard-sigmoid of its value in `s`, and the
+// gradients of that. `s` is computed from the means of the maps.
 #import common/activation
 #import common/grid
 #import common/join
@@ -21,8 +21,8 @@ struct Params {
 @group(0) @binding(6) var<storage, read_write> dmean: array<vec4<f32>>;
 @group(0) @binding(7) var<storage, read_write> dx: array<Map>;
 
-// Where the values for the map of vec4 `id` are.
-fn of_map(id: u32) -> u32 {
+// The index in `s` of the four maps that vec4 `id` belongs to.
+fn map_index(id: u32) -> u32 {
     return id / (params.size * params.c4) * params.c4 + id % params.c4;
 }
 
@@ -32,7 +32,7 @@ fn main(invocation: Invocation) {
     if id >= params.images * params.size * params.c4 {
         return;
     }
-    let factor = activate(s[of_map(id)], id % params.c4, params.c);
+    let factor = activate(s[map_index(id)], id % params.c4, params.c);
     y[id] = to_map(vec4<f32>(x[id]) * factor);
 }
 
@@ -54,14 +54,14 @@ fn grad(invocation: Invocation) {
     }
 }
 
-// The gradient of the maps, by both ways.
+// The gradient of the maps: through the scaled values, and through their means.
 @compute @workgroup_size(GROUP)
 fn squeeze_grad(invocation: Invocation) {
     let id = flat_id(invocation);
     if id >= params.images * params.size * params.c4 {
         return;
     }
-    let map = of_map(id);
+    let map = map_index(id);
     let factor = activate(s[map], id % params.c4, params.c);
     dx[id] = to_map(vec4<f32>(dy[id]) * factor + dmean[map] / f32(params.size));
 }

@@ -1,7 +1,7 @@
-// Gathers a batch from the u8 images: crop and resize, mirror, change colours, normalise, cut a
-// hole, mix with the next image. One invocation per pixel. CHANNELS is no parameter: Mesa's software
-// driver compiles a kernel anew, and loses memory, whenever it runs one with a condition on parameters
-// alone.
+// Gathers a batch from the u8 images: crop and resize, flip, colour jitter, normalisation, cutout,
+// mixup with the next image. One invocation per pixel. CHANNELS is a definition, not a parameter: with
+// a condition on parameters alone, Mesa's software driver recompiles the kernel at each run and leaks
+// memory.
 #import common/grid
 #import common/map
 
@@ -16,14 +16,14 @@ struct Params {
     first: u32,
     parts: u32,
     len: u32,
-    // A multiple of 16 bytes.
+    // Pads the struct to a multiple of 16 bytes.
     unused: u32,
 }
 
 struct Sample {
     index: u32,
     mirror: u32,
-    // Those that may be negative wrap: they are only added to, and compared.
+    // Negative values wrap: top, left, hole_top and hole_left are only added, subtracted and compared.
     top: u32,
     left: u32,
     height: u32,
@@ -51,7 +51,7 @@ fn byte(at: u32) -> f32 {
     return f32((pixels[at / 4u] >> (at % 4u * 8u)) & 255u) / 255.0;
 }
 
-// A pixel of the box; positions outside of the image wrap to huge ones and are black.
+// A pixel of the box. Positions outside of the image fail the comparison, and are black.
 fn pixel(sample: Sample, row: u32, column: u32) -> vec4<f32> {
     let y = sample.top + row;
     let x = sample.left + column;
@@ -65,48 +65,49 @@ fn pixel(sample: Sample, row: u32, column: u32) -> vec4<f32> {
     return value;
 }
 
-// Two neighbours along an axis, and the share of the second.
-struct Between {
+// Two adjacent pixels along an axis, and the weight of the second.
+struct Neighbours {
     low: u32,
     high: u32,
     share: f32,
 }
 
-// Where position `at` of `count` lies among `side` pixels: at (at + 1/2) * side / count - 1/2, and not
-// before the first. Counted in units of 1 / (2 * count), so that it is exact.
-fn between(at: u32, count: u32, side: u32) -> Between {
+// The pixels to interpolate for pixel `at` of `count`, from `side` pixels: its position is
+// (at + 1/2) * side / count - 1/2, but at least 0. Exact, in integer units of 1 / (2 * count).
+fn neighbours(at: u32, count: u32, side: u32) -> Neighbours {
     let units = 2u * count;
     let place = max((2u * at + 1u) * side, count) - count;
     let low = place / units;
-    return Between(low, min(low + 1u, side - 1u), f32(place % units) / f32(units));
+    return Neighbours(low, min(low + 1u, side - 1u), f32(place % units) / f32(units));
 }
 
-// The box resized, before anything else.
+// A pixel of the resized box.
 fn resized(sample: Sample, row: u32, column: u32) -> vec4<f32> {
-    let y = between(row, params.h, sample.height);
-    let x = between(column, params.w, sample.width);
+    let y = neighbours(row, params.h, sample.height);
+    let x = neighbours(column, params.w, sample.width);
     let above = mix(pixel(sample, y.low, x.low), pixel(sample, y.low, x.high), x.share);
     let below = mix(pixel(sample, y.high, x.low), pixel(sample, y.high, x.high), x.share);
     return mix(above, below, y.share);
 }
 
-fn lit(sample: Sample, row: u32, column: u32) -> vec4<f32> {
+// The same after the jitter of brightness.
+fn brightened(sample: Sample, row: u32, column: u32) -> vec4<f32> {
     return clamp(sample.brightness * resized(sample, row, column), vec4<f32>(), vec4<f32>(1.0));
 }
 
-// Everything that is done to one image. Padding lanes have mean 0 and scale 0.
-fn view(record: u32, row: u32, column: u32) -> vec4<f32> {
+// A pixel of the augmented image `record`, before mixup. Padding lanes have mean 0 and scale 0.
+fn augmented(record: u32, row: u32, column: u32) -> vec4<f32> {
     let sample = samples[record];
     if row - sample.hole_top < sample.hole_side && column - sample.hole_left < sample.hole_side {
         return vec4<f32>();
     }
     let source = select(column, params.w - 1u - column, sample.mirror == 1u);
 #if JITTER
-    let bright = lit(sample, row, source);
+    let bright = brightened(sample, row, source);
     let grey = vec4<f32>(greys[record].x);
-    let far = clamp(mix(grey, bright, sample.contrast), vec4<f32>(), vec4<f32>(1.0));
-    let own = vec4<f32>(dot(far, params.luma));
-    let value = clamp(mix(own, far, sample.saturation), vec4<f32>(), vec4<f32>(1.0));
+    let contrasted = clamp(mix(grey, bright, sample.contrast), vec4<f32>(), vec4<f32>(1.0));
+    let pixel_grey = vec4<f32>(dot(contrasted, params.luma));
+    let value = clamp(mix(pixel_grey, contrasted, sample.saturation), vec4<f32>(), vec4<f32>(1.0));
 #else
     let value = resized(sample, row, source);
 #endif
@@ -124,10 +125,10 @@ fn main(invocation: Invocation) {
     let row = within / params.w;
     let column = within % params.w;
     let record = params.first + image;
-    let own = view(record, row, column);
+    let own = augmented(record, row, column);
 #if MIX
     let share = samples[record].partner_share;
-    x[id] = to_map(mix(own, view(record + 1u, row, column), share));
+    x[id] = to_map(mix(own, augmented(record + 1u, row, column), share));
 #else
     x[id] = to_map(own);
 #endif
@@ -139,7 +140,7 @@ fn main(invocation: Invocation) {
     }
 }
 
-// partial[part, sample] = share of the part in the sample's mean grey.
+// partial[part, sample] = the part's contribution to the sample's mean grey, after brightness.
 @compute @workgroup_size(GROUP)
 fn grey(invocation: Invocation) {
     let id = flat_id(invocation);
@@ -151,7 +152,7 @@ fn grey(invocation: Invocation) {
     let size = params.h * params.w;
     var total = 0.0;
     for (var within = id / records; within < size; within += params.parts) {
-        total += dot(lit(sample, within / params.w, within % params.w), params.luma);
+        total += dot(brightened(sample, within / params.w, within % params.w), params.luma);
     }
     partial[id] = vec4<f32>(total / f32(size), 0.0, 0.0, 0.0);
 }

@@ -1,5 +1,5 @@
-// Max pooling. The position of each maximum within its window is kept, a byte per channel, so
-// that the pooled maps need not be. KERNEL and STRIDE are the window's.
+// Max pooling with a window of KERNEL and STRIDE. The position of each maximum in its window is stored
+// in a byte per channel, so that the gradient does not need the maps.
 #import common/grid
 #import common/map
 
@@ -18,7 +18,7 @@ struct Params {
 @group(0) @binding(2) var<storage, read_write> y: array<Map>;
 @group(0) @binding(3) var<storage, read_write> argmax: array<u32>;
 
-// One invocation per pooled vec4; `len` counts those.
+// One invocation per vec4 of the result; `len` is their number.
 @compute @workgroup_size(GROUP)
 fn main(invocation: Invocation) {
     let id = flat_id(invocation);
@@ -38,7 +38,7 @@ fn main(invocation: Invocation) {
             let ix = u32(ox * i32(STRIDE) + i32(kx) - i32(params.pad));
             if iy < params.in_h && ix < params.in_w {
                 let value = vec4<f32>(x[((base + iy) * params.in_w + ix) * params.c4 + c]);
-                // Written so that the first of equals wins and a NaN is not hidden.
+                // The first of equal values wins, and NaN is not dropped.
                 let better = !(value <= best);
                 best = select(best, value, better);
                 position = select(position, vec4<u32>(ky * KERNEL + kx), better);
@@ -49,9 +49,9 @@ fn main(invocation: Invocation) {
     argmax[id] = position.x | (position.y << 8u) | (position.z << 16u) | (position.w << 24u);
 }
 
-// One invocation per STRIDE × STRIDE pixels of the padded input and four channels, for which a
-// window's gradient is loaded once; `len` counts those. `y` is the gradient of the input, `x` that
-// of the output.
+// One invocation per cell of STRIDE × STRIDE pixels of the padded input and four channels: it loads the
+// gradient of each window once. `len` is the number of invocations. `y` is the gradient of the input,
+// `x` that of the output.
 @compute @workgroup_size(GROUP)
 fn grad(invocation: Invocation) {
     let id = flat_id(invocation);
@@ -70,11 +70,11 @@ fn grad(invocation: Invocation) {
     var total_${v}_${u} = vec4<f32>();
 #endfor
 #endfor
-    // The windows that begin here, and those before them that reach this far.
+    // The windows that begin in this cell, or before it and reach into it.
 #for back_y in 0..(KERNEL+STRIDE-1)/STRIDE
 #for back_x in 0..(KERNEL+STRIDE-1)/STRIDE
     {
-        // Negative positions wrap to huge ones, which the comparison refuses.
+        // Negative positions wrap to huge ones, which fail the comparison.
         let oy = cy - ${back_y}u;
         let ox = cx - ${back_x}u;
         if oy < params.out_h && ox < params.out_w {

@@ -1,8 +1,9 @@
-// Batch norm per channel, with an activation. Sums over pixels are taken in two stages:
-// a partial result per part of the pixels, then these are joined, per channel group, in
-// order. `pixels` are those of the dispatch, `total` those of the batch.
-// Passes over maps have `across` invocations for each channel group, of several pixels each: what
-// pixels share is loaded once.
+// Batch norm per channel, with an activation. Sums over pixels have two stages: a partial sum per part
+// of the pixels, then the total of each group of four channels, in order. `pixels` counts the pixels of
+// the dispatch, `total` those of the batch.
+//
+// Elementwise passes have `across` invocations per group of channels, and each computes several pixels,
+// so that it loads the constants of its channels once.
 #import common/activation
 #import common/grid
 #import common/map
@@ -36,7 +37,7 @@ struct Params {
 @group(0) @binding(10) var<storage, read_write> dbeta: array<vec4<f32>>;
 @group(0) @binding(11) var<storage, read_write> residual: array<Map>;
 
-// How many pixels a part has: every `params.parts`th of its group.
+// The number of pixels of a part, which has every `params.parts`th pixel of its group.
 fn part_size(part: u32) -> f32 {
     return f32(div_ceil(group_of(part).size - part % params.parts, params.parts));
 }
@@ -45,7 +46,7 @@ fn deviation(variance: vec4<f32>) -> vec4<f32> {
     return sqrt(variance + params.eps);
 }
 
-// What a group of channels is normalised with.
+// The normalisation of a group of four channels.
 struct Channels {
     mean: vec4<f32>,
     deviation: vec4<f32>,
@@ -57,17 +58,18 @@ fn channels(c: u32) -> Channels {
     return Channels(stats[c], deviation(stats[params.c4 + c]), gamma[c], beta[c]);
 }
 
-// The gradient that reaches the normalised value through the activation, and that value.
-struct Upstream {
+// The gradient before the activation, and the normalised value.
+struct BeforeActivation {
     dy: vec4<f32>,
     normal: vec4<f32>,
 }
 
-fn upstream(at: u32, norm: Channels) -> Upstream {
+fn before_activation(at: u32, norm: Channels) -> BeforeActivation {
     let normal = (vec4<f32>(x[at]) - norm.mean) / norm.deviation;
-    return Upstream(vec4<f32>(dy[at]) * slope(normal * norm.gamma + norm.beta), normal);
+    return BeforeActivation(vec4<f32>(dy[at]) * slope(normal * norm.gamma + norm.beta), normal);
 }
 
+// The moments of each part, to `partial`.
 @compute @workgroup_size(GROUP)
 fn reduce(invocation: Invocation) {
     let id = flat_id(invocation);
@@ -91,6 +93,7 @@ fn reduce(invocation: Invocation) {
     partial[to + 1u] = m.m2;
 }
 
+// Merges the moments of all parts; updates the running statistics.
 @compute @workgroup_size(GROUP)
 fn finish(invocation: Invocation) {
     let c = result_id(invocation);
@@ -111,6 +114,7 @@ fn finish(invocation: Invocation) {
     running[params.c4 + c] += params.momentum * (unbiased - running[params.c4 + c]);
 }
 
+// Normalises, adds the residual, applies the activation.
 @compute @workgroup_size(GROUP)
 fn apply(invocation: Invocation) {
     let id = flat_id(invocation);
@@ -129,6 +133,7 @@ fn apply(invocation: Invocation) {
     }
 }
 
+// Partial sums of dy and of dy times the normalised value.
 @compute @workgroup_size(GROUP)
 fn grad_reduce(invocation: Invocation) {
     let id = flat_id(invocation);
@@ -142,15 +147,16 @@ fn grad_reduce(invocation: Invocation) {
     var product = vec4<f32>();
     let norm = channels(c);
     for (var at = part % params.parts; at < pixels.size; at += params.parts) {
-        let u = upstream((pixels.first + at) * params.c4 + c, norm);
-        sum += u.dy;
-        product += u.dy * u.normal;
+        let value = before_activation((pixels.first + at) * params.c4 + c, norm);
+        sum += value.dy;
+        product += value.dy * value.normal;
     }
     let to = 2u * ((params.first + part) * params.c4 + c);
     partial[to] = sum;
     partial[to + 1u] = product;
 }
 
+// Adds the partial sums: the gradients of beta and gamma.
 @compute @workgroup_size(GROUP)
 fn grad_finish(invocation: Invocation) {
     let c = result_id(invocation);
@@ -177,11 +183,11 @@ fn grad_apply(invocation: Invocation) {
     let c = id % params.c4;
     let norm = channels(c);
     let factor = norm.gamma / norm.deviation;
-    let shift = dbeta[c] / f32(params.total);
-    let tilt = dgamma[c] / f32(params.total);
+    let mean_dy = dbeta[c] / f32(params.total);
+    let mean_product = dgamma[c] / f32(params.total);
     for (var pixel = id / params.c4; pixel < params.pixels; pixel += params.across) {
         let at = pixel * params.c4 + c;
-        let u = upstream(at, norm);
-        y[at] = to_map(factor * (u.dy - shift - u.normal * tilt));
+        let value = before_activation(at, norm);
+        y[at] = to_map(factor * (value.dy - mean_dy - value.normal * mean_product));
     }
 }

@@ -1,5 +1,5 @@
-// Layer norm per image over rows, columns and channels. Padding lanes count for nothing and
-// stay zero. Sums are taken in two stages, `chunks` partial results per image.
+// Layer norm per image over rows, columns and channels. Padding lanes are excluded and stay zero. Sums
+// have two stages, with `chunks` partial results per image.
 #import common/grid
 #import common/map
 #import common/join
@@ -23,6 +23,7 @@ struct Params {
 @group(0) @binding(5) var<storage, read_write> dy: array<Map>;
 @group(0) @binding(6) var<storage, read_write> dx: array<Map>;
 
+// The moments of each chunk of an image, to `partial`.
 @compute @workgroup_size(GROUP)
 fn reduce(invocation: Invocation) {
     let id = result_id(invocation);
@@ -48,6 +49,7 @@ fn reduce(invocation: Invocation) {
     }
 }
 
+// Merges the moments of an image: its mean, and the reciprocal of its standard deviation.
 @compute @workgroup_size(GROUP)
 fn finish(invocation: Invocation) {
     let image = result_id(invocation);
@@ -74,6 +76,7 @@ fn apply(invocation: Invocation) {
     y[id] = to_map((vec4<f32>(x[id]) - s.x) * s.y * lanes(id % params.c4, params.c));
 }
 
+// Partial sums of dy, and of dy times the normalised value `y`.
 @compute @workgroup_size(GROUP)
 fn grad_reduce(invocation: Invocation) {
     let id = result_id(invocation);
@@ -95,7 +98,7 @@ fn grad_reduce(invocation: Invocation) {
     }
 }
 
-// Leaves the two means in the image's first partial result.
+// Writes the means of both to the image's first partial result.
 @compute @workgroup_size(GROUP)
 fn grad_finish(invocation: Invocation) {
     let image = result_id(invocation);
@@ -120,10 +123,10 @@ fn grad_apply(invocation: Invocation) {
     let means = partial[image * params.chunks];
     let s = stats[image];
     let normal = vec4<f32>(y[id]);
-    let centred = vec4<f32>(dy[id]) - means.x - normal * means.y;
-    let slope = s.y * centred * lanes(id % params.c4, params.c);
+    let projected = vec4<f32>(dy[id]) - means.x - normal * means.y;
+    let slope = s.y * projected * lanes(id % params.c4, params.c);
 #if RELU
-    // What `apply` makes of zero, by the same operations.
+    // The normalised value of x = 0, by the same operations as in `apply`: x was ReLU's output.
     let zero = vec4<f32>(to_map(vec4<f32>((0.0 - s.x) * s.y)));
     dx[id] = to_map(select(vec4<f32>(), slope, normal > zero));
 #else

@@ -1,5 +1,5 @@
-// AdamW over all parameters of a block at once (Loshchilov and Hutter, arXiv 1711.05101), by
-// `factor` times their gradients.
+// AdamW over all parameters of a block at once (Loshchilov and Hutter, arXiv 1711.05101). `factor`
+// removes the loss scale from the gradients.
 #import common/grid
 
 struct Params {

@@ -1,6 +1,5 @@
-// How far two pieces of memory of the same size are from each other. Each invocation looks at every
-// THREADS-th vec4, and leaves the largest difference, the largest magnitude in `a`, and whether a
-// value in `b` is not finite.
+// Compares two tensors of the same size. Each invocation reads every `threads`-th vec4, and writes the
+// largest difference, the largest magnitude in `a`, and whether a value of `b` is not finite.
 #import common/grid
 #import common/map
 
@@ -26,15 +25,15 @@ fn main(invocation: Invocation) {
     }
     var difference = 0.0;
     var magnitude = 0.0;
-    var odd = false;
+    var not_finite = false;
     for (var at = id; at < params.len; at += params.threads) {
         let first = vec4<f32>(a[at]);
         let second = vec4<f32>(b[at]);
         difference = max(difference, largest(abs(first - second)));
         magnitude = max(magnitude, largest(abs(first)));
-        // By its bits, because compilers may take it that there are no such values.
+        // Tests the bits, because compilers may assume that floats are finite.
         let bits = bitcast<vec4<u32>>(second) & vec4<u32>(0x7f800000u);
-        odd = odd || any(bits == vec4<u32>(0x7f800000u));
+        not_finite = not_finite || any(bits == vec4<u32>(0x7f800000u));
     }
-    result[id] = vec4<f32>(difference, magnitude, select(0.0, 1.0, odd), 0.0);
+    result[id] = vec4<f32>(difference, magnitude, select(0.0, 1.0, not_finite), 0.0);
 }

@@ -1,15 +1,15 @@
-// Looks for values that are not finite in the members of a slab; what is between them may be
-// anything. The bits tell: compilers may take comparisons to know that there is no NaN.
+// Looks for values that are not finite in the members of a slab; the bytes between members are
+// undefined. Tests the bits, because compilers may assume that floats are finite.
 #import common/grid
 
 struct Params {
-    // Pieces of RUN vectors to look at, from vector `first` on. Members begin at multiples of RUN, so
-    // that a piece belongs to one of them at most.
+    // Number of pieces of RUN vectors, from vector `first` on. Members begin at multiples of RUN, so
+    // that a piece overlaps at most one member.
     len: u32,
     members: u32,
     first: u32,
     at: u32,
-    // Two members each: where one begins and ends, then the same of the next.
+    // Begin and end of two members each.
     ends: array<vec4<u32>, 12>,
 }
 
@@ -36,7 +36,7 @@ fn main(invocation: Invocation) {
         found = found | ((x[at] & exponent) == exponent);
     }
     if any(found) {
-        // Whoever comes first or last writes the same.
+        // All invocations write the same value.
         atomicStore(&result[params.at], bitcast<u32>(1.0));
     }
 }

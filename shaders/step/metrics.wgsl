@@ -1,5 +1,5 @@
-// Per-step results: losses and correct answers of each block and of the three votes. The
-// blocks' scores lie `score_stride` values apart, their losses `loss_stride` vectors.
+// Results of a step: losses and correct answers of each block, and correct answers of the three votes.
+// The scores of consecutive blocks are `score_stride` values apart, their losses `loss_stride` vectors.
 #import common/grid
 #import common/join
 
@@ -22,9 +22,9 @@ struct Params {
 @group(0) @binding(5) var<storage, read_write> rows: array<f32>;
 @group(0) @binding(6) var<storage, read_write> result: array<f32>;
 
-// For each image and each answer (of a block, of all blocks, of the later half, of the last): whether
-// the class with the largest sum of scores is the label. The mean has the same order as the sum. Of
-// equal sums the first class wins. And for each image the losses of the blocks.
+// For each image and each answer (of each block, of all blocks, of the later half, of the last):
+// whether the class with the largest sum of scores is the label. The sum ranks classes as the mean
+// does. Of equal sums the first class wins. Also copies the losses of the blocks for each image.
 @compute @workgroup_size(GROUP)
 fn per_image(invocation: Invocation) {
     let answers = params.blocks + 3u;
@@ -41,7 +41,8 @@ fn per_image(invocation: Invocation) {
         first = params.blocks - 1u;
     }
     let last = min(answer + 1u, params.blocks);
-    // The largest sum, and the class; one that does not exist if there is none.
+    // The largest sum and its class. Initially, and for an invocation without classes, a class that
+    // does not exist.
     var best = Sums(vec4<f32>(), vec4<f32>(f32(params.classes)));
     for (var k = share_of(invocation); k < params.classes; k += SHARES) {
         var sum = 0.0;
@@ -64,7 +65,8 @@ fn per_image(invocation: Invocation) {
     rows[row + params.blocks + answer] = f32(u32(best.b.x) == labels[image]);
 }
 
-// Sums each column over the images that count: those before the step's fourth value. Zeros follow.
+// Sums each column over the valid images, whose number is the step's fourth value. The words after
+// `words` are set to zero.
 @compute @workgroup_size(GROUP)
 fn sum(invocation: Invocation) {
     let word = result_id(invocation);

@@ -1,4 +1,4 @@
-// y[i] = sum over rows r of partial[r, i], in order: the second stage of a split sum.
+// y[i] = sum over rows r of partial[r, i], in order: the second stage of a sum in parts.
 #import common/grid
 #import common/join
 

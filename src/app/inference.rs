@@ -13,7 +13,7 @@ use crate::app::folder;
 use crate::app::records::ModelInfo;
 use crate::base::interrupt::Interrupt;
 use crate::base::shape::Shape;
-use crate::compiler::budget::resident_room;
+use crate::compiler::budget::max_resident_bytes;
 use crate::compiler::program::{self, Built, Feed, Routine, Setup};
 use crate::data::Images;
 use crate::gpu::device::Gpu;
@@ -114,7 +114,7 @@ impl<'a> Inference<'a> {
             return Err(Error::Usage("there are no images".into()));
         }
         let config = Config::resolve(info.config.clone())?;
-        let room = resident_room(gpu.limits(), config.memory.map(|size| size.0));
+        let room = max_resident_bytes(gpu.limits(), config.memory.map(|size| size.0));
         let batch = batch.clamp(1, images.len());
         let feed = Feed::new(feeder::stored_shape(images), batch, 0, room);
         let mut built = program(info, feed)?;

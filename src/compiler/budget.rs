@@ -1,4 +1,4 @@
-//! How many images fit: micro-batches under a budget, and the largest batch that needs none.
+//! Batch sizes that fit into memory: micro-batches under a budget, and the largest batch without them.
 
 use crate::base::bytes::Size;
 use crate::base::hint::{Hint, message};
@@ -10,35 +10,35 @@ use crate::net::layers::Network;
 use crate::net::options::{Recompute, TrainOptions};
 use crate::{Error, Result};
 
-/// Largest batch that is chosen without being asked for; a larger one has too few steps to learn.
+/// Largest default batch: larger ones leave too few steps per epoch to learn.
 const LARGEST_BATCH: usize = 1024;
 
-/// What backward may compute again to fit a budget, the quickest first.
+/// What backward may recompute to fit a budget, fastest first.
 const RECOMPUTE: [Recompute; 3] = [Recompute::None, Recompute::Cheap, Recompute::Block];
 
-/// What is to be trained, and what it must fit. All answers are functions of it alone, so that a
-/// resumed run gets the same.
+/// What to train, and its memory limits. All results depend on these fields only, so that a resumed run
+/// gets the same program.
 #[derive(Clone, Debug)]
 pub struct Demand<'a> {
     /// The network.
     pub network: &'a Network,
-    /// How it is trained, but for feeds, micro-batches and what is computed again.
+    /// Training options; feeds, micro-batches and recomputation are filled in by the methods.
     pub setup: Setup,
-    /// What backward computes again, if that is not for the plan to choose.
+    /// What backward recomputes; `None` to choose by the budget.
     pub recompute: Option<Recompute>,
-    /// The images to train on, as they are stored.
+    /// Shape of the training set, as stored.
     pub train: Shape,
-    /// The images to evaluate, if any are to be.
+    /// Shape of the test set, as stored; `None` without evaluation.
     pub test: Option<Shape>,
-    /// What the device allows.
+    /// Limits of the device.
     pub limits: Limits,
-    /// Most bytes to plan for.
+    /// Memory budget, bytes.
     pub budget: Option<usize>,
 }
 
 impl<'a> Demand<'a> {
-    /// What training `network` with `options` asks of memory, on no images yet; the network sees
-    /// them in the shape `image`.
+    /// The demand of training `network` with `options`, with empty image sets; `image` is the shape of
+    /// the network's input.
     pub fn new(network: &'a Network, image: Shape, options: &TrainOptions, limits: Limits) -> Self {
         let none = image.with_n(0);
         Self {
@@ -52,23 +52,24 @@ impl<'a> Demand<'a> {
         }
     }
 
-    /// The program for steps of `batch` images: whole, or under a budget in the largest
-    /// micro-batches that fit. What the device does not allow is left to the session to say.
+    /// The program for steps of `batch` images: in one pass, or under a budget in the largest
+    /// micro-batches that fit. The session checks the limits of the device.
     ///
     /// # Errors
-    /// [`Error::Options`] if nothing fits the budget, with the smallest one that would do, and those
-    /// of [`program::build`].
+    /// [`Error::Options`] if nothing fits the budget, with the smallest budget that would, and those of
+    /// [`program::build`].
     pub fn program(&self, batch: usize) -> Result<Built> {
         let Some(budget) = self.budget else { return self.build(batch, 1, true) };
         let mut least: Option<usize> = None;
         for micro in (1..=batch).rev().filter(|micro| batch.is_multiple_of(*micro)) {
-            // More time for larger micro-batches: batch norm sees more, and there are fewer.
-            let wanted = |way: &Recompute| self.recompute.is_none_or(|only| only == *way);
-            for way in RECOMPUTE.into_iter().filter(wanted) {
-                let streamed = self.build_by(way, micro, batch / micro, false)?;
+            // Prefers larger micro-batches to less recomputation: batch norm sees more images, and a
+            // step takes fewer passes.
+            let allowed = |r: &Recompute| self.recompute.is_none_or(|only| only == *r);
+            for recompute in RECOMPUTE.into_iter().filter(allowed) {
+                let streamed = self.build_by(recompute, micro, batch / micro, false)?;
                 let Ok(bytes) = self.bytes(&streamed.program) else { continue };
                 if bytes <= budget {
-                    let kept = self.build_by(way, micro, batch / micro, true)?;
+                    let kept = self.build_by(recompute, micro, batch / micro, true)?;
                     let fits = self.bytes(&kept.program).is_ok_and(|bytes| bytes <= budget);
                     return Ok(if fits { kept } else { streamed });
                 }
@@ -87,29 +88,29 @@ impl<'a> Demand<'a> {
         ]))
     }
 
-    /// A budget under which there is a program for steps of `batch` images that takes clearly less
-    /// than [`Demand::program`] does: for a device that turned out to have less room.
+    /// A budget of three quarters of what [`Demand::program`] needs for steps of `batch` images, for a
+    /// device that ran out of memory.
     ///
     /// # Errors
-    /// As [`Demand::program`], if there is none.
+    /// As [`Demand::program`], if nothing fits this budget.
     pub fn smaller(&self, batch: usize) -> Result<usize> {
         let budget = self.bytes(&self.program(batch)?.program)? / 4 * 3;
         Demand { budget: Some(budget), ..self.clone() }.program(batch)?;
         Ok(budget)
     }
 
-    /// The largest batch, a power of two, that needs no micro-batches and one buffer only; 1 if
-    /// there is none.
+    /// The largest batch, a power of two, that fits the budget and one buffer without micro-batches; at
+    /// least 1.
     ///
     /// # Errors
     /// Those of [`program::build`].
     pub fn largest_batch(&self) -> Result<usize> {
-        let room = self.budget.unwrap_or(usize::MAX).min(self.limits.max_buffer);
+        let most = self.budget.unwrap_or(usize::MAX).min(self.limits.max_buffer);
         let mut batch = 1 << self.train.n.clamp(1, LARGEST_BATCH).ilog2();
         while batch > 1 {
-            // Under a budget, images are kept on the device only where that costs no batch.
+            // Under a budget, a larger batch takes precedence over keeping images on the device.
             let built = self.build(batch, 1, self.budget.is_none())?;
-            if self.bytes(&built.program).is_ok_and(|bytes| bytes <= room) {
+            if self.bytes(&built.program).is_ok_and(|bytes| bytes <= most) {
                 break;
             }
             batch /= 2;
@@ -117,15 +118,15 @@ impl<'a> Demand<'a> {
         Ok(batch)
     }
 
-    /// The program for steps of `count` micro-batches of `micro` images. With `keep`, sets of
-    /// images that are small stay on the device. Cheap values are computed again only where that
-    /// makes the whole smaller: there is a moment that needs most, and elsewhere it gains nothing.
+    /// The program for steps of `count` micro-batches of `micro` images. With `keep`, small image sets
+    /// stay on the device. Unless [`Demand::recompute`] is set, cheap values are recomputed only if that
+    /// lowers the peak.
     ///
     /// # Errors
     /// Those of [`program::build`].
     pub fn build(&self, micro: usize, count: usize, keep: bool) -> Result<Built> {
-        if let Some(way) = self.recompute {
-            return self.build_by(way, micro, count, keep);
+        if let Some(recompute) = self.recompute {
+            return self.build_by(recompute, micro, count, keep);
         }
         let quick = self.build_by(Recompute::None, micro, count, keep)?;
         let small = self.build_by(Recompute::Cheap, micro, count, keep)?;
@@ -140,11 +141,11 @@ impl<'a> Demand<'a> {
         count: usize,
         keep: bool,
     ) -> Result<Built> {
-        let room = if keep { resident_room(self.limits, self.budget) } else { 0 };
+        let most = if keep { max_resident_bytes(self.limits, self.budget) } else { 0 };
         let partners = self.setup.augment.partners();
         let setup = Setup {
-            train: Some(Feed::new(self.train, micro, partners, room)),
-            eval: self.test.map(|test| Feed::new(test, micro, 0, room)),
+            train: Some(Feed::new(self.train, micro, partners, most)),
+            eval: self.test.map(|test| Feed::new(test, micro, 0, most)),
             micro_batches: count,
             recompute,
             ..self.setup.clone()
@@ -157,12 +158,12 @@ impl<'a> Demand<'a> {
     }
 }
 
-/// A plan that a session on a device with these limits will accept.
+/// A plan for a device with these limits, whose bindings are checked as a session does.
 ///
 /// # Errors
 /// [`Error::Limit`].
 pub fn plan(program: &Program, limits: Limits) -> Result<Plan> {
-    // Tiles make no difference to what a kernel sees.
+    // Bindings do not depend on tiles.
     let target = Target { max_binding: limits.max_binding, ..Target::unlimited(Tiles::GPU) };
     let plan = Plan::new(program, limits)?;
     for op in program.ops() {
@@ -172,8 +173,8 @@ pub fn plan(program: &Program, limits: Limits) -> Result<Plan> {
     Ok(plan)
 }
 
-/// Bytes that a set of images may take to be kept on the device.
-pub fn resident_room(limits: Limits, budget: Option<usize>) -> usize {
+/// Largest size in bytes of an image set that stays on the device.
+pub fn max_resident_bytes(limits: Limits, budget: Option<usize>) -> usize {
     budget.map_or(usize::MAX, |budget| budget / 8).min(limits.max_binding / 2)
 }
 
@@ -199,7 +200,7 @@ mod tests {
         Demand { train, test, budget, ..empty }
     }
 
-    /// Images per micro-batch, their number, images kept on the device, bytes.
+    /// Images per micro-batch, number of micro-batches, whether images stay on the device, bytes.
     fn chosen(demand: &Demand, batch: usize) -> (usize, usize, bool, usize) {
         let built = demand.program(batch).unwrap();
         let bytes = plan(&built.program, demand.limits).unwrap().bytes;
@@ -217,27 +218,27 @@ mod tests {
         let whole = chosen(&demand(&network, None), 60);
         assert_eq!((whole.0, whole.1, whole.2), (60, 1, true));
         assert_eq!(chosen(&demand(&network, Some(2 * whole.3)), 60), whole);
-        // What each micro-batch needs.
+        // Bytes of each size of micro-batch.
         let free = demand(&network, None);
         let needed = |micro: usize| {
             let built = free.build(micro, 60 / micro, false).unwrap();
             (micro, free.bytes(&built.program).unwrap())
         };
         let needed: Vec<_> = (1..=60).filter(|micro| 60 % micro == 0).map(needed).collect();
-        let mut seen = Vec::new();
+        let mut sizes = Vec::new();
         for part in [9, 12, 13, 14, 24, 40] {
             let budget = whole.3 * part / 40;
             let Ok(_) = demand(&network, Some(budget)).program(60) else { continue };
             let (micro, _, _, bytes) = chosen(&demand(&network, Some(budget)), 60);
             assert!(bytes <= budget && 60 % micro == 0);
-            seen.push(micro);
+            sizes.push(micro);
             for (larger, bytes) in needed.iter().filter(|(larger, _)| *larger > micro) {
                 assert!(*bytes > budget, "{larger} fits {budget}");
             }
         }
         assert!(
-            seen.is_sorted() && [6, 15, 30].iter().all(|micro| seen.contains(micro)),
-            "{seen:?}"
+            sizes.is_sorted() && [6, 15, 30].iter().all(|micro| sizes.contains(micro)),
+            "{sizes:?}"
         );
     }
 
@@ -255,16 +256,16 @@ mod tests {
     }
 
     #[test]
-    fn less_and_less_memory_ends_with_micro_batches_of_one_image() {
+    fn shrinking_budgets_end_with_micro_batches_of_one_or_two_images() {
         let network = network();
-        let (mut budget, mut seen) = (None, Vec::new());
+        let (mut budget, mut sizes) = (None, Vec::new());
         while let Ok(less) = demand(&network, budget).smaller(60) {
             let (micro, _, _, bytes) = chosen(&demand(&network, Some(less)), 60);
             assert!(bytes <= less && budget.is_none_or(|budget| less < budget));
-            seen.push(micro);
+            sizes.push(micro);
             budget = Some(less);
         }
-        assert!(seen.is_sorted_by(|a, b| a >= b) && seen[seen.len() - 1] <= 2, "{seen:?}");
+        assert!(sizes.is_sorted_by(|a, b| a >= b) && sizes[sizes.len() - 1] <= 2, "{sizes:?}");
     }
 
     #[test]
@@ -289,7 +290,7 @@ mod tests {
     }
 
     #[test]
-    fn bindings_are_limited_too() {
+    fn bindings_larger_than_the_limit_are_refused() {
         let network = network();
         let demand = demand(&network, None);
         let built = demand.build(16, 1, true).unwrap();

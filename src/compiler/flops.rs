@@ -1,6 +1,6 @@
-//! How much arithmetic a program does: products of maps and weights, two operations for each
-//! multiply-add. What costs a constant per value (norms, activations, pools, the optimiser) counts
-//! in [`crate::compiler::ops::Operation::operations`] only.
+//! FLOPs of a program: products of maps and weights, two for each multiply-add. Ops with a constant
+//! cost per value (norms, activations, pools, the optimiser) count in
+//! [`crate::compiler::ops::Operation::operations`] only.
 
 use std::ops::Range;
 
@@ -14,9 +14,9 @@ use crate::net::options::TrainOptions;
 /// Floating-point operations of some ops.
 #[derive(Clone, Copy, Default, PartialEq, Eq, Debug)]
 pub struct Flops {
-    /// All of them.
+    /// Total.
     pub total: u64,
-    /// Those of the goodness heads.
+    /// Part of the goodness heads.
     pub heads: u64,
 }
 
@@ -32,14 +32,14 @@ impl Flops {
         flops
     }
 
-    /// The heads' part of all.
+    /// The heads' fraction of the total, 0 to 1.
     pub fn share(&self) -> f64 {
         self.heads as f64 / self.total.max(1) as f64
     }
 }
 
-/// The arithmetic of a step on one image with sides of `side` pixels; `None` if the network cannot
-/// work on such images.
+/// FLOPs of a training step on one image of `side` × `side` pixels; `None` if the network does not
+/// support this size.
 pub fn step(network: &Network, side: usize) -> Option<Flops> {
     let setup = Setup {
         train: Some(Feed { batch: 1, resident: 1, stored: [side, side] }),
@@ -49,7 +49,7 @@ pub fn step(network: &Network, side: usize) -> Option<Flops> {
     Some(Flops::count(&built.program, built.train?.ops))
 }
 
-/// Whether an op has to do with the parameters of a goodness head.
+/// Whether an op uses parameters of a goodness head.
 fn is_head(op: &Node, program: &Program) -> bool {
     let access = op.access();
     let mut all = access.reads.iter().chain(&access.writes);
@@ -67,7 +67,7 @@ mod tests {
     use crate::net::options::Partition;
 
     #[test]
-    fn products_are_counted_by_hand() {
+    fn flops_of_ops_match_a_count_by_hand() {
         use crate::base::shape::Layout::{Hwio, Nhwc};
         let mut program = Program::default();
         let mut maps = |n, h, w, c| program.add("", Shape::new(n, h, w, c), Nhwc, Kind::Io);
@@ -93,10 +93,10 @@ mod tests {
         }
     }
 
-    /// Next to figures in MFLOP that were counted independently of this project. Those keep class
-    /// maps for the gradient, while ours are computed again.
+    /// The expected MFLOP were counted independently of this project, for class maps that are kept for
+    /// the gradient. This engine recomputes them, which is subtracted.
     #[test]
-    fn networks_cost_what_others_count() {
+    fn flops_of_networks_match_independent_counts() {
         for (arch, side, kernel, mflop) in [
             (Arch::Resnet18, 32, None, 3329.0),
             (Arch::Resnet18, 32, Some(1), 2844.0),
@@ -111,9 +111,10 @@ mod tests {
             };
             let blocks = arch.blocks(&[], Stem::for_side(side), partition);
             let flops = step(&Network { blocks, head, classes: 10 }, side).unwrap();
-            let again = flops.heads / 4;
-            let ours = (flops.total - again) as f64 / 1e6;
-            assert!((ours / mflop - 1.0).abs() < 2e-3, "{arch:?}, {head:?}: {ours}, not {mflop}");
+            let recomputed = flops.heads / 4;
+            let counted = (flops.total - recomputed) as f64 / 1e6;
+            let what = format!("{arch:?}, {head:?}: {counted}, not {mflop}");
+            assert!((counted / mflop - 1.0).abs() < 2e-3, "{what}");
         }
     }
 }

@@ -1,5 +1,5 @@
-//! Dispatches as data: which kernel, with which operands, parameters and grid. What ops make them
-//! with: tiles, slices of the batch, parameters. Nothing here needs a device.
+//! Dispatches as data: kernel, operands, parameters and grid; and what ops build them from: tiles,
+//! slices of the batch, parameter structs. Nothing here needs a device.
 
 mod convolution;
 mod lowering;
@@ -25,71 +25,70 @@ pub struct Kernel {
     pub definitions: Definitions,
 }
 
-/// A tensor, or some of its images, bound to a kernel's variable.
+/// A tensor, or a slice of its images, that is bound to a shader variable.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Operand {
-    /// Which tensor.
+    /// The tensor.
     pub tensor: TensorId,
     /// First byte within it; a multiple of [`crate::base::shape::ALIGNMENT`].
     pub offset: usize,
-    /// Bytes bound.
+    /// Size of the binding, bytes.
     pub bytes: usize,
 }
 
 /// One dispatch of a kernel.
 #[derive(Clone, Debug)]
 pub struct Dispatch {
-    /// The pipeline.
+    /// The kernel.
     pub kernel: Kernel,
-    /// Shader variable and what is bound to it.
+    /// Shader variables and their operands.
     pub operands: Vec<(&'static str, Operand)>,
     /// The bytes of the uniform.
     pub params: Vec<u8>,
     /// Name, offset and size of each of the uniform's members, as Rust lays them out.
     pub members: &'static [(&'static str, usize, usize)],
-    /// Invocations needed.
+    /// Number of invocations; the grid rounds it up to whole workgroups.
     pub threads: usize,
 }
 
 impl Dispatch {
-    /// Columns and rows of workgroups, `workgroup` invocations in each.
+    /// Columns and rows of workgroups of `workgroup` invocations.
     pub fn grid(&self, workgroup: u32) -> (u32, u32) {
         grid(self.threads, workgroup as usize)
     }
 }
 
-/// Columns and rows of workgroups for `threads` invocations, `workgroup` of them in each.
+/// Columns and rows of workgroups for `threads` invocations, with `workgroup` in each.
 pub fn grid(threads: usize, workgroup: usize) -> (u32, u32) {
-    /// Workgroups that a dispatch may have in one dimension, on any device.
+    /// Workgroups per dimension of a dispatch that every device supports.
     const MAX_GROUPS: usize = 65_535;
     let groups = threads.div_ceil(workgroup).max(1);
     let rows = groups.div_ceil(MAX_GROUPS);
     (groups.div_ceil(rows) as u32, rows as u32)
 }
 
-/// What dispatches are made for.
+/// The tiles and limits that ops are lowered for.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Target {
-    /// Register tiles.
+    /// Sizes of tiles.
     pub tiles: Tiles,
-    /// Largest range of a buffer that a kernel can see, in bytes.
+    /// Largest binding of a storage buffer, bytes.
     pub max_binding: usize,
-    /// Floating-point operations of products  that a dispatch may have;
-    /// one image may have more.
+    /// Most FLOPs of products per dispatch. A single image may exceed it.
     pub max_flops: u64,
-    /// Steps that the loops of an invocation may take, all together.
+    /// Most loop iterations per invocation, in total.
     pub max_steps: usize,
 }
 
 impl Target {
-    /// For a device without limits.
+    /// Without limits.
     pub fn unlimited(tiles: Tiles) -> Self {
         Self { tiles, max_binding: usize::MAX, max_flops: u64::MAX, max_steps: usize::MAX }
     }
 }
 
-/// Checks that no dispatch sees more than `max_binding` bytes of a tensor: what is still too large
-/// after lowering cannot be cut along the batch.
+/// Checks that no binding is larger than `max_binding` bytes. Lowering cuts along the batch only, so a
+/// weight or a single image may be.
 ///
 /// # Errors
 /// [`Error::Limit`] names the tensor.

@@ -1,10 +1,10 @@
 //! The operations that a program is made of.
 //!
-//! An op is a struct with the tensors that it works on. Its file has all that is particular to it:
-//! what it reads and writes, its check of shapes, the scratch that it needs, its arithmetic, its
-//! meaning in f64, and the dispatches that compute it on a GPU.
+//! An op is a struct of its tensors and options. Its file has everything specific to it: what it reads
+//! and writes, the check of shapes, scratch, FLOPs, the f64 reference, and the dispatches that compute it
+//! on a GPU.
 //!
-//! Field names are the same throughout: `x` input and `y` output maps, `w` weight, `d…` the gradient
+//! Field names are the same in all ops: `x` input and `y` output maps, `w` weight, `d…` the gradient
 //! of a loss with respect to `…`.
 
 #![allow(missing_docs)]
@@ -31,51 +31,51 @@ use crate::compiler::reference::Reference;
 use crate::compiler::tensor::{Tensor, TensorId, Tensors};
 use crate::{Error, Result};
 
-/// The tensors that an op touches.
+/// The tensors that an op uses.
 #[derive(Default, Debug)]
 pub struct Access {
     /// Values that must have been written before.
     pub reads: Vec<TensorId>,
-    /// Values that are whole after the op.
+    /// Values that are complete after the op.
     pub writes: Vec<TensorId>,
-    /// Memory that holds nothing before or after.
+    /// Memory without defined contents before and after the op.
     pub scratch: Vec<TensorId>,
 }
 
 impl Access {
-    /// Of an op that reads and writes these.
+    /// Of an op with these reads and writes.
     fn of(reads: &[TensorId], writes: &[TensorId]) -> Self {
         Self { reads: reads.to_vec(), writes: writes.to_vec(), scratch: Vec::new() }
     }
 }
 
-/// Memory that only one op uses: what it is for, its shape, how its values are stored.
+/// Memory that only one op uses: name, shape, layout.
 pub type Scratch = (&'static str, Shape, Layout);
 
-/// The matrix product that an op is made of: what decides which tiles suit it.
+/// The matrix product that an op consists of; decides the tiles.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Product {
-    /// Pixels times a weight, to maps of this number of channels.
+    /// Convolution to maps with this number of channels.
     Maps(usize),
-    /// A sum over pixels for a weight with this number of output channels.
+    /// Weight gradient with this number of output channels.
     Weight(usize),
-    /// Products of the pixels of an image with each other.
+    /// Gram matrices of the pixels of images.
     Gram,
 }
 
-/// Why an op does not fit its tensors.
+/// Why the shapes of an op's tensors do not fit together.
 pub type Misfit = String;
 
-/// What every op says of itself. `t` are the program's tensors.
+/// What every op defines. `t` are the program's tensors.
 pub trait Operation: Debug {
-    /// As in the literature.
+    /// Its name, as in the literature.
     fn name(&self) -> &'static str;
 
-    /// What it reads and writes.
+    /// The tensors that it reads and writes.
     fn access(&self) -> Access;
 
-    /// Pairs of an output and an input that may share memory, if nothing reads the input later:
-    /// the kernels read a value before they write the one at the same place.
+    /// Pairs of an output and an input that may share memory if nothing reads the input later: kernels
+    /// read each value before they write the one at the same position.
     fn in_place(&self) -> Vec<(TensorId, TensorId)> {
         Vec::new()
     }
@@ -88,34 +88,34 @@ pub trait Operation: Debug {
         Vec::new()
     }
 
-    /// Floating-point operations of its products of maps and weights, two for each multiply-add.
+    /// FLOPs of its products of maps and weights, two for each multiply-add.
     fn flops(&self, _t: Tensors) -> u64 {
         0
     }
 
-    /// The same, and where there are no products what it does for each value: additions,
-    /// multiplications, divisions, roots and comparisons of its formula, each as one.
+    /// All FLOPs. Ops without products count the additions, multiplications, divisions, roots and
+    /// comparisons of their formula, each as one.
     fn operations(&self, t: Tensors) -> u64 {
         self.flops(t)
     }
 
-    /// Those of its tensors of words that hold float32.
+    /// Its tensors in [`Layout::Words`] that hold float32.
     fn float_words(&self) -> Vec<TensorId> {
         Vec::new()
     }
 
-    /// The matrix product that it is made of, if any.
+    /// The matrix product that it consists of, if any.
     fn product(&self, _t: Tensors) -> Option<Product> {
         None
     }
 
-    /// About the most steps that the loops of an invocation take, where that depends on what a user
-    /// chooses, and what makes them fewer.
+    /// About the most loop iterations of an invocation, and advice to reduce them; `None` if no
+    /// network exceeds the limit of a device.
     fn loop_steps(&self, _t: Tensors) -> Option<(usize, &'static str)> {
         None
     }
 
-    /// Computes it in f64, by the plainest loops.
+    /// Computes it in f64, by plain loops.
     fn reference(&self, r: &mut Reference);
 
     /// Dispatches the kernels that compute it.
@@ -132,10 +132,10 @@ macro_rules! ops {
         pub enum Op { $($($name($name)),*),* }
 
         impl Op {
-            /// What the variants are called.
+            /// Names of all variants.
             pub const KINDS: &[&str] = &[$($(stringify!($name)),*),*];
 
-            /// What this variant is called.
+            /// Name of this variant.
             pub fn kind(&self) -> &'static str {
                 match self { $($(Self::$name(_) => stringify!($name)),*),* }
             }
@@ -175,9 +175,9 @@ ops! {
 /// An op in a program, and the scratch that the program gave it.
 #[derive(Clone, PartialEq, Debug)]
 pub struct Node {
-    /// What to compute.
+    /// The op.
     pub op: Op,
-    /// As [`Operation::scratch`] asked for it.
+    /// As requested by [`Operation::scratch`], in order.
     pub scratch: Vec<TensorId>,
 }
 
@@ -195,13 +195,13 @@ impl Node {
         Access { scratch: self.scratch.clone(), ..self.op.access() }
     }
 
-    /// The dispatches that compute the op, in order; `tensors` are the program's. Where an operand
-    /// is larger than a kernel may see at once, or the arithmetic more than a dispatch may have,
-    /// work on images is done in several slices of the batch, with the same results, bit for bit.
+    /// The dispatches that compute the op, in order; `tensors` are the program's. If an operand exceeds the
+    /// binding limit, or the FLOPs the dispatch limit, work on images is cut into slices of the batch, with
+    /// bit-identical results.
     ///
     /// # Errors
-    /// [`Error::Limit`] names a tensor of 2^32 values or more, which kernels cannot index, or an op
-    /// whose loops take more steps than the device does.
+    /// [`Error::Limit`] names a tensor of 2^32 values or more, which kernels cannot index, or an op whose
+    /// loops take more iterations than the device supports.
     pub fn lower(&self, tensors: &[Tensor], target: Target) -> Result<Vec<Dispatch>> {
         let t = Tensors(tensors);
         let access = self.access();
@@ -213,8 +213,8 @@ impl Node {
         Ok(lowering.finish())
     }
 
-    /// Checks that no invocation takes more than `most` steps in its loops: some drivers end them
-    /// without a word. Sums over a batch are cut so that they do not.
+    /// Checks that no invocation takes more than `most` loop iterations: some drivers silently end longer
+    /// loops. Sums over a batch need no check, because they are cut ([`crate::compiler::split`]).
     fn check_loops(&self, t: Tensors, most: usize) -> Result<()> {
         let Some((steps, advice)) = self.loop_steps(t).filter(|(steps, _)| *steps > most) else {
             return Ok(());
@@ -230,7 +230,7 @@ impl Node {
     }
 }
 
-/// Checks that the values of a tensor can be counted in a shader's 32 bits.
+/// Checks that a shader can index the values of a tensor with 32 bits.
 fn indexable(tensor: &Tensor) -> Result<()> {
     let values = tensor.layout.stored(tensor.shape).elements();
     if u32::try_from(values).is_ok() {
@@ -259,14 +259,12 @@ fn alike(t: Tensors, ids: &[TensorId]) -> Result<(), Misfit> {
     ids.iter().try_for_each(|id| expect(t, *id, t.shape(ids[0])))
 }
 
-/// What to tell a user whose network makes a kernel loop for too long.
+/// Advice for networks whose kernels would loop for too long.
 mod advice {
     pub const KERNEL: &str = "use a smaller aux-kernel or fewer channels";
     pub const IMAGE: &str = "use smaller images";
     pub const CLASSES: &str = "use fewer classes";
 }
 
-#[cfg(test)]
-mod input_tests;
 #[cfg(test)]
 mod tests;

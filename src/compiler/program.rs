@@ -21,7 +21,7 @@ use crate::compiler::ops::{Node, Op};
 use crate::compiler::tensor::{Kind, Tensor, TensorId, Tensors};
 use crate::{Error, Result};
 
-/// What to compute, in order. Says nothing of where.
+/// Ops in order, over named tensors without addresses.
 #[derive(Clone, Default, Debug)]
 pub struct Program {
     tensors: Vec<Tensor>,
@@ -44,7 +44,7 @@ impl Program {
         &self.tensors[id.0]
     }
 
-    /// All ids, but those of tensors between ops that were fused.
+    /// All ids, except those of tensors that fusion removed.
     pub fn ids(&self) -> impl Iterator<Item = TensorId> + '_ {
         (0..self.tensors.len()).filter(|index| !self.tensors[*index].fused).map(TensorId)
     }
@@ -77,8 +77,7 @@ impl Program {
         TensorId(self.tensors.len() - 1)
     }
 
-    /// Adds an empty slab: one piece of memory that several tensors share, so that one op can
-    /// treat them all.
+    /// Adds an empty slab: one range of memory for several tensors, so that one op can process them all.
     pub fn add_slab(&mut self, name: &str, kind: Kind) -> TensorId {
         self.add(name, Shape::vector(0), Layout::Words, kind)
     }
@@ -101,7 +100,7 @@ impl Program {
         id
     }
 
-    /// Says which block a tensor belongs to.
+    /// Sets the block that a tensor belongs to.
     pub fn set_block(&mut self, id: TensorId, block: usize) {
         self.tensors[id.0].block = Some(block);
     }
@@ -126,7 +125,7 @@ impl Program {
         self.ops.push(Node { op, scratch });
     }
 
-    /// A program of op `index` alone, `times` times. Its operands persist; other tensors take no memory.
+    /// A program of op `index` only, `times` times. Its operands persist; other tensors take no memory.
     pub fn alone(&self, index: usize, times: usize) -> Self {
         let node = &self.ops[index];
         let access = node.access();
@@ -145,7 +144,7 @@ impl Program {
         self.tensor(id).parent.unwrap_or((id, 0))
     }
 
-    /// Members of a slab by offset; the tensor itself if it is none.
+    /// Members of a slab, in order of offset; the tensor itself if it is no slab.
     pub fn members(&self, id: TensorId) -> Vec<TensorId> {
         Tensors(&self.tensors).members(id).into_iter().map(|(_, member)| member).collect()
     }

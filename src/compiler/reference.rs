@@ -1,21 +1,21 @@
-//! The f64 values of a program's tensors on the CPU, where each op computes its meaning
-//! ([`crate::compiler::ops::Operation::reference`]). Kernels are tested against it.
+//! The f64 reference on the CPU: values of a program's tensors, which each op computes by
+//! [`crate::compiler::ops::Operation::reference`]. Kernels are tested against it.
 //!
-//! Clarity comes before speed here, and nothing is shared with the kernels but the ops.
+//! Clarity comes before speed, and no code is shared with the kernels.
 
 pub mod window;
 
 use crate::base::shape::{Layout, Shape, Weight};
 use crate::compiler::tensor::{Tensor, TensorId, Tensors};
 
-/// Logical f64 values: one `Vec` per tensor, without padding lanes.
+/// Logical f64 values: one `Vec` per tensor, without padding channels.
 ///
 /// Values lie in the order of the tensor's shape (images, rows, columns, channels; rows,
 /// columns, input, output channels of a weight). A tensor of words holds its u32 values as f64.
 /// Scratch is neither read nor written.
 ///
-/// Memory is not shared as it is on the device: each member of a slab (a tensor with a parent)
-/// has values of its own, and an op over a slab visits the members instead of the root.
+/// Unlike on the device, tensors share no memory: each member of a slab has values of its own, and an op
+/// over a slab visits the members.
 #[derive(Clone, Debug)]
 pub struct Reference<'a> {
     tensors: Tensors<'a>,
@@ -23,12 +23,12 @@ pub struct Reference<'a> {
 }
 
 impl<'a> Reference<'a> {
-    /// Starts with no tensor set; `TensorId(i)` is `tensors[i]`.
+    /// Without values; `TensorId(i)` is `tensors[i]`.
     pub fn new(tensors: &'a [Tensor]) -> Self {
         Self { tensors: Tensors(tensors), values: vec![None; tensors.len()] }
     }
 
-    /// Gives a tensor its logical values, which it holds as exactly as its layout does.
+    /// Sets a tensor's logical values, rounded to the precision of its layout.
     ///
     /// # Panics
     ///
@@ -56,7 +56,7 @@ impl<'a> Reference<'a> {
         self.tensors.shape(id)
     }
 
-    /// What a convolution's weight is, whose tensor it is.
+    /// The dimensions of a convolution's weight.
     pub fn weight(&self, id: TensorId) -> Weight {
         self.tensors.weight(id)
     }
@@ -66,14 +66,14 @@ impl<'a> Reference<'a> {
         self.tensors.layout(id)
     }
 
-    /// A function of the values of two tensors at the same place.
+    /// Applies `f` to the values of two tensors, element by element.
     pub fn zip(&self, a: TensorId, b: TensorId, f: impl Fn(f64, f64) -> f64) -> Vec<f64> {
         let (a, b) = (self.get(a), self.get(b));
         assert_eq!(a.len(), b.len());
         a.iter().zip(b).map(|(a, b)| f(*a, *b)).collect()
     }
 
-    /// A slab's members and their offsets, by offset; the tensor itself if it has none.
+    /// Members of a slab and their byte offsets, in order; the tensor itself at 0 if it is no slab.
     pub fn members(&self, slab: TensorId) -> Vec<(usize, TensorId)> {
         self.tensors.members(slab)
     }
@@ -92,7 +92,7 @@ impl<'a> Reference<'a> {
     }
 }
 
-/// The mean of some values.
+/// Mean.
 pub fn mean(values: impl ExactSizeIterator<Item = f64>) -> f64 {
     let count = values.len() as f64;
     values.sum::<f64>() / count

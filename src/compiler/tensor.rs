@@ -1,13 +1,13 @@
-//! What a program knows of a tensor before it has a place in memory.
+//! Tensors of a program, before they have a place in memory.
 
 use crate::base::hint::{Hint, Message, message};
 use crate::base::shape::{Layout, Shape, Weight};
 
-/// Names a tensor of one [`crate::compiler::program::Program`].
+/// Index of a tensor in its [`crate::compiler::program::Program`].
 #[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Debug)]
 pub struct TensorId(pub(crate) usize);
 
-/// What a tensor is for; decides how long it lives and under which heading it is counted.
+/// Purpose of a tensor: decides its lifetime, and its row in memory reports.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Kind {
     /// Images, labels and per-step values that the host writes, and metrics that it reads.
@@ -44,21 +44,21 @@ impl Kind {
 /// A named tensor: shape, layout, purpose.
 #[derive(Clone, Debug)]
 pub struct Tensor {
-    /// Unique in its program; parameters carry the name that they have on disk.
+    /// Unique in its program; parameters have the name that files use.
     pub name: String,
     /// Logical shape.
     pub shape: Shape,
     /// How values are stored.
     pub layout: Layout,
-    /// What it is for.
+    /// Its purpose.
     pub kind: Kind,
     /// The block it belongs to, if any.
     pub block: Option<usize>,
     /// Whether it keeps its value between runs although its kind does not.
     pub keep: bool,
-    /// Whether the ops that wrote and read it were fused: then it is not needed.
+    /// Whether fusion removed it: the ops that wrote and read it became one.
     pub fused: bool,
-    /// The tensor whose memory it shares, and the first byte in it.
+    /// The slab that it is a member of, and its first byte there.
     pub parent: Option<(TensorId, usize)>,
 }
 
@@ -68,7 +68,7 @@ impl Tensor {
         self.keep || self.kind.persists()
     }
 
-    /// Bytes of its values and their padding lanes, without what fills up words to a whole vec4.
+    /// Bytes of its values and padding channels, without the padding of words to a whole vec4.
     pub fn content_bytes(&self) -> usize {
         match self.layout {
             Layout::Words => self.shape.elements() * 4,
@@ -76,7 +76,7 @@ impl Tensor {
         }
     }
 
-    /// What to tell a user whose device has no room for the tensor.
+    /// Advice for a user whose device cannot hold the tensor.
     pub fn smaller(&self) -> Message {
         match self.kind {
             Kind::Activation | Kind::Workspace | Kind::Io => {
@@ -107,7 +107,7 @@ impl<'a> Tensors<'a> {
         self.get(id).shape
     }
 
-    /// What a convolution's weight is, whose tensor it is.
+    /// The dimensions of a convolution's weight.
     pub fn weight(self, id: TensorId) -> Weight {
         let Shape { n: kernel, w: inputs, c: outputs, .. } = self.shape(id);
         Weight { kernel, inputs, outputs }
@@ -118,12 +118,12 @@ impl<'a> Tensors<'a> {
         self.get(id).layout
     }
 
-    /// Logical values of it.
+    /// Number of its logical values.
     pub fn elements(self, id: TensorId) -> usize {
         self.shape(id).elements()
     }
 
-    /// Members of a slab by offset, each with it; the tensor itself if it has none.
+    /// Members of a slab and their byte offsets, in order; the tensor itself at 0 if it is no slab.
     pub fn members(self, slab: TensorId) -> Vec<(usize, TensorId)> {
         let children = self.0.iter().enumerate().filter_map(|(index, tensor)| {
             let (parent, offset) = tensor.parent?;

@@ -1,4 +1,4 @@
-//! Ways to compute the same op: named sets of tiles, and which of them an op is computed with.
+//! Kernel variants: named sets of tiles, and the choice of one for each op.
 
 use std::collections::BTreeMap;
 
@@ -14,18 +14,18 @@ use crate::compiler::tensor::{Tensor, Tensors};
 /// A set of tiles and its name.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Variant {
-    /// As [`Choices`] store it.
+    /// Its name in [`Choices`].
     pub name: &'static str,
-    /// What it is.
+    /// The tiles.
     pub tiles: Tiles,
 }
 
-/// What decides which tiles suit a device that nobody has timed.
+/// Classes of devices, which decide the default tiles.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Class {
-    /// A GPU with memory of its own: many registers, fast workgroup memory.
+    /// A GPU with its own memory: many registers, fast workgroup memory.
     Discrete,
-    /// A GPU in a processor, or one of Apple's: fewer registers.
+    /// A GPU in a CPU package, or one of Apple's: fewer registers.
     Integrated,
     /// Vulkan on a CPU.
     Cpu,
@@ -34,9 +34,8 @@ pub enum Class {
 }
 
 impl Class {
-    /// What may be given to a device at once, in floating-point operations: about half a second of
-    /// a slow device of its class at a tenth of its peak. A display's watchdog takes a device away
-    /// that does not answer for two seconds; nobody watches a CPU.
+    /// Most FLOPs per submit: about half a second of a slow device of its class at a tenth of its peak.
+    /// A display's watchdog resets a GPU that does not respond for two seconds; a CPU has none.
     pub fn max_flops(self) -> u64 {
         match self {
             Self::Discrete => 100_000_000_000,
@@ -46,11 +45,11 @@ impl Class {
     }
 }
 
-/// The ways in which a device can compute ops.
+/// The variants that a device can use.
 #[derive(Clone, Debug)]
 pub struct Variants {
     class: Class,
-    /// All of them.
+    /// All variants.
     pub all: Vec<Variant>,
 }
 
@@ -61,8 +60,8 @@ const TILES_64X32: Variant = Variant { name: "workgroup 64x32", tiles: Tiles::WO
 const TILES_32X32: Variant = Variant { name: "workgroup 32x32", tiles: Tiles::WORKGROUP_32X32 };
 
 impl Variants {
-    /// Those of a device. `subgroup` is the size of its subgroups, if all are alike; `side` that of
-    /// the matrices that it multiplies float16 with, to float32.
+    /// The variants of a device. `subgroup` is its subgroup size, if fixed; `side` that of its cooperative
+    /// matrices of float16 with float32 accumulators, if any.
     pub fn of(class: Class, subgroup: Option<u32>, side: Option<u32>) -> Self {
         let named = |name, tiles| Variant { name, tiles };
         let all = match class {
@@ -94,9 +93,8 @@ impl Variants {
         Self { class, all }
     }
 
-    /// How an op is computed that nobody has timed: what compilers of GPUs' drivers make of the
-    /// kernels says that tiles in workgroup memory pay where there are channels to fill them, and
-    /// always for the gradients of weights.
+    /// The variant of an op without tuning. The code that GPU drivers generate suggests that tiles in
+    /// workgroup memory pay where the channels fill them, and always for weight gradients.
     pub fn usual(&self, op: &Node, tensors: &[Tensor]) -> Variant {
         let (medium, large, narrow) = match self.class {
             Class::Cpu | Class::SlowCompiler => return self.all[0],
@@ -116,12 +114,12 @@ impl Variants {
         }
     }
 
-    /// The variant of that name.
+    /// The variant called `name`.
     pub fn named(&self, name: &str) -> Option<Variant> {
         self.all.iter().find(|v| v.name == name).copied()
     }
 
-    /// Those that compute an op differently, the usual one first.
+    /// Variants that lower an op to different kernels, the usual one first.
     ///
     /// # Errors
     /// Those of [`Node::lower`].
@@ -138,13 +136,13 @@ impl Variants {
     }
 }
 
-/// Which variant computes which op, by what [`key`] says of it and the variant's name.
+/// Tuned variants: the name of a variant for the [`key`] of an op.
 #[derive(Clone, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
 #[serde(transparent)]
 pub struct Choices(BTreeMap<String, String>);
 
 impl Choices {
-    /// The tiles for an op: those chosen if the device has them, else the usual ones.
+    /// The tiles for an op: of the chosen variant if the device has it, else of the usual one.
     ///
     /// # Errors
     /// Those of [`key`].
@@ -154,39 +152,39 @@ impl Choices {
         Ok(variant.unwrap_or_else(|| variants.usual(op, tensors)).tiles)
     }
 
-    /// Whether something is chosen for what [`key`] describes.
+    /// Whether a variant is chosen for this [`key`].
     pub fn has(&self, key: &str) -> bool {
         self.0.contains_key(key)
     }
 
-    /// Chooses the variant of that name.
+    /// Chooses the variant called `name`.
     pub fn set(&mut self, key: String, name: &str) {
         self.0.insert(key, name.to_owned());
     }
 
-    /// Chooses nothing for what [`key`] describes.
+    /// Removes the choice for this [`key`].
     pub fn forget(&mut self, key: &str) {
         self.0.remove(key);
     }
 
-    /// How many ops something is chosen for.
+    /// Number of choices.
     pub fn len(&self) -> usize {
         self.0.len()
     }
 
-    /// Whether there are none.
+    /// Whether there are no choices.
     pub fn is_empty(&self) -> bool {
         self.0.is_empty()
     }
 
-    /// Takes over what another set chooses and this one does not.
+    /// Adds the choices of another set for keys that this one lacks.
     pub fn fill(&mut self, others: Self) {
         for (key, name) in others.0 {
             self.0.entry(key).or_insert(name);
         }
     }
 
-    /// The choices for some ops.
+    /// The choices for `ops` only.
     ///
     /// # Errors
     /// Those of [`key`].
@@ -202,8 +200,8 @@ impl Choices {
     }
 }
 
-/// What the speed of an op depends on: its name, the shapes it works on, and a digest of the rest,
-/// such as strides and what maps are made of.
+/// Everything that the speed of an op depends on: its name, the shapes of its tensors, and a digest of
+/// the rest, such as strides and number formats.
 ///
 /// # Errors
 /// Those of [`Node::lower`].
@@ -230,7 +228,7 @@ mod tests {
     use crate::compiler::program::Program;
     use crate::compiler::tensor::Kind;
 
-    /// A convolution of some images, 8 to so many channels, and its gradient for the weight.
+    /// A convolution of `images` images from 8 to `out` channels, and its weight gradient.
     fn convolution(images: usize, window: Window, out: usize) -> Program {
         let mut program = Program::default();
         let x = Shape::new(images, 8, 8, 8);
@@ -250,7 +248,7 @@ mod tests {
     }
 
     #[test]
-    fn a_key_tells_what_matters_for_speed() {
+    fn keys_differ_by_batch_stride_and_kernel() {
         let same = key_of(&convolution(2, Window::same(3, 1), 16));
         assert_eq!(same, key_of(&convolution(2, Window::same(3, 1), 16)));
         assert!(same.starts_with("conv2d 2×8×8×8 3×3×8×16 2×8×8×16 "), "{same}");
@@ -262,7 +260,7 @@ mod tests {
     }
 
     #[test]
-    fn an_op_has_the_tiles_that_were_chosen_or_the_usual_ones() {
+    fn ops_use_the_chosen_tiles_or_else_the_usual_ones() {
         let program = convolution(2, Window::same(3, 1), 16);
         let (op, tensors) = (&program.ops()[0], program.tensors());
         let variants = Variants::of(Class::Discrete, None, None);
@@ -278,7 +276,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_usual_depends_on_the_device_and_the_channels() {
+    fn the_usual_variant_depends_on_device_class_and_channels() {
         let usual = |class, out| {
             let program = convolution(2, Window::same(3, 1), out);
             let variants = Variants::of(class, Some(32), Some(16));
@@ -296,7 +294,7 @@ mod tests {
     }
 
     #[test]
-    fn only_variants_that_differ_are_worth_timing() {
+    fn variants_with_the_same_kernels_are_listed_once() {
         let names = |class, window, out| -> Vec<_> {
             let program = convolution(2, window, out);
             let variants = Variants::of(class, Some(8), None);
@@ -304,18 +302,18 @@ mod tests {
             found.iter().map(|variant| variant.name).collect()
         };
         assert_eq!(names(Class::Cpu, Window::same(3, 1), 16), ["rows 8x16", "8x16"]);
-        // Nothing can be shared along a row.
+        // With stride 2 or a 1×1 window, pixels of a row share no loads.
         assert_eq!(names(Class::Cpu, Window::same(3, 2), 16), ["rows 8x16"]);
         assert_eq!(names(Class::Cpu, Window::same(1, 1), 16), ["rows 8x16"]);
-        // The usual one comes first; one of 64 channels becomes one of 32 where there are no more.
+        // The usual one comes first; "rows 8x8" has the kernels of "registers 8x8".
         let names = names(Class::Discrete, Window::same(1, 1), 64);
         assert_eq!(names[0], "workgroup 64x64");
         assert_eq!(names.len(), 7, "{names:?}");
     }
 
-    /// What kernels cannot index is refused, by name.
+    /// Kernels index values with 32 bits.
     #[test]
-    fn tensors_of_too_many_values_are_errors() {
+    fn tensors_with_too_many_values_are_refused_by_name() {
         let mut program = Program::default();
         let weight = Weight::new(31, 65_536, 65_536);
         let mut maps =
@@ -335,7 +333,7 @@ mod tests {
     }
 
     #[test]
-    fn loops_that_a_driver_would_end_are_refused() {
+    fn loops_longer_than_the_driver_allows_are_refused() {
         let mut program = Program::default();
         let mut maps =
             |name, c| program.add(name, Shape::new(1, 8, 8, c), Layout::Nhwc, Kind::Activation);

@@ -1,4 +1,4 @@
-//! What a dispatch has to do: arithmetic, and bytes that it must at least move.
+//! Work of a dispatch: FLOPs, and a lower bound of the bytes that it moves.
 
 use std::collections::BTreeMap;
 
@@ -14,20 +14,20 @@ use crate::compiler::wgsl::{self, Binding, Reflection};
 pub struct Work {
     /// Floating-point operations, see [`crate::compiler::ops::Operation::operations`].
     pub flops: f64,
-    /// Bytes of its operands, twice where they are read and written.
+    /// Bytes of its operands; those that it reads and writes count twice.
     pub bytes: f64,
 }
 
-/// Which operands kernels read and which they write, as naga finds in their shaders.
+/// Which operands kernels read and write, by reflection of their shaders.
 #[derive(Default)]
 pub struct Traffic(BTreeMap<Kernel, Vec<Binding>>);
 
 impl Traffic {
-    /// Bytes of a dispatch's operands, twice where they are read and written. It moves at least
-    /// as many, but for what its operands share.
+    /// Bytes of a dispatch's operands; those that it reads and writes count twice. It moves at least as
+    /// many, unless operands share bytes.
     ///
     /// # Errors
-    /// [`crate::Error::Shader`] if the kernel is none.
+    /// [`crate::Error::Shader`] if the kernel is invalid.
     pub fn bytes(&mut self, dispatch: &Dispatch) -> Result<usize> {
         if !self.0.contains_key(&dispatch.kernel) {
             let Kernel { file, entry, definitions } = &dispatch.kernel;
@@ -43,8 +43,8 @@ impl Traffic {
     }
 }
 
-/// The work of each of an op's dispatches. Its arithmetic is shared among those that multiply
-/// maps and weights by their products, or where none does among all by their bytes.
+/// The work of each dispatch of an op. The op's FLOPs are divided among dispatches with products, in
+/// proportion to their multiply-adds; without products among all, in proportion to their bytes.
 ///
 /// # Errors
 /// Those of [`Traffic::bytes`].
@@ -64,7 +64,7 @@ pub fn share(
     Ok(each.map(|(weight, bytes)| Work { flops: flops * weight / all, bytes: *bytes }).collect())
 }
 
-/// Multiply-adds of a convolution or a matrix product, in groups of lanes; 0 for other kernels.
+/// Multiply-adds of a convolution or a matrix product on groups of four channels; 0 for other kernels.
 fn products(dispatch: &Dispatch) -> f64 {
     let param = |name: &str| {
         let (_, offset, _) = dispatch.members.iter().find(|(n, ..)| *n == name)?;
@@ -72,7 +72,7 @@ fn products(dispatch: &Dispatch) -> f64 {
         Some(f64::from(u32::from_le_bytes(word.try_into().ok()?)))
     };
     let product = |names: &[&str]| names.iter().map(|n| param(n)).product::<Option<f64>>();
-    // Joins partial results, with the parameters of the convolution before it.
+    // Sums partial results, but has the parameters of the convolution before it.
     if dispatch.kernel.entry == "sum" {
         return 0.0;
     }
@@ -107,7 +107,7 @@ mod tests {
     }
 
     #[test]
-    fn bytes_are_counted_by_hand() {
+    fn bytes_and_flops_match_a_count_by_hand() {
         let mut p = Program::default();
         let mut maps = |n, h, w, c| p.add("", Shape::new(n, h, w, c), Layout::Nhwc, Kind::Io);
         // 3 channels take 4 lanes, 7 take 8.
@@ -132,13 +132,13 @@ mod tests {
                 80 * 27 * 7,
             ),
             (
-                // The sum in one part, and that part to its place.
+                // One partial sum, and the sum over that one.
                 Conv2dWgrad { x, dy: wide, dw, window }.into(),
                 vec![3 * map + weight, weight + weight],
                 80 * 27 * 7,
             ),
             (
-                // All but the gradient is read and written.
+                // All but the gradient and the step are read and written.
                 ops::AdamW {
                     params: words,
                     grads: words,
@@ -162,9 +162,9 @@ mod tests {
         }
     }
 
-    /// The product kernel of an op has its arithmetic, what joins partial sums has none.
+    /// Kernels that sum partial results have no FLOPs.
     #[test]
-    fn arithmetic_belongs_to_products() {
+    fn flops_belong_to_dispatches_with_products() {
         let mut p = Program::default();
         let (image, classes) = (Shape::new(3, 8, 8, 16), 10);
         let mut maps = |shape| p.add("", shape, Layout::Nhwc, Kind::Io);
@@ -174,7 +174,7 @@ mod tests {
         let (window, scale) = (Window::same(3, 1), 1.0);
         let op = ops::GoodnessGrad { x, w, dscores, dx, dw, window, scale };
         let one = f64::from(2 * 64 * 9 * 16 * 10);
-        // One image at a time.
+        // Three products for each image, one image at a time; then the sum.
         let expected = [vec![one; 9], vec![0.0]].concat();
         let works = works(op, &p);
         assert_eq!(works.len(), expected.len());

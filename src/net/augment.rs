@@ -1,7 +1,7 @@
 //! Augmentation: how a stored image becomes the network's input.
 //!
-//! The host draws the parameters of each image, a [`Sample`]. The device applies them while it gathers a
-//! batch ([`crate::compiler::ops::Input`]), always in this order:
+//! The host draws the parameters of each image, a [`Sample`]. The device applies them while it
+//! gathers a batch ([`crate::compiler::ops::Input`]), always in this order:
 //!
 //! 1. **Crop and resize**: a box of the stored image becomes the network's input. Resizing is bilinear
 //!    with half-pixel centres, as in PyTorch with `align_corners=False` and `antialias=False`; the
@@ -20,9 +20,9 @@
 //!
 //! Evaluation uses a centre crop of each image ([`Sample::plain`]).
 //!
-//! Each image has its own random generator, keyed by (seed, epoch, index), so its draws do not depend
-//! on micro-batches or on resuming a run. The partner of an image follows from the order of images in
-//! the epoch, which is keyed by (seed, epoch).
+//! Each image has its own random generator, keyed by (seed, epoch, index), so its draws do not
+//! depend on micro-batches or on resuming a run. The partner of an image follows from the order of
+//! images in the epoch, which is keyed by (seed, epoch).
 
 use bytemuck::{Pod, Zeroable};
 
@@ -30,8 +30,8 @@ use crate::base::hint::{Hint, message};
 use crate::base::random::Rng;
 use crate::{Error, Result};
 
-/// Longest side of stored images and of the network's input, in pixels: positions between pixels are
-/// exact in 32 bits.
+/// Longest side of stored images and of the network's input, in pixels: positions between pixels
+/// are exact in 32 bits.
 pub const MAX_SIDE: usize = 16_384;
 
 /// Least and greatest ratio of width to height of random resized crops.
@@ -49,14 +49,15 @@ pub struct Augment {
     pub crop: u8,
     /// Random resized crop: the least area of the box, as a share of the image's area.
     pub random_resized_crop: f32,
-    /// Colour jitter s: factors of brightness, contrast and saturation are uniform in [1 - s, 1 + s].
+    /// Colour jitter s: factors of brightness, contrast and saturation are uniform between 1 - s and
+    /// 1 + s.
     pub jitter: f32,
     /// Side of the square that is cut out, in pixels of the input. Its centre is a random pixel, so
     /// parts of it may lie outside.
     pub cutout: usize,
-    /// Mixup's alpha (Zhang et al., arXiv 1710.09412): each image is mixed with another one, in shares
-    /// drawn from Beta(alpha, alpha). The larger share is the image's own. This changes nothing in
-    /// distribution, because partners are random and Beta(alpha, alpha) is symmetric.
+    /// Mixup's alpha (Zhang et al., arXiv 1710.09412): each image is mixed with another one, in
+    /// shares drawn from Beta(alpha, alpha). The larger share is the image's own. This changes
+    /// nothing in distribution, because partners are random and Beta(alpha, alpha) is symmetric.
     pub mixup: f32,
 }
 
@@ -181,7 +182,8 @@ impl Augment {
         self.mixup > 0.0
     }
 
-    /// Number of images that a batch reads besides its own: with mixup, the partner of the last one.
+    /// Number of images that a batch reads besides its own: 1 with mixup, the partner of the last
+    /// image, otherwise 0.
     pub fn partners(&self) -> usize {
         usize::from(self.mixes())
     }
@@ -243,10 +245,10 @@ fn uniform(rng: &mut Rng, from: f64, to: f64) -> f64 {
     from + (to - from) * rng.uniform()
 }
 
-/// A box inside the image, as torchvision draws it: its share of the image's area is uniform in
-/// [`least`, 1], the logarithm of its ratio of width to height is uniform between [`RATIOS`]. A box
-/// that does not fit is drawn again, up to [`ATTEMPTS`] times; then it is the largest centred box with
-/// an allowed ratio.
+/// A box inside the image, as torchvision draws it: its share of the image's area is uniform
+/// between `least` and 1, the logarithm of its ratio of width to height is uniform between
+/// [`RATIOS`]. A box that does not fit is drawn again, up to [`ATTEMPTS`] times; then it is the
+/// largest centred box with an allowed ratio.
 fn random_region(stored: [usize; 2], least: f64, rng: &mut Rng) -> Region {
     let [rows, columns] = stored.map(|side| side as f64);
     for _ in 0..ATTEMPTS {

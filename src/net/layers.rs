@@ -38,16 +38,17 @@ pub enum Layer {
     },
     /// An activation as an op of its own.
     Activation(Activation),
-    /// In training, sets this share of the values, p, to 0 and multiplies the others by 1 / (1 - p).
+    /// Dropout with this rate p: in training, a value becomes 0 with probability p, and is scaled
+    /// by 1 / (1 - p) otherwise.
     Dropout(f32),
     /// Max pooling: the largest value in each window.
     MaxPool(Window),
     /// Global average pooling: the mean of each channel's map.
     GlobalAvgPool,
-    /// Squeeze-and-excitation (Hu et al., arXiv 1709.01507): scales each channel by a factor that is
-    /// computed from the means of all channels by a 1×1 convolution `{name}.fc1` to `hidden`
-    /// channels, ReLU, a 1×1 convolution `{name}.fc2` back, and hard-sigmoid. Both convolutions have
-    /// a bias.
+    /// Squeeze-and-excitation (Hu et al., arXiv 1709.01507): scales each channel by a factor that
+    /// is computed from the means of all channels by a 1×1 convolution `{name}.fc1` to `hidden`
+    /// channels, ReLU, a 1×1 convolution `{name}.fc2` back, and hard-sigmoid. Both convolutions
+    /// have a bias.
     SqueezeExcite {
         /// Prefix of the parameters.
         name: String,
@@ -59,7 +60,8 @@ pub enum Layer {
     /// Layers that are not trained and always in evaluation mode: nothing is kept for a backward
     /// pass, and no gradient enters them. See [`freeze`].
     Frozen(Vec<Layer>),
-    /// A block of the architecture: the unit that [`crate::net::options::Recompute::Block`] recomputes.
+    /// A block of the architecture: the unit that [`crate::net::options::Recompute::Block`]
+    /// recomputes.
     Group(Vec<Layer>),
     /// `body(x) + shortcut(x)`; an empty shortcut is the identity.
     Residual {
@@ -128,8 +130,8 @@ pub struct Block {
     pub layers: Vec<Layer>,
 }
 
-/// Joins blocks. A joined block begins at the first block and at each index in `starts`, and has the
-/// name of the block that it begins with. There is no layer norm between the blocks inside it.
+/// Joins blocks. A joined block begins at the first block and at each index in `starts`, and has
+/// the name of the block that it begins with. There is no layer norm between the blocks inside it.
 pub fn join(blocks: Vec<Block>, starts: &[usize]) -> Vec<Block> {
     let mut joined: Vec<Block> = Vec::new();
     for (index, block) in blocks.into_iter().enumerate() {
@@ -141,8 +143,8 @@ pub fn join(blocks: Vec<Block>, starts: &[usize]) -> Vec<Block> {
     joined
 }
 
-/// Freezes the first `count` blocks: they move into the block after them, each followed by its layer
-/// norm. If there is only one block, its first `count` layers are frozen.
+/// Freezes the first `count` blocks: they move into the block after them, each followed by its
+/// layer norm. If there is only one block, its first `count` layers are frozen.
 pub fn freeze(mut blocks: Vec<Block>, count: usize) -> Vec<Block> {
     if let [block] = &mut blocks[..] {
         let frozen = block.layers.drain(..count).collect();

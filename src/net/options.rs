@@ -30,15 +30,16 @@ choice! {
         /// convolution, and saves the memory of that map.
         Cheap = "cheap",
         /// Everything inside each block of the architecture, from the block's input. It costs a
-        /// second forward pass, and keeps the inputs of blocks only (Chen et al., arXiv 1604.06174).
+        /// second forward pass, and keeps the inputs of blocks only (Chen et al., arXiv
+        /// 1604.06174).
         Block = "block",
     }
 }
 
 choice! {
     /// The number format of maps and their gradients. Everything else is float32 in both cases:
-    /// weights with their gradients and moments, statistics and means of maps, scores, losses, sums,
-    /// and all arithmetic. Values are converted when they are loaded and stored.
+    /// weights with their gradients and moments, statistics and means of maps, scores, losses,
+    /// sums, and all arithmetic. Values are converted when they are loaded and stored.
     pub enum Precision: default F32 {
         /// float32.
         F32 = "f32",
@@ -56,10 +57,10 @@ impl Precision {
         }
     }
 
-    /// The loss scale of a batch: gradients have this factor until the optimiser divides by it. It is
-    /// a power of two, so it costs no accuracy. Without it, gradients of the mean loss of many images
-    /// with many pixels would underflow in float16, whose least value is 6e-8. With it, they are
-    /// `IMAGE_SCALE` times those of one image's loss, for every batch.
+    /// The loss scale of a batch: gradients have this factor until the optimiser divides by it. It
+    /// is a power of two, so it costs no accuracy. Without it, gradients of the mean loss of many
+    /// images with many pixels would underflow in float16, whose least value is 6e-8. With it, they
+    /// are `IMAGE_SCALE` times those of one image's loss, for every batch.
     pub fn gradient_scale(self, batch: usize) -> f32 {
         match self {
             Self::F32 => 1.0,
@@ -68,8 +69,8 @@ impl Precision {
     }
 }
 
-/// Loss scale per image: large enough that few gradients underflow in float16, small enough that none
-/// reaches its largest value, 65,504.
+/// Loss scale per image: large enough that few gradients underflow in float16, small enough that
+/// none reaches its largest value, 65,504.
 const IMAGE_SCALE: f32 = 256.0;
 
 /// Largest number of channels of images.
@@ -120,7 +121,8 @@ choice! {
 pub struct TrainOptions {
     /// Number of passes over the training images.
     pub epochs: u32,
-    /// Images per step. Images that do not fill the last step of an epoch are skipped in that epoch.
+    /// Images per step. Images that do not fill the last step of an epoch are skipped in that
+    /// epoch.
     pub batch: usize,
     /// Initial learning rate.
     pub lr: f32,
@@ -136,11 +138,13 @@ pub struct TrainOptions {
     pub input: Option<usize>,
     /// Limit of device memory, in bytes. A batch that needs more is split into micro-batches.
     pub memory: Option<usize>,
-    /// Recomputation. `None` is [`Recompute::Cheap`] or, under a memory limit, the first mode that fits.
+    /// Recomputation. `None` is [`Recompute::Cheap`] or, under a memory limit, the first mode that
+    /// fits.
     pub recompute: Option<Recompute>,
     /// Number format of maps.
     pub precision: Precision,
-    /// Number of earlier blocks that a block's loss reaches, see [`crate::compiler::program::Setup::window`].
+    /// Number of earlier blocks that a block's loss reaches, see
+    /// [`crate::compiler::program::Setup::window`].
     pub window: usize,
     /// Whether each op is compared with the reference.
     pub debug: bool,

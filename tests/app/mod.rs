@@ -1,4 +1,4 @@
-//! Profiles, and pages in a browser.
+//! Tests of profiles, and of pages in a browser.
 
 mod pages;
 mod profile;

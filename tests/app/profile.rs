@@ -1,4 +1,4 @@
-//! What a step costs the host, and how fast the device is next to its peak.
+//! The host's share of a step, and rates of the device relative to its peak.
 
 use std::time::Duration;
 
@@ -30,7 +30,7 @@ fn trainer<'a>(gpu: &Gpu, dataset: &'a Dataset) -> Trainer<'a> {
 }
 
 #[test]
-fn training_goes_on_as_if_no_step_had_been_timed() {
+fn timing_steps_does_not_change_training() {
     let (gpu, dataset) = (gpu(), dataset());
     let [mut timed, mut plain] = [(); 2].map(|()| trainer(&gpu, &dataset));
     timed.steps(3, |_| {}).unwrap();
@@ -42,25 +42,25 @@ fn training_goes_on_as_if_no_step_had_been_timed() {
     assert!(timed.arrays(true).unwrap() == plain.arrays(true).unwrap());
 }
 
-/// Buffers, bind groups and pipelines are there before the first step. The host waits for the
-/// device where it asks for results, not within a step.
+/// Buffers, bind groups and pipelines are created before the first step. The host waits for results
+/// only, not within a step.
 #[test]
-fn steps_make_no_objects_and_do_not_wait() {
+fn steps_create_no_objects_and_wait_for_results_only() {
     let (gpu, dataset) = (gpu(), dataset());
     let mut trainer = trainer(&gpu, &dataset);
-    let made = gpu.objects();
-    // The ring of results fills up within a few steps.
+    let created = gpu.objects();
+    // The first steps also create the ring of staging buffers for results.
     trainer.steps(8, |_| {}).unwrap();
     let ring = gpu.objects();
-    assert!(made > 0 && ring - made <= 5, "{made} {ring}");
+    assert!(created > 0 && ring - created <= 5, "{created} {ring}");
     for steps in [1, 5, 20] {
         let before = trainer.session().activity();
         trainer.steps(steps, |_| {}).unwrap();
         let after = trainer.session().activity();
-        assert_eq!(gpu.objects(), ring, "objects were made in {steps} steps");
+        assert_eq!(gpu.objects(), ring, "objects were created in {steps} steps");
         assert_eq!(after.submits - before.submits, steps as u64);
-        assert_eq!(after.waits - before.waits, steps as u64, "for results, once each");
-        assert_eq!(after.stalls - before.stalls, 1, "for the last of {steps}");
+        assert_eq!(after.waits - before.waits, steps as u64, "one for the results of each step");
+        assert_eq!(after.stalls - before.stalls, 1, "only the last of {steps} steps is waited for");
         assert!(after.encoding > before.encoding && after.submitting > before.submitting);
     }
 }
@@ -76,7 +76,7 @@ fn no_convolution_is_faster_than_the_peak() {
     let mut session = Session::new(&gpu, program, SessionOptions::default()).unwrap();
     let clock = session.clock();
     let flops = (2 * shape.elements() * 9 * 32) as f64;
-    // In turns, so that a busy machine treats both alike.
+    // Alternating, so that other load affects both.
     let (mut peak, mut rate) = (0.0f64, 0.0f64);
     for _ in 0..3 {
         peak = peak.max(Peak::measure(&gpu, Duration::from_millis(50)).unwrap().f32_gflops);

@@ -25,7 +25,7 @@ fn add(precision: Precision, shape: Shape) -> Case {
     let y = case.output_maps(shape);
     case.program.push(ops::Add { a, b, y });
     case.objective(y, dy);
-    // Its gradient is that of both.
+    // Both inputs have the gradient of the sum.
     case.gradient(a, dy);
     case.gradient(b, dy);
     case.called(shape.to_string())
@@ -37,14 +37,14 @@ pub fn cases(purpose: Purpose, precision: Precision) -> Vec<Case> {
     };
     match purpose {
         Purpose::Gradient => {
-            // On both sides of every kink, and on none.
+            // On both sides of every kink, but never at one.
             let values = |count| (0..count).map(|i| (i * 37 % 135) as f32 * 0.1 - 6.55).collect();
             let mut cases: Vec<_> = each(Shape::new(3, 3, 5, 3), &values).into();
             cases.push(add(precision, Shape::new(1, 3, 2, 3)));
             cases
         }
         Purpose::Kernel => {
-            // Past the kinks on both sides.
+            // Beyond the kinks on both sides.
             let values = |count| random(3, count).iter().map(|v| v * 6.0).collect();
             let of = |shape| each(shape, &values).into_iter().chain([add(precision, shape)]);
             all_maps().flat_map(of).collect()

@@ -6,7 +6,7 @@ use sff::internals::net::options::Precision;
 use super::activation::ACTIVATIONS;
 use super::{Case, Purpose, all_maps, random};
 
-/// In evaluation, in training with a residual, and in training without one, which has a gradient.
+/// Evaluation, training with a residual, and training without one, with its gradient.
 fn case(precision: Precision, shape: Shape, act: Activation, offset: f32) -> Case {
     let norm = BatchNorm { eps: 1e-3, momentum: 0.1, act };
     let mut case = Case::of(precision);
@@ -20,11 +20,9 @@ fn case(precision: Precision, shape: Shape, act: Activation, offset: f32) -> Cas
     let [stats, again] = [(); 2].map(|()| case.output(two_rows));
     let [eval, sum, y, dx] = [(); 4].map(|()| case.output_maps(shape));
     let [dgamma, dbeta] = [(); 2].map(|()| case.output(Shape::vector(shape.c)));
-    let none = None;
-    let residual = Some(residual);
     case.program.push(ops::BatchNormEval {
         x,
-        residual: none,
+        residual: None,
         gamma,
         beta,
         running,
@@ -33,7 +31,7 @@ fn case(precision: Precision, shape: Shape, act: Activation, offset: f32) -> Cas
     });
     case.program.push(ops::BatchNorm {
         x,
-        residual,
+        residual: Some(residual),
         gamma,
         beta,
         running,
@@ -41,7 +39,7 @@ fn case(precision: Precision, shape: Shape, act: Activation, offset: f32) -> Cas
         y: sum,
         norm,
     });
-    let residual = none;
+    let residual = None;
     case.program.push(ops::BatchNorm { x, residual, gamma, beta, running, stats, y, norm });
     case.program.push(ops::BatchNormGrad { x, dy, gamma, beta, stats, dx, dgamma, dbeta, norm });
     case.objective(y, dy);
@@ -62,9 +60,9 @@ pub fn cases(purpose: Purpose, precision: Precision) -> Vec<Case> {
         .map(|(shape, act)| case(precision, shape, act, 0.0))
         .into(),
         Purpose::Kernel => {
-            // One pixel has no variance, and its gradient is rounding alone.
+            // With one pixel, the variance is 0 and the gradient consists of rounding errors.
             let shapes = all_maps().filter(|shape| shape.pixels() > 1);
-            // A mean far from zero: sums of squares alone would lose the variance.
+            // A mean far from zero, where a variance from sums of squares would lose its precision.
             let each = |shape| ACTIVATIONS.map(|act| case(precision, shape, act, 30.0));
             shapes.flat_map(each).collect()
         }

@@ -2,7 +2,7 @@ use sff::internals::base::shape::{Shape, Window};
 use sff::internals::compiler::ops;
 use sff::internals::net::options::Precision;
 
-use super::{Case, Purpose, TELLING, most_maps};
+use super::{Case, Purpose, SELECTED, most_maps};
 
 const WINDOWS: [Window; 5] = [
     Window::same(1, 1),
@@ -51,11 +51,11 @@ pub fn cases(purpose: Purpose, precision: Precision) -> Vec<Case> {
         .into(),
         Purpose::Kernel => {
             let each = |(shape, out): (Shape, usize)| {
-                let telling = TELLING.contains(&(shape, out));
+                let selected = SELECTED.contains(&(shape, out));
                 WINDOWS.map(|window| {
-                    let every_tile = telling
+                    let every_tile = selected
                         && (precision == Precision::F32
-                            || (shape, out) == TELLING[1] && window.kernel == 3);
+                            || (shape, out) == SELECTED[1] && window.kernel == 3);
                     Case { every_tile, ..case(precision, shape, out, window) }
                 })
             };

@@ -4,7 +4,7 @@ use sff::internals::net::options::Precision;
 
 use super::{Case, Purpose, all_maps};
 
-/// What is dropped is a matter of the position in the batch, whatever part of it a kernel sees.
+/// The choice depends on the position in the batch, also if the batch is cut into slices.
 fn case(precision: Precision, shape: Shape, layer: u32, rate: f32) -> Case {
     let mut case = Case::of(precision);
     let key = case.words(vec![0x9abc_def0, 77]);

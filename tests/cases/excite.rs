@@ -8,7 +8,7 @@ fn case(precision: Precision, shape: Shape, dmean: f32) -> Case {
     let means = Shape::rows(shape.n, shape.c);
     let mut case = Case::of(precision);
     let (x, dy) = (case.maps(shape), case.maps(shape));
-    // Past the kinks on both sides.
+    // Beyond the kinks on both sides.
     let s = random(4, means.elements()).iter().map(|v| v * 6.0).collect();
     let s = case.given(means, Layout::Nhwc, s);
     let values = random(5, means.elements()).iter().map(|v| v * dmean).collect();
@@ -26,7 +26,7 @@ fn case(precision: Precision, shape: Shape, dmean: f32) -> Case {
 
 pub fn cases(purpose: Purpose, precision: Precision) -> Vec<Case> {
     match purpose {
-        // Here `s` does not come from the means.
+        // Without `dmean`, because `s` is an input here instead of a function of the means.
         Purpose::Gradient => [1, 3].map(|n| case(precision, Shape::new(n, 3, 2, 5), 0.0)).into(),
         Purpose::Kernel => all_maps().map(|shape| case(precision, shape, 1.0)).collect(),
         Purpose::Rate => vec![case(precision, Shape::new(64, 28, 28, 120), 1.0)],

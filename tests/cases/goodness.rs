@@ -2,9 +2,9 @@ use sff::internals::base::shape::{Shape, Window};
 use sff::internals::compiler::ops;
 use sff::internals::net::options::Precision;
 
-use super::{Case, Purpose, TELLING, most_maps};
+use super::{Case, Purpose, SELECTED, most_maps};
 
-/// The goodness of a head with a convolution of this size, and its gradients.
+/// The goodness of a head with a `kernel` × `kernel` convolution, and its gradients.
 pub fn goodness(precision: Precision, shape: Shape, classes: usize, kernel: usize) -> Case {
     let window = Window::same(kernel, 1);
     let rows = Shape::rows(shape.n, classes);
@@ -23,7 +23,7 @@ pub fn goodness(precision: Precision, shape: Shape, classes: usize, kernel: usiz
     case.called(format!("{shape}, {classes} classes, k {kernel}"))
 }
 
-/// Maps and classes where Gram matrices take less arithmetic than class maps.
+/// Maps and classes for which the kernels use Gram matrices.
 const BY_GRAM: [(Shape, usize); 4] = [
     (Shape::new(1, 7, 5, 3), 40),
     (Shape::new(3, 6, 9, 8), 70),
@@ -45,9 +45,9 @@ pub fn cases(purpose: Purpose, precision: Precision) -> Vec<Case> {
         Purpose::Kernel => {
             let each = |(shape, classes): (Shape, usize)| {
                 [1, 3, 5].map(|kernel| {
-                    let every_tile = TELLING.contains(&(shape, classes))
+                    let every_tile = SELECTED.contains(&(shape, classes))
                         && (precision == Precision::F32
-                            || (shape, classes) == TELLING[1] && kernel == 3);
+                            || (shape, classes) == SELECTED[1] && kernel == 3);
                     Case { every_tile, ..goodness(precision, shape, classes, kernel) }
                 })
             };

@@ -27,21 +27,21 @@ use sff::internals::compiler::reference::Reference;
 use sff::internals::compiler::tensor::{Kind, TensorId};
 use sff::internals::net::options::Precision;
 
-/// What cases are for.
+/// The purpose of cases, which decides their sizes.
 #[derive(Clone, Copy, PartialEq, Debug)]
 pub enum Purpose {
     /// Small ones, for finite differences.
     Gradient,
     /// Odd sizes, batch 1, channels that are not multiples of four, many channels.
     Kernel,
-    /// Larger than most caches, for the clock.
+    /// Larger than most caches, for timing.
     Rate,
 }
 
 /// The cases of a family of ops.
 pub type Cases = fn(Purpose, Precision) -> Vec<Case>;
 
-/// Hands the families of ops to a macro: all but `input`, which `tests/train/augment.rs` tests.
+/// Passes the families of ops to a macro: all but `input`, which `tests/train/augment.rs` tests.
 macro_rules! families {
     ($then:ident) => {
         $then![
@@ -61,7 +61,7 @@ macro_rules! list {
 }
 families!(list);
 
-/// Maps of different size and number of channels, and a number of output channels.
+/// Shapes of maps, each with a number of output channels.
 pub const MAPS: [(Shape, usize); 8] = [
     (Shape::new(1, 1, 1, 1), 1),
     (Shape::new(1, 7, 5, 3), 6),
@@ -70,28 +70,27 @@ pub const MAPS: [(Shape, usize); 8] = [
     (Shape::new(5, 4, 4, 130), 18),
     (Shape::new(70, 3, 3, 4), 10),
     (Shape::new(5, 4, 4, 4), 600),
-    // Weight gradients in so many parts that invocations share their sum.
+    // Weight gradients with enough partial sums that invocations share the sum over them (JOIN).
     (Shape::new(2, 33, 34, 3), 6),
 ];
 
-/// Sums over pixels, and over channels, that invocations share.
+/// Long sums over pixels and over channels, which invocations share (JOIN).
 const LONG: Shape = Shape::new(2, 23, 25, 130);
 
-/// Those that float16 and tiles which no session chooses by itself are tested with: one image of odd
-/// size; rows and output channels that take several tiles; many input channels, and pixels of several
-/// images in a tile.
-const TELLING: [(Shape, usize); 3] = [MAPS[1], MAPS[2], MAPS[4]];
+/// The shapes for float16 and for tiles that no session uses by default: one image of odd size; rows and
+/// output channels that take several tiles; many input channels, and pixels of several images in a tile.
+const SELECTED: [(Shape, usize); 3] = [MAPS[1], MAPS[2], MAPS[4]];
 
-/// Maps for kernels that are quick to compile.
+/// Shapes for kernels that compile quickly.
 fn all_maps() -> impl Iterator<Item = Shape> {
     MAPS.map(|(shape, _)| shape).into_iter().chain([LONG])
 }
 
-/// Maps and numbers of channels for kernels that take long to compile: few of them in float16.
+/// Shapes and output channels for kernels that compile slowly: only [`SELECTED`] in float16.
 fn most_maps(precision: Precision) -> Vec<(Shape, usize)> {
     match precision {
         Precision::F32 => MAPS.to_vec(),
-        Precision::F16 => TELLING.to_vec(),
+        Precision::F16 => SELECTED.to_vec(),
     }
 }
 
@@ -104,44 +103,44 @@ pub fn random(seed: u64, count: usize) -> Vec<f32> {
 /// A program, and the values of its inputs.
 #[derive(Default)]
 pub struct Case {
-    /// What it is a case of.
+    /// Its name in messages.
     pub label: String,
     pub program: Program,
     pub inputs: BTreeMap<TensorId, Vec<f32>>,
     pub words: BTreeMap<TensorId, Vec<u32>>,
-    /// What maps are stored in.
+    /// Number format of maps.
     pub precision: Precision,
-    /// Whether it is worth testing with tiles that no session chooses by itself.
+    /// Whether to test it with tiles that no session uses by default, too.
     pub every_tile: bool,
-    /// The tensor that the gradients are of: its product with this input, or else its mean.
+    /// The gradients' objective: the scalar product of the first tensor with the second, or its mean.
     objective: Option<(TensorId, Option<TensorId>)>,
     /// Inputs, and the gradients with respect to them that the program computes.
     gradients: Vec<(TensorId, TensorId)>,
 }
 
 impl Case {
-    /// An empty program, whose maps are stored like this.
+    /// An empty program with maps of this precision.
     pub fn of(precision: Precision) -> Self {
         Self { precision, ..Self::default() }
     }
 
-    /// The same with a name, and whether it shows differences between tiles.
+    /// The same with a name.
     pub fn called(mut self, label: String) -> Self {
         self.label = format!("{label}, {:?}", self.precision);
         self
     }
 
-    /// Gradients are those of the sum of `y` times `dy`.
+    /// Makes the sum of `y * dy` the objective of the gradients.
     fn objective(&mut self, y: TensorId, dy: TensorId) {
         self.objective = Some((y, Some(dy)));
     }
 
-    /// Gradients are those of the mean of `y`.
+    /// Makes the mean of `y` the objective of the gradients.
     fn mean_objective(&mut self, y: TensorId) {
         self.objective = Some((y, None));
     }
 
-    /// `dx` is the gradient with respect to the input `x`.
+    /// Declares `dx` to be the gradient with respect to the input `x`.
     fn gradient(&mut self, x: TensorId, dx: TensorId) {
         self.gradients.push((x, dx));
     }
@@ -159,7 +158,7 @@ impl Case {
         self.given(shape, Layout::Nhwc, random(seed, shape.elements()))
     }
 
-    /// The same of maps.
+    /// Maps with random values as an input.
     pub fn maps(&mut self, shape: Shape) -> TensorId {
         let seed = self.inputs.len() as u64 + 1;
         self.given(shape, self.precision.maps(), random(seed, shape.elements()))
@@ -202,12 +201,12 @@ impl Case {
         self.program.add(&name, shape, layout, kind)
     }
 
-    /// The kinds of ops in it.
+    /// The kinds of its ops.
     pub fn kinds(&self) -> BTreeSet<&'static str> {
         self.program.ops().iter().map(|op| op.kind()).collect()
     }
 
-    /// The reference with all inputs.
+    /// The reference with the values of all inputs.
     fn start(&self) -> Reference<'_> {
         let mut reference = Reference::new(self.program.tensors());
         for (id, values) in &self.inputs {
@@ -225,15 +224,15 @@ impl Case {
         reference
     }
 
-    /// Compares every gradient with central differences; returns how many there are.
+    /// Compares every gradient with central differences; returns the number of gradients.
     ///
     /// # Panics
-    /// If one is another.
+    /// If one differs.
     pub fn check_gradients(&self) -> usize {
         const STEP: f64 = 1e-5;
         let Some((y, dy)) = self.objective else { return 0 };
         let start = self.start();
-        // What follows `y` is backward.
+        // Ops after the one that writes `y` are backward.
         let writes = |at: &usize| self.program.ops()[*at].access().writes.contains(&y);
         let forward = 1 + (0..self.program.ops().len()).find(writes).expect("an op writes it");
         let mut exact = start.clone();

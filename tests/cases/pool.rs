@@ -44,7 +44,7 @@ pub fn cases(purpose: Purpose, precision: Precision) -> Vec<Case> {
                 (maps(1, 7, 5, 2), 5, 2, 2),
             ] {
                 let window = Window { kernel, stride, pad };
-                // No two are alike.
+                // All values differ.
                 let values = (0..shape.elements()).map(|i| (i * 7919 % 1009) as f32 * 0.01);
                 cases.extend(max(precision, shape, window, values.collect()));
             }
@@ -56,7 +56,7 @@ pub fn cases(purpose: Purpose, precision: Precision) -> Vec<Case> {
             for shape in all_maps() {
                 for (kernel, stride, pad) in [(2, 2, 0), (3, 2, 1), (3, 1, 0)] {
                     let window = Window { kernel, stride, pad };
-                    // Whole numbers make ties.
+                    // Integers, so that there are ties.
                     let values = random(1, shape.elements()).into_iter().map(|v| (v * 3.0).round());
                     cases.extend(max(precision, shape, window, values.collect()));
                 }

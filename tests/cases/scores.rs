@@ -6,7 +6,7 @@ use sff::internals::net::options::Precision;
 
 use super::{Case, Purpose, random};
 
-/// Scores times a trained factor.
+/// Scores times a trained factor, and its gradients.
 fn scaled(images: usize, classes: usize) -> Case {
     let mut case = Case::default();
     let shape = Shape::rows(images, classes);
@@ -21,7 +21,7 @@ fn scaled(images: usize, classes: usize) -> Case {
     case.called(format!("{images} images, {classes} classes, scaled"))
 }
 
-/// A loss and its gradient; `mixed` says whether labels are.
+/// Cross-entropy and its gradient, with mixed labels or not.
 fn loss(images: usize, classes: usize, mixed: bool) -> Case {
     let mut case = Case::default();
     let (labels, others) = labels(&mut case, images, classes);
@@ -42,7 +42,7 @@ fn loss(images: usize, classes: usize, mixed: bool) -> Case {
     case.called(format!("{images} images, {classes} classes"))
 }
 
-/// Labels, and with what each image is mixed. Some are mixed with images of their own class.
+/// Labels and partners. Some images are mixed with one of their own class.
 fn labels(
     case: &mut Case,
     images: usize,
@@ -54,7 +54,7 @@ fn labels(
     (labels, partners)
 }
 
-/// The losses of several blocks, and what they and their scores come to.
+/// The losses of several blocks, and the metrics of their scores.
 fn metrics(images: usize, classes: usize, blocks: usize) -> Case {
     let mut case = Case::default();
     let (labels, partners) = labels(&mut case, images, classes);
@@ -66,14 +66,14 @@ fn metrics(images: usize, classes: usize, blocks: usize) -> Case {
     for block in 0..blocks {
         let name = format!("scores{block}");
         let scores = case.program.add_member(all_scores, &name, rows, Layout::Nhwc);
-        // Some scores are large: exp overflows unless the largest is taken out first.
+        // Some scores are large: exp overflows unless the largest is subtracted first.
         let values = random(block as u64 + 5, rows.elements());
         let factor = if block == 0 { 300.0 } else { 3.0 };
         case.inputs.insert(scores, values.iter().map(|v| v * factor).collect());
         let (name, shape) = (format!("loss{block}"), Shape::rows(images, 1));
         let loss = case.program.add_member(all_losses, &name, shape, Layout::Nhwc);
         let dscores = (block != 1).then(|| case.output(rows));
-        // All blocks see the same labels; here some are mixed and some are not.
+        // Some blocks have mixed labels and some do not.
         let partners = (block != 2).then_some(partners);
         let scale = if block == 0 { 1.0 } else { 1024.0 };
         case.program.push(ops::CrossEntropy { scores, labels, partners, loss, dscores, scale });

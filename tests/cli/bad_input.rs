@@ -1,4 +1,4 @@
-//! What cannot work ends with exit code 2 and one line that helps, and changes nothing.
+//! Tests of bad input: it ends with exit code 2 and one helpful line, and changes no files.
 
 use std::fs;
 use std::time::{Duration, Instant};
@@ -12,7 +12,7 @@ use crate::cli::support::{Ran, Sandbox, assert_same, digits, idx};
 const TINY: &str = "train --dataset shapes --train-limit 40 --widths 4,4 --epochs 1";
 
 #[test]
-fn the_command_line() {
+fn errors_of_the_command_line_point_to_help() {
     let sandbox = Sandbox::new();
     for (line, parts) in [
         ("", &["requires a subcommand", "train", "predict"][..]),
@@ -41,7 +41,7 @@ fn the_command_line() {
 }
 
 #[test]
-fn options_that_cannot_work() {
+fn invalid_values_of_options_are_refused() {
     let sandbox = Sandbox::new();
     for (options, parts) in [
         ("--dataset fashion_mnist", &["`fashion_mnist`", "did you mean `fashion-mnist`?"][..]),
@@ -86,23 +86,23 @@ fn options_that_cannot_work() {
             &["cifar10: no data_batch_1.bin", "in datasets,", "cifar-10-binary.tar.gz", "shapes"],
         ),
     ] {
-        // Options given twice are an error of their own.
-        let given = options.split(' ').next().unwrap();
+        // The option under test replaces the one of TINY: repeated options are another error.
+        let option = options.split(' ').next().unwrap();
         let tiny: Vec<&str> = TINY.split(' ').collect();
-        let at = tiny.iter().position(|word| *word == given);
+        let at = tiny.iter().position(|word| *word == option);
         let base = match at {
             Some(at) => [&tiny[..at], &tiny[at + 2..]].concat(),
             None => tiny,
         };
         sandbox.refuses(&format!("{} {options} --out run", base.join(" ")), parts);
     }
-    assert_eq!(sandbox.files("").len(), 0, "nothing is left behind");
+    assert_eq!(sandbox.files("").len(), 0, "no files are left");
     sandbox.refuses("devices --device nosuchgpu", &["no device matches"]);
     sandbox.refuses("data export --dataset shape --out p", &["did you mean `shapes`?"]);
 }
 
 #[test]
-fn recipes() {
+fn invalid_recipes_are_refused_with_their_line() {
     let sandbox = Sandbox::new();
     for (recipe, parts) in [
         ("epochs = 2\nlearning-rate = 3\n", &["line 2", "learning-rate"][..]),
@@ -128,9 +128,8 @@ fn recipes() {
 }
 
 #[test]
-fn no_gpu() {
+fn a_machine_without_a_gpu_is_an_error_with_advice() {
     let sandbox = Sandbox::new();
-    digits(&sandbox, "digits", 8, 8, 8);
     for line in ["devices", "devices --json", &format!("{TINY} --out run")] {
         let mut command = sandbox.command(line);
         command.env("VK_DRIVER_FILES", "/nonexistent").env("VK_ICD_FILENAMES", "/nonexistent");
@@ -143,7 +142,7 @@ fn no_gpu() {
 }
 
 #[test]
-fn what_is_too_large_for_the_device_is_refused_quickly() {
+fn networks_too_large_for_the_device_are_refused_quickly() {
     let sandbox = Sandbox::new();
     let started = Instant::now();
     for options in [
@@ -156,7 +155,7 @@ fn what_is_too_large_for_the_device_is_refused_quickly() {
     }
     assert!(started.elapsed() < Duration::from_secs(60));
     assert!(!sandbox.path("run").exists());
-    // An evaluation in steps larger than the data set is one of the data set's size.
+    // The batch of an evaluation is limited to the size of the data set.
     sandbox.ok(&format!("{TINY} --out run"));
     let report = sandbox.json(&format!("eval --run run --json --batch {}", usize::MAX));
     assert_eq!(report["images"], 1000);
@@ -164,7 +163,7 @@ fn what_is_too_large_for_the_device_is_refused_quickly() {
 }
 
 #[test]
-fn data_files() {
+fn damaged_data_files_are_refused_with_the_position() {
     let sandbox = Sandbox::new();
     let line = "train --dataset mnist --data d --batch 4 --widths 4,4 --epochs 1 --out run";
     let images = "d/train-images-idx3-ubyte";
@@ -199,7 +198,7 @@ fn data_files() {
     }
     fs::remove_file(sandbox.path(labels)).unwrap();
     sandbox.refuses(line, &["mnist: d has no ", "--to d`"]);
-    // Too small for two pools of 2 x 2.
+    // Images of 3 x 3, too small for two pools of 2 x 2.
     digits(&sandbox, "d", 3, 8, 4);
     sandbox.refuses(line, &["1×1"]);
 
@@ -219,7 +218,7 @@ fn data_files() {
 }
 
 #[test]
-fn pictures() {
+fn unreadable_pictures_are_refused() {
     let sandbox = Sandbox::new();
     sandbox.ok(&format!("{TINY} --out run"));
     sandbox.ok("data export --dataset shapes --count 1 --out p");
@@ -242,7 +241,7 @@ fn pictures() {
 }
 
 #[test]
-fn models() {
+fn damaged_and_mismatched_models_are_refused() {
     let sandbox = Sandbox::new();
     sandbox.ok(&format!("{TINY} --out run"));
     sandbox.ok("data export --dataset shapes --count 1 --out p");
@@ -265,7 +264,7 @@ fn models() {
     assert_ne!(text, other);
     fs::write(&path, [&bytes[..8], other.as_bytes(), &bytes[8 + header..]].concat()).unwrap();
     both(&["it was not written by sff"]);
-    // Metadata that contradict the weights, or themselves.
+    // Invalid metadata.
     for (pointer, value, parts) in [
         ("/format", json!(2), &["format 2"][..]),
         ("/image", json!([0, 28, 1]), &["0×28×1 images"]),
@@ -276,43 +275,43 @@ fn models() {
     ] {
         let mut info = info.clone();
         match info.pointer_mut(pointer) {
-            Some(place) => *place = value,
+            Some(entry) => *entry = value,
             None => drop(info["config"].as_object_mut().unwrap().insert("dropout".into(), value)),
         }
         checkpoint::save(&path, &arrays, &info).unwrap();
         both(&["model.safetensors: "]);
         both(parts);
     }
-    let predicts_not = |pointer: &str, value: Value, parts: &[&str]| {
+    let predict_refuses = |pointer: &str, value: Value, parts: &[&str]| {
         let mut info = info.clone();
         *info.pointer_mut(pointer).unwrap() = value;
         checkpoint::save(&path, &arrays, &info).unwrap();
         sandbox.refuses(predict, parts);
     };
     let shape = "conv2.weight has shape [4, 4, 3, 3], expected [5, 4, 3, 3]";
-    predicts_not("/config/widths", json!([4, 5]), &["another architecture", shape]);
-    predicts_not("/config/widths", json!([]), &["--widths"]);
-    predicts_not("/config/widths", json!([65536, 65536]), &["the device allows"]);
-    predicts_not("/config/arch", json!("vgg"), &["no architecture `vgg`"]);
-    predicts_not("/config/method", json!("bp"), &["--method bp"]);
-    predicts_not("/normalization/std", json!([0.0]), &["normalisation"]);
-    predicts_not("/normalization/mean", json!([0.1, 0.2]), &["normalisation"]);
-    predicts_not("/image", json!([1, 1, 1]), &["1×1"]);
-    let spoilt = |name: &str, change: fn(&mut Array)| {
+    predict_refuses("/config/widths", json!([4, 5]), &["another architecture", shape]);
+    predict_refuses("/config/widths", json!([]), &["--widths"]);
+    predict_refuses("/config/widths", json!([65536, 65536]), &["the device allows"]);
+    predict_refuses("/config/arch", json!("vgg"), &["no architecture `vgg`"]);
+    predict_refuses("/config/method", json!("bp"), &["--method bp"]);
+    predict_refuses("/normalization/std", json!([0.0]), &["normalisation"]);
+    predict_refuses("/normalization/mean", json!([0.1, 0.2]), &["normalisation"]);
+    predict_refuses("/image", json!([1, 1, 1]), &["1×1"]);
+    let damage = |name: &str, change: fn(&mut Array)| {
         let mut arrays = arrays.clone();
         change(arrays.get_mut(name).unwrap());
         checkpoint::save(&path, &arrays, &info).unwrap();
     };
-    spoilt("bn1.running_var", |a| a.values[2] = f32::NAN);
+    damage("bn1.running_var", |a| a.values[2] = f32::NAN);
     both(&["bn1.running_var holds NaN at position 2"]);
-    spoilt("conv1.weight", |a| a.shape = vec![36]);
+    damage("conv1.weight", |a| a.shape = vec![36]);
     both(&["conv1.weight has shape [36], expected [4, 1, 3, 3]"]);
     let mut more = arrays.clone();
     more.insert("fc.bias".into(), Array { shape: vec![1], values: vec![0.0] });
     checkpoint::save(&path, &more, &info).unwrap();
     both(&["fc.bias is not part of it"]);
 
-    // A sound model of another run: evaluation would report it under the wrong name.
+    // A valid model of another run, which would be evaluated under the wrong configuration.
     sandbox.ok(&format!("{TINY} --method bp --out bp"));
     fs::copy(sandbox.path("bp/model.safetensors"), &path).unwrap();
     let parts = ["another run than config.toml describes (different: method, partition, lr)"];
@@ -321,7 +320,7 @@ fn models() {
     sandbox.refuses("train --resume --out run", &parts);
     fs::remove_file(&path).unwrap();
     both(&["cannot read run/model.safetensors"]);
-    // The state repairs the model.
+    // Resuming restores the model from the state.
     sandbox.put("run/state.safetensors", &original["state.safetensors"]);
     sandbox.ok("train --resume --out run");
     assert_same(&original, &sandbox.files("run"));
@@ -336,18 +335,18 @@ fn models() {
 }
 
 #[test]
-fn run_folders_that_cannot_be_written() {
+fn run_folders_that_cannot_be_written_are_errors() {
     let sandbox = Sandbox::new();
-    sandbox.put("file", "precious");
+    sandbox.put("file", "content");
     sandbox.refuses(&format!("{TINY} --out file"), &["cannot create file"]);
     sandbox.refuses(&format!("{TINY} --out file/run"), &["cannot create file/run"]);
-    assert_eq!(sandbox.files("")["file"], b"precious");
+    assert_eq!(sandbox.files("")["file"], b"content");
     if cfg!(target_os = "linux") {
         sandbox.refuses(&format!("{TINY} --out /proc/run"), &["cannot create /proc/run"]);
-        // A folder that exists, but takes no files.
+        // A folder in which no file can be created.
         sandbox.refuses(&format!("{TINY} --out /proc/self"), &["/proc/self/config.toml"]);
     }
-    // The state cannot be replaced: training stops, and says what there is.
+    // If the state cannot be written, training stops and names the last checkpoint.
     fs::create_dir_all(sandbox.path("run/state.safetensors.partial")).unwrap();
     let message = sandbox.run(&format!("{TINY} --out run")).last_error();
     assert!(message.contains("cannot write run/state.safetensors"), "{message}");
@@ -356,26 +355,26 @@ fn run_folders_that_cannot_be_written() {
 
 #[cfg(unix)]
 #[test]
-fn paths_that_are_not_utf_8() {
+fn paths_that_are_not_utf_8_work_except_as_data() {
     use std::ffi::OsStr;
     use std::os::unix::ffi::OsStrExt;
     let sandbox = Sandbox::new();
-    let odd = OsStr::from_bytes(b"odd-\xff");
+    let name = OsStr::from_bytes(b"odd-\xff");
     digits(&sandbox, "d", 12, 8, 4);
-    fs::rename(sandbox.path("d"), sandbox.path("").join(odd)).unwrap();
+    fs::rename(sandbox.path("d"), sandbox.path("").join(name)).unwrap();
     let line = "train --dataset mnist --batch 4 --widths 4 --epochs 1";
-    // TOML could not hold it: said before training.
+    // TOML cannot store the folder's name: refused before training.
     let mut command = sandbox.command(&format!("{line} --out run"));
-    let message = Ran::of(command.arg("--data").arg(odd)).error();
+    let message = Ran::of(command.arg("--data").arg(name)).error();
     assert!(message.contains("UTF-8"), "{message}");
     assert!(!sandbox.path("run").exists());
-    // A run folder and a picture may have any name.
-    Ran::of(sandbox.command(TINY).arg("--out").arg(odd)).ok();
+    // Run folders and pictures may have any name.
+    Ran::of(sandbox.command(TINY).arg("--out").arg(name)).ok();
     sandbox.ok("data export --dataset shapes --count 1 --out p");
-    fs::rename(sandbox.path("p/00000-disc.png"), sandbox.path("p").join(odd)).unwrap();
+    fs::rename(sandbox.path("p/00000-disc.png"), sandbox.path("p").join(name)).unwrap();
     let mut command = sandbox.command("predict --json --run");
-    let picture = sandbox.path("p").join(odd);
-    let out = Ran::of(command.arg(odd).arg(picture)).ok();
+    let picture = sandbox.path("p").join(name);
+    let out = Ran::of(command.arg(name).arg(picture)).ok();
     let predictions: Value = serde_json::from_str(&out).unwrap();
     assert!(predictions[0]["file"].as_str().unwrap().ends_with("p/odd-\u{fffd}"));
 }

@@ -1,4 +1,4 @@
-//! `--partition` and `--cuts`: which layers form a block.
+//! Tests of `--partition` and `--cuts`, which group layers into blocks.
 
 use std::fs;
 
@@ -8,7 +8,7 @@ use sff::internals::train::checkpoint;
 use crate::cli::support::{RUN_FILES, Sandbox, last_record};
 
 #[test]
-fn partitions_have_their_blocks_and_begin_alike() {
+fn partitions_set_the_number_of_blocks() {
     let sandbox = Sandbox::new();
     for (partition, blocks) in [("layer", 3), ("block", 2), ("whole", 1)] {
         let line = "train --dataset shapes --train-limit 32 --widths 4,4,4 --epochs 1";
@@ -17,7 +17,7 @@ fn partitions_have_their_blocks_and_begin_alike() {
         assert_eq!(record["test"]["blocks"].as_array().unwrap().len(), blocks);
         assert_eq!(record["train"]["images"], 32);
     }
-    // Without --out, the folder is named after what is trained.
+    // Without --out, data set, network, method and partition name the folder.
     sandbox.ok("train --dataset shapes --train-limit 32 --widths 4 --epochs 1");
     assert_eq!(sandbox.files("runs/shapes-cnn-sff-block").len(), RUN_FILES.len());
 }
@@ -58,7 +58,7 @@ fn blocks_are_joined_at_cuts() {
     sandbox.ok(&format!("train --resume --out run {cut}"));
     sandbox.refuses("train --resume --out run --cuts conv2", &["another --cuts:"]);
 
-    // Frozen blocks, and weights without their configuration, go by the same names.
+    // --freeze-until and imported weights use the same names of blocks.
     let tune = "--init run/model.safetensors --freeze-until conv4 --out tuned";
     sandbox.ok(&format!("{line} {cut} {tune}"));
     let tuned = model("tuned");

@@ -1,4 +1,4 @@
-//! The guide in `docs/`: its pages and links are there, and its commands work.
+//! Tests of the guide in `docs/`: its links, commands and quotes.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
@@ -6,14 +6,14 @@ use std::path::{Path, PathBuf};
 
 use crate::cli::support::{Ran, Sandbox, files};
 
-/// Training in the book is of images enough to learn from; here fewer will do.
+/// Options that shorten the guide's training commands.
 const FEWER: &str = "--train-limit 64 --test-limit 64";
 
 fn folder() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("docs/src")
 }
 
-/// The text of each page, in the order of the summary.
+/// Name and text of each page, in the order of the summary.
 fn pages() -> Vec<(String, String)> {
     let summary = fs::read_to_string(folder().join("SUMMARY.md")).unwrap();
     let names = links(&summary);
@@ -25,7 +25,7 @@ fn read(name: &str) -> String {
     fs::read_to_string(folder().join(name)).unwrap_or_else(|e| panic!("{name}: {e}"))
 }
 
-/// What Markdown links to, images too, outside of code.
+/// Targets of all links and images in a Markdown text, outside code blocks.
 fn links(text: &str) -> Vec<String> {
     let mut code = false;
     let lines = text.lines().filter(|line| {
@@ -37,7 +37,7 @@ fn links(text: &str) -> Vec<String> {
     links.filter_map(|rest| rest.split(')').next()).map(str::to_owned).collect()
 }
 
-/// The blocks of code in a language.
+/// The code blocks of a language.
 fn blocks<'a>(text: &'a str, language: &str) -> Vec<&'a str> {
     let mut parts = text.split("```").skip(1).step_by(2);
     let of = |part: &&'a str| part.lines().next() == Some(language);
@@ -45,7 +45,7 @@ fn blocks<'a>(text: &'a str, language: &str) -> Vec<&'a str> {
     blocks.into_iter().map(|part| part.split_once('\n').unwrap().1).collect()
 }
 
-/// Names of a page's headings as links have them.
+/// The anchors of a page's headings.
 fn anchors(text: &str) -> BTreeSet<String> {
     let headings = text.lines().filter_map(|line| line.strip_prefix('#'));
     let plain = |c: char| match c {
@@ -56,28 +56,28 @@ fn anchors(text: &str) -> BTreeSet<String> {
 }
 
 #[test]
-fn every_page_and_link_is_there() {
+fn every_link_has_a_target_and_every_file_a_link() {
     let pages: BTreeMap<_, _> = pages().into_iter().collect();
     let mut linked: BTreeSet<String> = pages.keys().cloned().collect();
     linked.insert("SUMMARY.md".into());
     for (page, text) in &pages {
-        assert!(text.starts_with("# "), "{page} begins with a title");
+        assert!(text.starts_with("# "), "{page} has no title");
         for link in links(text).into_iter().filter(|link| !link.starts_with("https://")) {
             let (name, anchor) = link.split_once('#').unwrap_or((&link, ""));
             assert!(folder().join(name).is_file(), "{page} links to {link}");
-            let there = anchor.is_empty() || anchors(&pages[name]).contains(anchor);
-            assert!(there, "{page} links to {link}: no such heading");
-            // Files outside of the folder need not be a page's.
+            let exists = anchor.is_empty() || anchors(&pages[name]).contains(anchor);
+            assert!(exists, "{page} links to {link}: no such heading");
+            // The book also links to files elsewhere in the repository.
             if !name.starts_with("../") {
                 linked.insert(name.to_owned());
             }
         }
     }
-    // Nothing lies there that no page shows.
+    // Every file in the folder is linked.
     assert_eq!(linked, files(&folder()).into_keys().collect());
 }
 
-/// Ten photos of each of five classes, as `photos/CLASS/N.png`.
+/// Writes ten pictures of each of five classes, as `photos/CLASS/N.png`.
 fn put_photos(sandbox: &Sandbox) {
     sandbox.ok("data export --dataset shapes32 --count 150 --out all");
     let mut classes: BTreeMap<String, usize> = BTreeMap::new();
@@ -96,7 +96,7 @@ fn put_photos(sandbox: &Sandbox) {
 }
 
 #[test]
-fn every_command_works() {
+fn every_command_of_the_guide_works() {
     let sandbox = Sandbox::new();
     put_photos(&sandbox);
     let mut count = 0;
@@ -114,8 +114,8 @@ fn every_command_works() {
                     panic!("{page}: `{line}` is no sff command; mark the block with `# needs …`")
                 });
                 let trains = arguments.starts_with("train ") && !arguments.contains("--resume");
-                let more = if trains { FEWER } else { "" };
-                let ran = Ran::of(&mut sandbox.command(&format!("{arguments} {more}")));
+                let options = if trains { FEWER } else { "" };
+                let ran = Ran::of(&mut sandbox.command(&format!("{arguments} {options}")));
                 assert_eq!(ran.code, Some(0), "{page}: {command}\n{}", ran.err);
                 count += 1;
             }
@@ -125,7 +125,7 @@ fn every_command_works() {
 }
 
 #[test]
-fn commands_that_need_something_exist() {
+fn commands_marked_needs_have_existing_options_and_scripts() {
     let sandbox = Sandbox::new();
     for (page, text) in pages() {
         for block in blocks(&text, "sh").iter().filter(|block| block.starts_with("# needs ")) {
@@ -145,7 +145,7 @@ fn commands_that_need_something_exist() {
     }
 }
 
-/// Asserts that a command has the options that are given to it.
+/// Asserts that the help of a command lists its options.
 fn check_options(sandbox: &Sandbox, page: &str, words: &[&str]) {
     let depth = if matches!(words[0], "bench" | "data") { 2 } else { 1 };
     let help = sandbox.ok(&format!("{} --help", words[..depth].join(" ")));
@@ -154,9 +154,9 @@ fn check_options(sandbox: &Sandbox, page: &str, words: &[&str]) {
     }
 }
 
-/// Code that a page quotes, after a comment with the file's name, is in that file.
+/// A code block begins with a comment that names a file, and quotes that file.
 #[test]
-fn quotes_are_what_the_files_say() {
+fn quoted_code_is_in_the_named_file() {
     let mut quoted = 0;
     for (page, text) in pages() {
         let code = ["rust", "wgsl"].map(|language| blocks(&text, language)).concat();
@@ -165,7 +165,7 @@ fn quotes_are_what_the_files_say() {
             let name = name.strip_prefix("// ").unwrap_or_else(|| panic!("{page}: quotes no file"));
             let file =
                 fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join(name)).unwrap();
-            // Every paragraph, one after another: what lies between may be left out.
+            // The paragraphs occur in order; a quote may omit text between them.
             let mut rest = file.as_str();
             for paragraph in lines.split("\n\n") {
                 let at = rest.find(paragraph.trim_end());

@@ -1,4 +1,4 @@
-//! `sff compare`.
+//! Tests of `sff compare`.
 
 use std::fs;
 use std::path::Path;
@@ -33,7 +33,7 @@ vote = "late"
 "#;
 
 #[test]
-fn an_experiment_goes_on_where_it_stopped() {
+fn an_experiment_is_resumed_where_it_stopped() {
     let sandbox = Sandbox::new();
     sandbox.put("few.toml", EXPERIMENT);
     let first = sandbox.ok("compare --recipe few.toml");
@@ -51,7 +51,7 @@ fn an_experiment_goes_on_where_it_stopped() {
         page.split("href=\"").skip(1).filter_map(|rest| rest.split('"').next()).collect();
     assert!(links.len() == 8 && links.contains(&"16-images/sff-block-seed-1/report.html"));
     assert!(links.iter().all(|link| sandbox.path("runs/few").join(link).exists()), "{links:?}");
-    // One run is lost, another was stopped before its end: both are done again, the rest is not.
+    // A deleted run and an unfinished one are repeated, the others are kept.
     let model = sandbox.path("runs/few/24/bp-seed-0/model.safetensors");
     let kept = fs::metadata(&model).unwrap().modified().unwrap();
     fs::remove_dir_all(sandbox.path("runs/few/24/sff-block-seed-1")).unwrap();
@@ -59,13 +59,13 @@ fn an_experiment_goes_on_where_it_stopped() {
     let again = sandbox.ok("compare --recipe few.toml");
     assert_eq!((&first, &csv), (&again, &read("results.csv")));
     assert_eq!(kept, fs::metadata(&model).unwrap().modified().unwrap());
-    // Other options are of another experiment.
+    // With other options, the folder holds another experiment.
     sandbox.put("few.toml", EXPERIMENT.replace("epochs = 1", "epochs = 2"));
     sandbox.refuses("compare --recipe few.toml", &["runs/few", "another --epochs"]);
 }
 
 #[test]
-fn every_recipe_that_is_shipped_makes_sense() {
+fn every_recipe_of_the_repository_is_valid() {
     let sandbox = Sandbox::new();
     let recipes = Path::new(env!("CARGO_MANIFEST_DIR")).join("recipes");
     let mut count = 0;
@@ -84,7 +84,7 @@ fn every_recipe_that_is_shipped_makes_sense() {
 }
 
 #[test]
-fn mistakes_in_an_experiment_are_named() {
+fn errors_in_an_experiment_are_named() {
     let sandbox = Sandbox::new();
     for (from, to, expected) in [
         ("dataset = \"shapes\"", "dataset = \"shape\"", "did you mean `shapes`"),

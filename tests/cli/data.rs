@@ -1,4 +1,4 @@
-//! Data sets from outside: the commands of `sff data`, photo folders, and a choice of classes.
+//! Tests of `sff data`, photo folders and `--classes`.
 
 use std::fs;
 use std::io::{Read, Write};
@@ -8,10 +8,10 @@ use flate2::{Compression, read::MultiGzDecoder, write::GzEncoder};
 use image::{Rgb, RgbImage};
 use serde_json::Value;
 
-use crate::cli::interrupted::killed;
+use crate::cli::interrupted::kill_when;
 use crate::cli::support::{Sandbox, assert_same, digits};
 
-/// Photos of two classes that differ in brightness.
+/// Writes `count` photos of each of two classes, which differ in brightness.
 pub fn photos(sandbox: &Sandbox, folder: &str, count: usize) {
     for (class, light) in [("day", 200), ("night", 40)] {
         for i in 0..count {
@@ -24,11 +24,12 @@ pub fn photos(sandbox: &Sandbox, folder: &str, count: usize) {
     }
 }
 
+/// A run on these photos: 2 epochs with a checkpoint every 2 steps.
 pub const PHOTOS: &str = "train --dataset folder --data photos --image-size 16 --widths 4,4 --batch 8 \
                       --epochs 2 --save-steps 2";
 
 #[test]
-fn a_list_of_what_there_is() {
+fn data_sets_are_listed_with_their_folders() {
     let sandbox = Sandbox::new();
     digits(&sandbox, "datasets/mnist", 12, 4, 4);
     let rows = sandbox.json("data list --json");
@@ -45,13 +46,13 @@ fn a_list_of_what_there_is() {
     let text = sandbox.ok("data list");
     let line = |name: &str| text.lines().find(|line| line.starts_with(name)).unwrap();
     assert!(line("mnist").ends_with("12 MB  datasets/mnist"), "{text}");
-    assert!(line("cifar10 ").ends_with("170 MB  not found"), "{text}");
+    assert!(line("cifar10 ").ends_with("170 MB  not here"), "{text}");
     assert!(text.contains("MIT licence") && text.contains("non-commercial"), "{text}");
     sandbox.refuses("data list --data none", &["--data none: no such folder"]);
 }
 
 #[test]
-fn fetching_says_what_is_wrong() {
+fn errors_of_fetch_and_verify_name_the_cause() {
     let sandbox = Sandbox::new();
     for (line, parts) in [
         ("data fetch cifar", &["`cifar`", "did you mean `cifar10`?"][..]),
@@ -66,7 +67,7 @@ fn fetching_says_what_is_wrong() {
         sandbox.refuses(line, parts);
     }
     assert_eq!(sandbox.files("").len(), 0);
-    // A folder that has something else under the right name.
+    // A folder with other content in a file of the right name.
     for name in ["train_32x32.mat", "test_32x32.mat"] {
         sandbox.put(&format!("from/{name}"), "<html>");
     }
@@ -82,7 +83,7 @@ fn fetching_says_what_is_wrong() {
 }
 
 #[test]
-fn fetched_from_a_folder_and_verified() {
+fn a_data_set_is_fetched_from_a_folder_and_verified() {
     let shared = Path::new(env!("CARGO_MANIFEST_DIR")).join("../shared/data/mnist");
     if !shared.is_dir() {
         eprintln!("skipped: {} is not there", shared.display());
@@ -102,13 +103,13 @@ fn fetched_from_a_folder_and_verified() {
     assert_eq!(ran.err, "");
     let fetched: Value = serde_json::from_str(&ran.ok()).unwrap();
     assert_eq!((&fetched["name"], &fetched["folder"]), (&"mnist".into(), &"other/mnist".into()));
-    // A checksum that is wrong, and one that is not known.
+    // A truncated file has a wrong checksum.
     let labels = sandbox.path("datasets/mnist/t10k-labels-idx1-ubyte.gz");
     let good = fs::read(&labels).unwrap();
     fs::write(&labels, &good[..100]).unwrap();
     sandbox.refuses("data verify mnist", &["t10k-labels-idx1-ubyte.gz: its MD5 is"]);
     sandbox.refuses("data fetch mnist", &["t10k-labels"]);
-    // The same digits, packed by someone else.
+    // The same data, compressed differently, has no known checksum.
     let unpacked = {
         let mut out = Vec::new();
         MultiGzDecoder::new(&good[..]).read_to_end(&mut out).unwrap();
@@ -120,21 +121,21 @@ fn fetched_from_a_folder_and_verified() {
     fs::remove_file(sandbox.path("datasets/mnist/checksums.md5")).unwrap();
     let verified = sandbox.ok("data verify mnist");
     assert!(verified.ends_with("3 checksums are right, 1 files are compressed in another way\n"));
-    // Elsewhere, it must be said where.
+    // Outside the default folders, the output names the --data option.
     let text = sandbox.ok(&format!("data fetch mnist --to other --from {from}"));
     assert_eq!(text, "mnist is in other/mnist; find it there with --data other\n");
     assert!(sandbox.ok("data verify mnist --data other").contains("4 checksums"));
 }
 
 #[test]
-fn verify_counts_images() {
+fn verify_checks_the_number_of_images() {
     let sandbox = Sandbox::new();
     digits(&sandbox, "d", 12, 4, 4);
     sandbox.refuses("data verify mnist --data d", &["d: 4 + 4 images, but mnist has 60000"]);
 }
 
 #[test]
-fn photos_are_trained_on_evaluated_and_predicted() {
+fn runs_on_photos_can_be_evaluated_streamed_and_resumed() {
     let sandbox = Sandbox::new();
     photos(&sandbox, "photos", 25);
     let ran = sandbox.run(&format!("{PHOTOS} --out run"));
@@ -147,24 +148,25 @@ fn photos_are_trained_on_evaluated_and_predicted() {
     }
     let report = sandbox.json("eval --run run --json");
     assert_eq!(report["images"], 10);
-    // Predictions see the photos as the evaluation did.
-    let mut right = 0;
+    // Predictions preprocess photos as the evaluation did.
+    let mut correct = 0;
     for class in ["day", "night"] {
         let test = sandbox.path(&format!("photos/{class}"));
         let all: Vec<String> = (0..25).map(|i| format!("{}/{i:02}.png", test.display())).collect();
         let line = format!("predict --run run --json {}", all.join(" "));
         let predictions = sandbox.json(&line);
-        right += predictions.as_array().unwrap().iter().filter(|p| p["label"] == class).count();
+        correct += predictions.as_array().unwrap().iter().filter(|p| p["label"] == class).count();
     }
-    assert!(right >= 45, "{right} of 50");
+    assert!(correct >= 45, "{correct} of 50");
     let pictures = sandbox.ok("data export --dataset folder --data photos --count 3 --out p");
     assert_eq!(pictures.lines().next(), Some("p/00000-day.png"));
 
-    // Decoded in each step, with little memory of the device: the same, and also when resumed.
+    // Decoding photos in each step, within little device memory, gives the same results, also when
+    // resumed.
     let streamed = format!("{PHOTOS} --photo-cache 0 --memory 100KiB");
     sandbox.ok(&format!("{PHOTOS} --memory 100KiB --out whole"));
     let ran = sandbox.run(&format!("{streamed} --out streamed"));
-    assert!(ran.err.contains("images are copied step by step"), "{}", ran.err);
+    assert!(ran.err.contains("images are brought step by step"), "{}", ran.err);
     ran.ok();
     for name in ["metrics.jsonl", "model.safetensors", "state.safetensors"] {
         assert!(sandbox.files("whole")[name] == sandbox.files("streamed")[name], "{name}");
@@ -174,19 +176,19 @@ fn photos_are_trained_on_evaluated_and_predicted() {
     fs::remove_dir(sandbox.path("stopped/metrics.jsonl.partial")).unwrap();
     sandbox.ok("train --resume --out stopped");
     assert_same(&sandbox.results("streamed"), &sandbox.results("stopped"));
-    // Killed within an epoch, as soon as it has saved something.
+    // Killed within an epoch, after the first checkpoint.
     let state = sandbox.path("killed/state.safetensors");
-    if killed(&sandbox, &format!("{streamed} --out killed"), || state.exists()) {
+    if kill_when(&sandbox, &format!("{streamed} --out killed"), || state.exists()) {
         sandbox.ok("train --resume --out killed");
         assert_same(&sandbox.results("streamed"), &sandbox.results("killed"));
     }
-    // Where photos are kept is no part of the run.
+    // --photo-cache and --strict may change when a run is resumed.
     fs::remove_file(sandbox.path("stopped/model.safetensors")).unwrap();
     sandbox.ok("train --resume --photo-cache 1GiB --strict --out stopped");
 }
 
 #[test]
-fn corrupt_photos_are_warned_of() {
+fn corrupt_photos_are_left_out_with_a_warning_and_refused_with_strict() {
     let sandbox = Sandbox::new();
     photos(&sandbox, "photos", 20);
     sandbox.put("photos/day/03.png", "no picture");
@@ -210,7 +212,7 @@ fn corrupt_photos_are_warned_of() {
 }
 
 #[test]
-fn some_classes_only() {
+fn a_run_can_use_some_classes_only() {
     let sandbox = Sandbox::new();
     let line = "train --dataset shapes --train-limit 40 --batch 8 --widths 4 --epochs 1";
     sandbox.ok(&format!("{line} --classes 5-7,disc --out run"));
@@ -233,7 +235,7 @@ fn some_classes_only() {
 }
 
 #[test]
-fn exports_have_a_seed() {
+fn exported_images_depend_on_the_seed() {
     let sandbox = Sandbox::new();
     for (folder, seed) in [("a", 0), ("b", 1), ("c", 1)] {
         let line = "data export --dataset shapes --count 2 --out";

@@ -1,4 +1,4 @@
-//! `sff predict --explain`.
+//! Tests of `sff predict --explain`.
 
 use std::fs;
 use std::path::Path;
@@ -13,9 +13,9 @@ use sff::internals::train::metrics::Vote;
 
 use crate::cli::support::{SMALL, Sandbox};
 
-/// Trains a network with such heads, and checks that the mean of its squared class maps is its
-/// goodness.
-fn maps_make_goodness(heads: &str) {
+/// Trains a network with these head options, and asserts that the mean of each squared class map,
+/// times the scale, is the goodness.
+fn assert_maps_give_goodness(heads: &str) {
     let sandbox = Sandbox::new();
     let line = "train --dataset shapes --train-limit 32 --test-limit 10 --batch 8 --epochs 1";
     sandbox.ok(&format!("{line} --lr 0.02 --partition layer {heads} --out run"));
@@ -45,17 +45,17 @@ fn maps_make_goodness(heads: &str) {
 }
 
 #[test]
-fn class_maps_make_goodness_in_every_head() {
-    maps_make_goodness("--widths 4,4 --aux-kernel 5");
-    maps_make_goodness(
+fn the_mean_of_a_class_map_is_the_goodness_for_every_head() {
+    assert_maps_give_goodness("--widths 4,4 --aux-kernel 5");
+    assert_maps_give_goodness(
         "--widths 4,4 --aux-kernel 3 --aux-separable --aux-pool 5 --aux-scale learnable",
     );
-    // More classes than channels and pixels: by Gram matrices.
-    maps_make_goodness("--widths 2,2 --aux-kernel 1");
+    // With few channels and many classes, goodness is computed from Gram matrices.
+    assert_maps_give_goodness("--widths 2,2 --aux-kernel 1");
 }
 
 #[test]
-fn a_picture_is_explained_by_a_picture() {
+fn an_explanation_shows_the_picture_and_the_class_maps_of_each_block() {
     let sandbox = Sandbox::new();
     sandbox.ok(&format!("{SMALL} --out run"));
     let pictures = sandbox.ok("data export --dataset shapes --count 3 --out p");
@@ -65,7 +65,7 @@ fn a_picture_is_explained_by_a_picture() {
     assert!(rows[1].starts_with("  goodness") && rows[1].ends_with("conv3      vote"), "{text}");
     assert_eq!((rows.len(), rows[4]), (5, "  drawn in why.png"), "{text}");
     let drawn = image::open(sandbox.path("why.png")).unwrap().into_rgb8();
-    // The picture and three blocks, two classes; pixels of 5, gaps of 4.
+    // Columns: the picture and three blocks. Rows: two classes. Scale 5, gaps of 4 pixels.
     let side = 28 * 5;
     assert_eq!(drawn.dimensions(), (4 * side + 3 * 4, 2 * side + 4));
     let original = picture::read(&sandbox.path(pictures[0]), 28, 28, 1).unwrap();
@@ -73,17 +73,17 @@ fn a_picture_is_explained_by_a_picture() {
         let (x, y) = (at as u32 % 28 * 5 + 2, at as u32 / 28 * 5 + 2);
         assert_eq!(drawn.get_pixel(x, y).0, [*value; 3]);
     }
-    // Each map glows where it is largest, and the glow is yellow.
+    // Large values of a map are yellow: much red and little blue.
     for column in 1..4 {
         let start = column * (side + 4);
-        let glow = |x, y| {
+        let yellow = |x, y| {
             let [r, _, b] = drawn.get_pixel(start + x, y).0;
             i32::from(r) - i32::from(b)
         };
         let all = (0..side).flat_map(|y| (0..side).map(move |x| (x, y)));
-        assert!(all.map(|(x, y)| glow(x, y)).max().unwrap() > 100, "block {column}");
+        assert!(all.map(|(x, y)| yellow(x, y)).max().unwrap() > 100, "block {column}");
     }
-    // Several pictures, in a folder; the same predictions as without.
+    // For several pictures, --explain names a folder. Predictions do not change.
     let json = sandbox
         .json(&format!("predict --run run --json --top 3 --explain why {}", pictures.join(" ")));
     let plain = sandbox.json(&format!("predict --run run --json {}", pictures.join(" ")));
@@ -100,7 +100,7 @@ fn a_picture_is_explained_by_a_picture() {
 }
 
 #[test]
-fn what_cannot_be_explained_is_refused() {
+fn models_and_targets_without_an_explanation_are_refused() {
     let sandbox = Sandbox::new();
     sandbox.ok(&format!("{SMALL} --out run"));
     let few = "--dataset shapes --train-limit 16 --batch 8 --widths 4 --epochs 1";

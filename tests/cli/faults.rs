@@ -1,5 +1,5 @@
-//! Faults while a run is under way: nothing is lost, one line says what happened and how to go
-//! on, and going on gives what a run without the fault gives.
+//! Faults during a run: one line names the cause and how to resume, and the resumed run gives the
+//! results of a run without the fault.
 
 use std::fs;
 use std::process::Stdio;
@@ -9,10 +9,10 @@ use serde_json::Value;
 use sff::internals::base::random::{Rng, Stream};
 use sff::internals::train::checkpoint;
 
-use crate::cli::interrupted::{killed, waited};
+use crate::cli::interrupted::{kill_when, wait_until};
 use crate::cli::support::{SMALL, Sandbox, assert_same};
 
-/// Runs a command that must fail with this code and a line that has all of `parts`.
+/// Runs a command that must fail with this exit code and a line that contains all `parts`.
 fn fails(sandbox: &Sandbox, line: &str, code: i32, parts: &[&str]) -> String {
     let message = sandbox.run(line).last_error_of(code);
     for part in parts {
@@ -21,7 +21,7 @@ fn fails(sandbox: &Sandbox, line: &str, code: i32, parts: &[&str]) -> String {
     message
 }
 
-/// Epochs that are finished, and steps of the next one.
+/// The checkpoint's finished epochs, and its steps of the next one.
 fn progress(sandbox: &Sandbox, folder: &str) -> (u64, u64) {
     let path = sandbox.path(folder).join("state.safetensors");
     let (_, info) = checkpoint::load::<Value>(&path).unwrap();
@@ -30,7 +30,7 @@ fn progress(sandbox: &Sandbox, folder: &str) -> (u64, u64) {
 }
 
 #[test]
-fn a_device_that_is_lost_or_does_not_answer_costs_the_steps_since_the_last_checkpoint() {
+fn after_a_device_fault_a_run_is_resumed_from_its_last_checkpoint() {
     let sandbox = Sandbox::new();
     sandbox.ok(&format!("{SMALL} --out whole"));
     let whole = sandbox.results("whole");
@@ -47,7 +47,7 @@ fn a_device_that_is_lost_or_does_not_answer_costs_the_steps_since_the_last_check
         sandbox.ok(&format!("train --resume --out {fault}"));
         assert_same(&whole, &sandbox.results(fault));
     }
-    // Before there is a checkpoint, and before there is anything.
+    // Before the first checkpoint, and before the run folder exists.
     let line = format!("{SMALL} --inject-fault lost@1 --out early");
     fails(&sandbox, &line, 3, &["the device was lost", "no checkpoint was reached; ", "--resume"]);
     sandbox.ok("train --resume --out early");
@@ -58,7 +58,7 @@ fn a_device_that_is_lost_or_does_not_answer_costs_the_steps_since_the_last_check
 }
 
 #[test]
-fn a_run_shrinks_to_the_memory_that_there_is() {
+fn with_on_oom_shrink_a_run_continues_within_less_memory() {
     let sandbox = Sandbox::new();
     let line = format!("{SMALL} --save-steps 5 --on-oom shrink");
     let shrunk = |folder: &str| {
@@ -76,7 +76,7 @@ fn a_run_shrinks_to_the_memory_that_there_is() {
     assert_eq!(progress(&sandbox, "late"), (2, 0));
     sandbox.ok("eval --run late");
 
-    // From the beginning; interrupted, it stays as small.
+    // Out of memory at the start. A resumed run keeps the smaller budget.
     let line = format!("{line} --inject-fault memory@0");
     sandbox.ok(&format!("{line} --out whole"));
     let obstacle = sandbox.path("part/model.safetensors.partial");
@@ -88,16 +88,16 @@ fn a_run_shrinks_to_the_memory_that_there_is() {
     assert!(within(&ran.err).contains(&shrunk("whole").to_string()), "{}", ran.err);
     ran.ok();
     assert_same(&sandbox.results("whole"), &sandbox.results("part"));
-    // What was asked for is still what a new run of it would ask for.
+    // The configuration keeps the requested options.
     let config = String::from_utf8(sandbox.files("part")["config.toml"].clone()).unwrap();
     assert!(!config.contains("memory"), "{config}");
 }
 
-/// A run that takes a while.
+/// A long run of 4 steps per epoch, with a checkpoint after every step.
 const LONG: &str = "train --dataset shapes --train-limit 64 --test-limit 16 --batch 16 --widths 4 \
                     --epochs 1000 --save-steps 1";
 
-/// Sends signals by their names to a process.
+/// Sends signals, given by name, to a process.
 #[cfg(unix)]
 fn signal(process: &std::process::Child, signals: &[&str]) {
     for name in signals {
@@ -109,13 +109,13 @@ fn signal(process: &std::process::Child, signals: &[&str]) {
 
 #[cfg(unix)]
 #[test]
-fn a_signal_ends_a_run_after_a_step_and_a_second_one_at_once() {
+fn the_first_signal_ends_a_run_after_its_step_and_the_second_at_once() {
     let sandbox = Sandbox::new();
     let start = |line: &str, folder: &str| {
         let mut command = sandbox.command(&format!("{line} --out {folder}"));
         let run = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
         let state = sandbox.path(folder).join("state.safetensors");
-        assert!(waited(Duration::from_secs(120), || state.exists()), "{line}");
+        assert!(wait_until(Duration::from_secs(120), || state.exists()), "{line}");
         run
     };
     let ended = |run: std::process::Child| {
@@ -124,7 +124,7 @@ fn a_signal_ends_a_run_after_a_step_and_a_second_one_at_once() {
     };
     for (name, code) in [("INT", 130), ("TERM", 143)] {
         let run = start(LONG, name);
-        // Meanwhile, the folder is this process's.
+        // The folder is locked while the run uses it.
         let other = sandbox.run(&format!("train --resume --out {name}"));
         assert!(other.error().contains(&format!("{name} is in use by another process")));
         signal(&run, &[name]);
@@ -138,16 +138,16 @@ fn a_signal_ends_a_run_after_a_step_and_a_second_one_at_once() {
             "error: interrupted by SIG{name}; {name} keeps the checkpoint {at}; go on with --resume"
         );
         assert_eq!((status, err.lines().last().unwrap()), (Some(code), &*line));
-        assert_as_if_never_interrupted(&sandbox, name);
+        assert_as_uninterrupted(&sandbox, name);
     }
-    // Both come at once to a process that was stopped: it has no time to say anything.
+    // Two signals are delivered at once to a stopped process, which ends without a message.
     let run = start(LONG, "twice");
     signal(&run, &["STOP", "INT", "TERM", "CONT"]);
     let (status, err) = ended(run);
     assert!(matches!(status, Some(130 | 143)) && !err.contains("error: "), "{err}");
-    assert_as_if_never_interrupted(&sandbox, "twice");
+    assert_as_uninterrupted(&sandbox, "twice");
 
-    // In the middle of a test, whose epoch is then not trained again.
+    // Interrupted during a test. The epoch before it is not trained again.
     let line = SMALL.replace("--epochs 2", "--epochs 1");
     sandbox.ok(&format!("{line} --out whole"));
     let run = start(&format!("{line} --save-steps 11"), "test");
@@ -157,8 +157,8 @@ fn a_signal_ends_a_run_after_a_step_and_a_second_one_at_once() {
     assert_same(&sandbox.results("whole"), &sandbox.results("test"));
 }
 
-/// The checkpoint of a [`LONG`] run is the one of such a run that nobody interrupted before.
-fn assert_as_if_never_interrupted(sandbox: &Sandbox, folder: &str) {
+/// Asserts that the checkpoint of a [`LONG`] run equals that of an uninterrupted one.
+fn assert_as_uninterrupted(sandbox: &Sandbox, folder: &str) {
     let (epoch, step) = progress(sandbox, folder);
     let next = 4 * epoch + step + 1;
     let whole = format!("{folder}-whole");
@@ -176,7 +176,7 @@ fn assert_as_if_never_interrupted(sandbox: &Sandbox, folder: &str) {
 }
 
 #[test]
-fn fifty_kills_at_random_moments_leave_a_complete_checkpoint() {
+fn fifty_kills_at_random_times_leave_a_valid_checkpoint() {
     let sandbox = Sandbox::new();
     let line = format!("{LONG} --resume --out run");
     let folder = sandbox.path("run");
@@ -187,11 +187,12 @@ fn fifty_kills_at_random_moments_leave_a_complete_checkpoint() {
     let (mut reached, mut saving) = ((0, 0), 0);
     for kill in 0..50 {
         let before = written();
-        // Half of them before or around the first save, the others during some later one.
+        // One in five after a random time, the others a random time after a save, half of them
+        // during the next save.
         let wait = Duration::from_micros(rng.below(60_000));
         let mut saved: Option<std::time::Instant> = None;
         let started = std::time::Instant::now();
-        let moment = || match saved {
+        let now = || match saved {
             _ if kill % 5 == 0 => started.elapsed() >= wait * 10,
             None => {
                 if written() != before {
@@ -202,22 +203,22 @@ fn fifty_kills_at_random_moments_leave_a_complete_checkpoint() {
             Some(since) if kill % 2 == 0 => since.elapsed() >= wait,
             Some(since) => since.elapsed() >= wait && partial.exists(),
         };
-        assert!(killed(&sandbox, &line, moment), "it came to an end");
+        assert!(kill_when(&sandbox, &line, now), "the run ended before it was killed");
         saving += usize::from(partial.exists());
         if before.is_some() || state.exists() {
-            let now = progress(&sandbox, "run");
-            assert!(now >= reached, "{now:?} after {reached:?}");
-            reached = now;
+            let current = progress(&sandbox, "run");
+            assert!(current >= reached, "{current:?} after {reached:?}");
+            reached = current;
         }
     }
-    assert!(saving > 0, "no kill was in the middle of a save");
+    assert!(saving > 0, "no kill was during a save");
     assert!(reached > (0, 0));
-    assert_as_if_never_interrupted(&sandbox, "run");
+    assert_as_uninterrupted(&sandbox, "run");
 }
 
 #[cfg(unix)]
 #[test]
-fn a_disk_that_is_full_when_a_run_saves_leaves_the_last_checkpoint() {
+fn a_disk_full_during_a_save_keeps_the_last_checkpoint() {
     if crate::cli::support::swiftshader("itself needs files larger than this test allows") {
         return;
     }
@@ -226,7 +227,7 @@ fn a_disk_that_is_full_when_a_run_saves_leaves_the_last_checkpoint() {
     let line = format!("{SMALL} --save-steps 5 --inject-fault lost@8 --out run");
     sandbox.run(&line).last_error_of(3);
     let before = sandbox.files("run");
-    // Files cannot grow beyond 1 KiB, and trying to is an error instead of the end.
+    // Files are limited to 1 KiB. The signal is ignored, so that a longer write is an error.
     let train = sandbox.command("train --resume --save-steps 5 --out run");
     let mut shell = std::process::Command::new("sh");
     shell.args(["-c", "trap '' XFSZ; ulimit -f 2; exec \"$0\" \"$@\""]);
@@ -247,7 +248,7 @@ fn a_disk_that_is_full_when_a_run_saves_leaves_the_last_checkpoint() {
 
 #[cfg(unix)]
 #[test]
-fn a_folder_that_cannot_be_written_is_an_error() {
+fn a_folder_without_write_permission_is_an_error() {
     use std::os::unix::fs::{MetadataExt, PermissionsExt};
     use std::os::unix::process::CommandExt;
     let sandbox = Sandbox::new();
@@ -266,7 +267,7 @@ fn a_folder_that_cannot_be_written_is_an_error() {
     ] {
         let mut command = sandbox.command(&line);
         if root {
-            // Nothing is forbidden to root.
+            // Permissions do not apply to root.
             command.uid(65534).gid(65534);
         }
         match command.output() {
@@ -283,7 +284,7 @@ fn a_folder_that_cannot_be_written_is_an_error() {
 }
 
 #[test]
-fn the_dates_of_files_mean_nothing() {
+fn modification_times_do_not_affect_resuming() {
     let sandbox = Sandbox::new();
     sandbox.ok(&format!("{SMALL} --out whole"));
     let day = Duration::from_secs(24 * 3600);
@@ -302,7 +303,7 @@ fn the_dates_of_files_mean_nothing() {
 }
 
 #[test]
-fn a_run_with_every_op_compared_is_the_same_run() {
+fn debug_numerics_does_not_change_a_run_and_finds_the_op_that_overflows() {
     let sandbox = Sandbox::new();
     let line = SMALL.replace("--train-limit 96", "--train-limit 16");
     sandbox.ok(&format!("{line} --out plain"));
@@ -310,7 +311,7 @@ fn a_run_with_every_op_compared_is_the_same_run() {
     assert!(ran.err.contains("every op of every step is compared"), "{}", ran.err);
     ran.ok();
     assert_same(&sandbox.results("plain"), &sandbox.results("compared"));
-    // Numbers that are not finite are found by the op that makes them.
+    // Infinity is reported with the op that writes it first.
     let line = "train --dataset shapes --train-limit 64 --widths 4 --lr 1e30";
     let line = format!("{line} --debug-numerics --out bad");
     fails(

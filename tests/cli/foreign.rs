@@ -1,4 +1,4 @@
-//! Weights as others name, wrap and pack them.
+//! Tests of weights with other libraries' names, wrappers and file formats.
 
 use safetensors::tensor::Dtype;
 use sff::internals::app::config::Method;
@@ -7,48 +7,48 @@ use crate::cli::support::Sandbox;
 use crate::cli::tensors::{Raw, cnn, load, random, raw, save};
 use crate::cli::weights::IMPORT;
 
-/// The same tensors under other names.
+/// The same tensors with other names.
 fn renamed(tensors: &Raw, rename: impl Fn(&str) -> String) -> Raw {
     tensors.iter().map(|(name, tensor)| (rename(name), tensor.clone())).collect()
 }
 
 #[test]
-fn wrappers_are_left_out_and_told() {
+fn a_common_prefix_of_names_is_removed_with_a_note() {
     let sandbox = Sandbox::new();
     let path = sandbox.path("w.safetensors");
     save(&path, &raw(&cnn()));
     sandbox.ok(IMPORT);
     let expected = std::fs::read(sandbox.path("m.safetensors")).unwrap();
-    for wrapper in ["module.", "_orig_mod.", "model.", "backbone.", "_orig_mod.module.", "net."] {
-        let mut tensors = renamed(&raw(&cnn()), |name| format!("{wrapper}{name}"));
-        let counter = format!("{wrapper}bn1.num_batches_tracked");
+    for prefix in ["module.", "_orig_mod.", "model.", "backbone.", "_orig_mod.module.", "net."] {
+        let mut tensors = renamed(&raw(&cnn()), |name| format!("{prefix}{name}"));
+        let counter = format!("{prefix}bn1.num_batches_tracked");
         tensors.insert(counter, (Dtype::I64, vec![], vec![0; 8]));
         save(&path, &tensors);
         let out = sandbox.ok(IMPORT);
-        let note = format!("left out `{wrapper}`, with which all names of tensors began\n");
+        let note = format!("left out `{prefix}`, with which all names of tensors began\n");
         assert!(out.contains(&note), "{out}");
-        assert!(std::fs::read(sandbox.path("m.safetensors")).unwrap() == expected, "{wrapper}");
+        assert!(std::fs::read(sandbox.path("m.safetensors")).unwrap() == expected, "{prefix}");
     }
-    // Some names only: these are of something else.
+    // A prefix of some names only is kept, and the weights do not fit.
     save(&path, &renamed(&raw(&cnn()), |name| name.replace("conv", "model.conv")));
     sandbox.refuses(IMPORT, &["conv1.weight is missing", "model.conv1.weight is not part of it"]);
 }
 
-/// The name of a tensor of ResNet18 in Hugging Face's library.
+/// Hugging Face's name of a tensor of ResNet18.
 fn hugging_face(name: &str) -> String {
-    let (layer, what) = name.rsplit_once('.').unwrap();
+    let (layer, kind) = name.rsplit_once('.').unwrap();
     let part = |layer: &str| if layer.starts_with("bn") { "normalization" } else { "convolution" };
     let parts: Vec<&str> = layer.split('.').collect();
     match parts[..] {
-        ["fc"] => format!("classifier.1.{what}"),
-        [first] => format!("resnet.embedder.embedder.{}.{what}", part(first)),
+        ["fc"] => format!("classifier.1.{kind}"),
+        [first] => format!("resnet.embedder.embedder.{}.{kind}", part(first)),
         [stage, layer, ref rest @ ..] => {
             let number = |text: &str| text[text.len() - 1..].parse::<usize>().unwrap() - 1;
             let layer = format!("resnet.encoder.stages.{}.layers.{layer}", number(stage));
             match rest {
-                ["downsample", "0"] => format!("{layer}.shortcut.convolution.{what}"),
-                ["downsample", "1"] => format!("{layer}.shortcut.normalization.{what}"),
-                [inner] => format!("{layer}.layer.{}.{}.{what}", number(inner), part(inner)),
+                ["downsample", "0"] => format!("{layer}.shortcut.convolution.{kind}"),
+                ["downsample", "1"] => format!("{layer}.shortcut.normalization.{kind}"),
+                [inner] => format!("{layer}.layer.{}.{}.{kind}", number(inner), part(inner)),
                 _ => panic!("{name}"),
             }
         }
@@ -57,7 +57,7 @@ fn hugging_face(name: &str) -> String {
 }
 
 #[test]
-fn hugging_faces_resnet_is_torchvisions() {
+fn weights_with_hugging_faces_or_timms_names_import_alike() {
     let sandbox = Sandbox::new();
     let path = sandbox.path("w.safetensors");
     let import = "import w.safetensors --arch resnet18 --image-size 32 --out m.safetensors";
@@ -65,29 +65,30 @@ fn hugging_faces_resnet_is_torchvisions() {
     save(&path, &tensors);
     sandbox.ok(import);
     let expected = std::fs::read(sandbox.path("m.safetensors")).unwrap();
-    for wrapper in ["", "model.", "timm_model."] {
-        let names = |name: &str| match wrapper {
-            // timm calls them as torchvision does.
-            "timm_model." => format!("{wrapper}{name}"),
-            _ => format!("{wrapper}{}", hugging_face(name)),
+    for prefix in ["", "model.", "timm_model."] {
+        let names = |name: &str| match prefix {
+            // timm has torchvision's names.
+            "timm_model." => format!("{prefix}{name}"),
+            _ => format!("{prefix}{}", hugging_face(name)),
         };
         let theirs = renamed(&tensors, names);
         assert_eq!(theirs.len(), tensors.len());
         save(&path, &theirs);
         let out = sandbox.ok(import);
         let note = "102 tensors have Hugging Face's names, and get torchvision's\n";
-        assert_eq!(out.contains(note), wrapper != "timm_model.", "{out}");
-        assert!(std::fs::read(sandbox.path("m.safetensors")).unwrap() == expected, "{wrapper}");
+        assert_eq!(out.contains(note), prefix != "timm_model.", "{out}");
+        assert!(std::fs::read(sandbox.path("m.safetensors")).unwrap() == expected, "{prefix}");
     }
 }
 
 #[test]
-fn models_of_grey_images() {
+fn weights_for_grey_images_are_imported() {
     let sandbox = Sandbox::new();
     let path = sandbox.path("w.safetensors");
     let mut tensors = raw(&cnn());
-    let one = |channels: usize| (Dtype::F32, vec![4, channels, 3, 3], vec![0; 4 * channels * 36]);
-    tensors.insert("conv1.weight".into(), one(1));
+    let convolution =
+        |channels: usize| (Dtype::F32, vec![4, channels, 3, 3], vec![0; 4 * channels * 36]);
+    tensors.insert("conv1.weight".into(), convolution(1));
     save(&path, &tensors);
     let out = sandbox.ok(IMPORT);
     assert!(out.contains("grey images, normalised by mean 0.459 and standard"), "{out}");
@@ -105,13 +106,13 @@ fn models_of_grey_images() {
     let (_, advice) = message.trim_end().rsplit_once("are --mean ").unwrap();
     assert_eq!(advice, "0.5000 --std 0.2500");
     sandbox.ok(&format!("{IMPORT} --mean {advice}"));
-    tensors.insert("conv1.weight".into(), one(4));
+    tensors.insert("conv1.weight".into(), convolution(4));
     save(&path, &tensors);
     sandbox.refuses(IMPORT, &["its first convolution takes images of 4 channels, not 1 or 3"]);
 }
 
 #[test]
-fn files_that_are_something_else_are_named() {
+fn files_of_other_formats_are_refused_by_name() {
     let sandbox = Sandbox::new();
     let good = {
         save(&sandbox.path("good.safetensors"), &raw(&cnn()));
@@ -156,10 +157,10 @@ fn files_that_are_something_else_are_named() {
 }
 
 #[test]
-fn weights_that_were_not_imported_say_how() {
+fn weights_not_yet_imported_are_refused_with_the_import_command() {
     let sandbox = Sandbox::new();
     let path = sandbox.path("w.safetensors");
-    let advice = |message: &str| {
+    let follow_advice = |message: &str| {
         let command = message.split('`').nth(1).unwrap_or_else(|| panic!("{message}"));
         sandbox.ok(command.strip_prefix("sff ").unwrap());
         std::fs::remove_file(sandbox.path("model.safetensors")).unwrap();
@@ -181,22 +182,22 @@ fn weights_that_were_not_imported_say_how() {
             assert!(message.contains(&format!("weights of {arch}, ")), "{message}");
             assert_eq!(message.lines().count(), 1, "{message}");
             if line.starts_with("inspect") {
-                advice(&message);
+                follow_advice(&message);
             }
         }
     }
-    // Another network than the one that is named.
+    // Weights of another network than --arch names.
     let line = "import w.safetensors --arch resnet18 --out m.safetensors";
     sandbox.refuses(line, &["weights of mobilenet-v3-large, not of resnet18; give --arch mobile"]);
     let mut tensors = random("resnet18", Method::Bp, 3);
     tensors.insert("layer1.2.conv1.weight".into(), tensors["layer1.1.conv1.weight"].clone());
     save(&path, &tensors);
     sandbox.refuses(line, &["weights of resnet34", "there is no such network", "resnet18"]);
-    // What cannot be told is listed, but not for pages.
-    let odd = renamed(&tensors, |name| format!("odd.{name}"));
-    save(&path, &odd);
+    // Weights of an unknown network: the list of differences is cut.
+    let unknown = renamed(&tensors, |name| format!("odd.{name}"));
+    save(&path, &unknown);
     let message = sandbox.error(line);
     assert_eq!(message.lines().count(), 12, "{message}");
     assert!(message.trim_end().ends_with("… and 195 more"), "{message}");
-    assert!(load(&path) == odd);
+    assert!(load(&path) == unknown);
 }

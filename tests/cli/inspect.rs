@@ -1,4 +1,4 @@
-//! `sff inspect`.
+//! Tests of `sff inspect`.
 
 use std::fs;
 
@@ -8,7 +8,7 @@ use sff::internals::train::checkpoint::{self, Arrays};
 use crate::cli::support::{SMALL, Sandbox};
 
 #[test]
-fn a_model_shows_its_tensors_and_what_its_run_reached() {
+fn inspecting_a_model_shows_its_tensors_and_the_results_of_its_run() {
     let sandbox = Sandbox::new();
     sandbox.ok(&format!("{SMALL} --test-limit 50 --aux-scale learnable --out run"));
     let json = sandbox.json("inspect --run run --json");
@@ -16,16 +16,16 @@ fn a_model_shows_its_tensors_and_what_its_run_reached() {
     let (arrays, info): (Arrays, Value) = checkpoint::load(&path).unwrap();
     assert_eq!((&json["classes"], &json["image"]), (&info["classes"], &info["image"]));
     assert_eq!(json["config"], info["config"]);
-    // Every tensor, once.
+    // Every tensor is listed once.
     let blocks = json["blocks"].as_array().unwrap();
-    let mut seen = 0;
+    let mut listed = 0;
     for tensor in blocks.iter().flat_map(|block| block["tensors"].as_array().unwrap()) {
         let array = &arrays[tensor["name"].as_str().unwrap()];
         assert_eq!(tensor["shape"], serde_json::json!(array.shape));
-        seen += 1;
+        listed += 1;
     }
-    assert_eq!(seen, arrays.len());
-    // Convolution, batch norm, head and its scale of the first block; one input channel.
+    assert_eq!(listed, arrays.len());
+    // Parameters of the first block: convolution, batch norm, head and scale; one input channel.
     let first = 4 * 9 + 2 * 4 + 10 * 4 * 25 + 1;
     let names: Vec<&str> = blocks.iter().map(|block| block["name"].as_str().unwrap()).collect();
     assert_eq!((names, &blocks[0]["parameters"]), (vec!["conv1", "conv2", "conv3"], &first.into()));
@@ -48,14 +48,14 @@ fn a_model_shows_its_tensors_and_what_its_run_reached() {
     ] {
         assert!(text.contains(part), "{part} is not in\n{text}");
     }
-    // Elsewhere, nothing is known of the run.
+    // Outside the folder of its run, a model has no results.
     fs::copy(&path, sandbox.path("alone.safetensors")).unwrap();
     let alone = sandbox.json("inspect alone.safetensors --json");
     assert_eq!((&alone["reached"], &alone["blocks"]), (&Value::Null, &json["blocks"]));
 }
 
 #[test]
-fn what_is_no_model_is_refused() {
+fn invalid_models_and_records_are_refused() {
     let sandbox = Sandbox::new();
     sandbox.ok(&format!("{SMALL} --test-limit 10 --out run"));
     let model = fs::read(sandbox.path("run/model.safetensors")).unwrap();
@@ -72,13 +72,13 @@ fn what_is_no_model_is_refused() {
     ] {
         sandbox.refuses(line, &parts);
     }
-    // Weights that are not those of the network that the file speaks of.
+    // Weights of another network than the file's configuration.
     let path = sandbox.path("run/model.safetensors");
     let (arrays, mut info): (Arrays, Value) = checkpoint::load(&path).unwrap();
     info["config"]["widths"] = serde_json::json!([4, 4, 5]);
     checkpoint::save(&sandbox.path("other.safetensors"), &arrays, &info).unwrap();
     sandbox.refuses("inspect other.safetensors", &["another architecture", "conv3.weight"]);
-    // Notes of a run that are damaged, or of another one.
+    // Metrics that are damaged, or of another run.
     let records = fs::read_to_string(sandbox.path("run/metrics.jsonl")).unwrap();
     sandbox.put("run/metrics.jsonl", "{");
     sandbox.refuses("inspect --run run", &["metrics.jsonl"]);

@@ -1,4 +1,4 @@
-//! Runs that are killed, at any moment, end as if they had not been.
+//! Runs that are killed at any moment and resumed give the results of an uninterrupted run.
 
 use std::fs;
 use std::process::Stdio;
@@ -13,8 +13,9 @@ use crate::cli::support::{RUN_FILES, SMALL, Sandbox, assert_same, digits};
 /// A run with a checkpoint after every step.
 const SAVING: &str = "train --resume --save-steps 1";
 
-/// Starts a command and kills it once `now` says so; true if it had not ended before.
-pub fn killed(sandbox: &Sandbox, line: &str, mut now: impl FnMut() -> bool) -> bool {
+/// Starts a command and kills it once `now` returns true. Returns whether it was killed before it
+/// ended.
+pub fn kill_when(sandbox: &Sandbox, line: &str, mut now: impl FnMut() -> bool) -> bool {
     let mut command = sandbox.command(line);
     let mut child = command.stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
     let started = Instant::now();
@@ -24,16 +25,16 @@ pub fn killed(sandbox: &Sandbox, line: &str, mut now: impl FnMut() -> bool) -> b
             return false;
         }
         assert!(started.elapsed() < Duration::from_secs(60), "{line}: never killed");
-        // Often enough to see a save under way, and leaves the processor to what is to be killed.
+        // Short enough to catch a save, long enough to leave the processor to the run.
         sleep(Duration::from_micros(20));
     }
     child.kill().unwrap();
     !child.wait().unwrap().success()
 }
 
-/// Runs a command that must fail when it first saves the file `name` in `folder`: a folder is in
-/// the way. This leaves what a kill at that moment would.
-fn stopped(sandbox: &Sandbox, line: &str, folder: &str, name: &str) {
+/// Runs a command that must fail at the first save of `name` in `folder`, because a folder is in
+/// the way. It leaves the files that a kill at that moment leaves.
+fn fail_at_save(sandbox: &Sandbox, line: &str, folder: &str, name: &str) {
     let obstacle = sandbox.path(folder).join(format!("{name}.partial"));
     fs::create_dir_all(&obstacle).unwrap();
     let message = sandbox.run(line).last_error();
@@ -41,32 +42,32 @@ fn stopped(sandbox: &Sandbox, line: &str, folder: &str, name: &str) {
     fs::remove_dir(obstacle).unwrap();
 }
 
-/// Waits until something is so; false if it takes longer than `limit`.
-pub fn waited(limit: Duration, so: impl Fn() -> bool) -> bool {
+/// Waits for a condition, at most `limit`. Returns whether it holds.
+pub fn wait_until(limit: Duration, condition: impl Fn() -> bool) -> bool {
     let started = Instant::now();
-    while !so() && started.elapsed() < limit {
+    while !condition() && started.elapsed() < limit {
         sleep(Duration::from_millis(1));
     }
-    so()
+    condition()
 }
 
-/// True after so many milliseconds.
+/// A condition that holds after this number of milliseconds.
 fn after(milliseconds: u64) -> impl FnMut() -> bool {
     let started = Instant::now();
     move || started.elapsed() >= Duration::from_millis(milliseconds)
 }
 
 #[test]
-fn a_run_killed_again_and_again_ends_as_if_it_had_not_been() {
+fn a_run_killed_repeatedly_gives_the_same_results() {
     let sandbox = Sandbox::new();
     let line = SMALL.replace("--epochs 2", "--epochs 4");
     let line = format!("{line} --flip --random-resized-crop --jitter 0.3 --cutout 6 --mixup 0.5");
     sandbox.ok(&format!("{line} --out whole"));
     let line = format!("{} --out killed", line.replacen("train", SAVING, 1));
     let (mut kills, mut delay) = (0, 3);
-    while killed(&sandbox, &line, after(delay)) {
+    while kill_when(&sandbox, &line, after(delay)) {
         kills += 1;
-        // Slower machines get more time, so that this comes to an end.
+        // Growing delays, so that the run ends on slow machines too.
         delay = delay * 9 / 8 + 29;
     }
     assert!(kills >= 4, "the run was killed {kills} times only");
@@ -74,32 +75,32 @@ fn a_run_killed_again_and_again_ends_as_if_it_had_not_been() {
 }
 
 #[test]
-fn a_run_killed_while_it_saves_ends_as_if_it_had_not_been() {
+fn a_run_killed_during_a_save_gives_the_same_results() {
     let sandbox = Sandbox::new();
     sandbox.ok(&format!("{SMALL} --out whole"));
     let mut kills = 0;
     for name in ["config.toml", "state.safetensors", "metrics.jsonl", "model.safetensors"] {
         let line = format!("{} --out {name}", SMALL.replacen("train", SAVING, 1));
         let partial = sandbox.path(name).join(format!("{name}.partial"));
-        // Each attempt gets further than the one before.
+        // Each attempt waits for more saves than the one before.
         for saves in 1..=3 {
-            // A file under its preliminary name is a save under way, unless the last kill left it.
-            let (mut there, mut seen) = (partial.exists(), 0);
+            // A partial file that appears is a save in progress. The last kill may have left one.
+            let (mut exists, mut count) = (partial.exists(), 0);
             let saving = || {
-                let before = std::mem::replace(&mut there, partial.exists());
-                seen += usize::from(there && !before);
-                seen >= saves
+                let before = std::mem::replace(&mut exists, partial.exists());
+                count += usize::from(exists && !before);
+                count >= saves
             };
-            kills += usize::from(killed(&sandbox, &line, saving));
+            kills += usize::from(kill_when(&sandbox, &line, saving));
         }
         sandbox.ok(&line);
         assert_same(&sandbox.results("whole"), &sandbox.results(name));
     }
-    assert!(kills > 0, "no save was seen");
+    assert!(kills > 0, "no kill was during a save");
 }
 
 #[test]
-fn every_state_that_a_kill_can_leave_is_repaired() {
+fn every_set_of_files_that_a_kill_can_leave_is_resumed() {
     let sandbox = Sandbox::new();
     sandbox.ok(&format!("{SMALL} --out whole"));
     let whole = sandbox.results("whole");
@@ -107,13 +108,13 @@ fn every_state_that_a_kill_can_leave_is_repaired() {
         sandbox.ok(&format!("train --resume --out {folder}"));
         assert_same(&whole, &sandbox.results(folder));
     };
-    // Before the first checkpoint: a configuration, and perhaps halves of files.
+    // Before the first checkpoint: a configuration and partial files.
     for name in ["state.safetensors", "metrics.jsonl", "model.safetensors", "config.toml"] {
         sandbox.put("first/config.toml", &whole["config.toml"]);
         sandbox.put(&format!("first/{name}.partial"), &whole[name][..whole[name].len() / 2]);
     }
     resume("first");
-    // Between two files of the last checkpoint.
+    // Between two files of the last checkpoint: old metrics, no model.
     sandbox.copy("whole", "last");
     fs::remove_file(sandbox.path("last/model.safetensors")).unwrap();
     let metrics = &whole["metrics.jsonl"];
@@ -121,10 +122,10 @@ fn every_state_that_a_kill_can_leave_is_repaired() {
     sandbox.put("last/metrics.jsonl", &metrics[..one]);
     sandbox.put("last/metrics.jsonl.partial", &metrics[..one + 9]);
     resume("last");
-    // In the first epoch's checkpoint, before one of its files.
+    // Before each file of the first epoch's checkpoint.
     for (name, epochs) in [("state.safetensors", 0), ("metrics.jsonl", 1), ("model.safetensors", 1)]
     {
-        stopped(&sandbox, &format!("{SMALL} --out {name}"), name, name);
+        fail_at_save(&sandbox, &format!("{SMALL} --out {name}"), name, name);
         let state = sandbox.path(name).join("state.safetensors");
         if epochs > 0 {
             let (_, info): (Arrays, Value) = checkpoint::load(&state).unwrap();
@@ -136,7 +137,7 @@ fn every_state_that_a_kill_can_leave_is_repaired() {
 }
 
 #[test]
-fn a_finished_run_stays_as_it_is() {
+fn resuming_a_finished_run_changes_nothing() {
     let sandbox = Sandbox::new();
     let table = sandbox.ok(&format!("{SMALL} --out run"));
     let before = sandbox.files("run");
@@ -158,7 +159,7 @@ fn a_finished_run_stays_as_it_is() {
 }
 
 #[test]
-fn resuming_nothing_starts() {
+fn resume_starts_a_run_in_an_empty_or_missing_folder() {
     let sandbox = Sandbox::new();
     let line = "train --dataset shapes --train-limit 32 --widths 4 --epochs 1 --resume";
     fs::create_dir(sandbox.path("empty")).unwrap();
@@ -171,11 +172,11 @@ fn resuming_nothing_starts() {
 }
 
 #[test]
-fn a_state_that_does_not_fit_is_refused_and_kept() {
+fn a_damaged_or_mismatched_state_is_refused_and_kept() {
     let sandbox = Sandbox::new();
     digits(&sandbox, "digits", 12, 45, 5);
     let line = "train --dataset mnist --data digits --batch 4 --widths 4 --epochs 2";
-    stopped(&sandbox, &format!("{line} --out run"), "run", "metrics.jsonl");
+    fail_at_save(&sandbox, &format!("{line} --out run"), "run", "metrics.jsonl");
     let path = sandbox.path("run/state.safetensors");
     let (arrays, info): (Arrays, Value) = checkpoint::load(&path).unwrap();
     let original = sandbox.files("run");
@@ -212,19 +213,19 @@ fn a_state_that_does_not_fit_is_refused_and_kept() {
         with(pointer, value);
         refused(&["state.safetensors: ", problem]);
     }
-    let mut odd = arrays.clone();
-    let weight = odd.remove("conv1.weight").unwrap();
-    checkpoint::save(&path, &odd, &info).unwrap();
+    let mut other = arrays.clone();
+    let weight = other.remove("conv1.weight").unwrap();
+    checkpoint::save(&path, &other, &info).unwrap();
     refused(&["state.safetensors", "conv1.weight is missing"]);
-    odd.insert("conv9.weight".into(), weight);
-    checkpoint::save(&path, &odd, &info).unwrap();
+    other.insert("conv9.weight".into(), weight);
+    checkpoint::save(&path, &other, &info).unwrap();
     refused(&["conv1.weight is missing", "conv9.weight is not part of it"]);
     let bytes = &original["state.safetensors"];
     for bad in [&[][..], b"garbage", &bytes[..bytes.len() - 1], &bytes[..100], &[0xff; 64]] {
         fs::write(&path, bad).unwrap();
         refused(&["state.safetensors: not a usable safetensors file"]);
     }
-    // Other images under the same name.
+    // Other images in the same folder.
     fs::write(&path, bytes).unwrap();
     digits(&sandbox, "digits", 12, 44, 5);
     refused(&["run was started with other images", "45 images, not 44, to train on"]);
@@ -235,9 +236,9 @@ fn a_state_that_does_not_fit_is_refused_and_kept() {
 }
 
 #[test]
-fn a_run_that_diverges_keeps_its_last_good_checkpoint() {
+fn a_run_that_diverges_keeps_its_last_finite_checkpoint() {
     let sandbox = Sandbox::new();
-    // Each step of decay multiplies the weights by -8: they leave float32 in the third epoch.
+    // Weight decay multiplies the weights by -8 in each step: they overflow in the third epoch.
     let line = "train --dataset shapes --train-limit 64 --batch 8 --widths 4 --epochs 5 \
                 --lr 1 --schedule const --weight-decay 9 --out run";
     let message = sandbox.run(line).last_error_of(4);
@@ -249,18 +250,18 @@ fn a_run_that_diverges_keeps_its_last_good_checkpoint() {
     let kept = sandbox.files("run");
     let metrics = String::from_utf8(kept["metrics.jsonl"].clone()).unwrap();
     assert_eq!(metrics.lines().count(), 2);
-    // Loading refuses a model with values that are not finite.
+    // Evaluation works, so the model is finite: loading refuses NaN and infinity.
     sandbox.ok("eval --run run");
-    // It stops there again.
+    // A resumed run stops at the same step.
     assert_eq!(sandbox.run("train --resume --out run").last_error_of(4), message);
     assert_same(&kept, &sandbox.files("run"));
     assert_eq!(kept.len(), RUN_FILES.len());
 
-    // Without a checkpoint, only the configuration is left; one that exists holds finite values.
+    // Without a checkpoint, only the configuration is left.
     let line = "train --dataset shapes --train-limit 64 --widths 4 --lr 1e30";
     let message = sandbox.run(&format!("{line} --out none")).last_error_of(4);
-    // Which of them depends on the device.
-    let found = ["NaN", "inf"].map(|what| message.contains(&format!("{what} at step 2 (epoch 1)")));
+    // NaN or infinity, depending on the device.
+    let found = ["NaN", "inf"].map(|v| message.contains(&format!("{v} at step 2 (epoch 1)")));
     assert!(found.contains(&true), "{message}");
     assert!(message.contains("no checkpoint was reached"), "{message}");
     assert_eq!(sandbox.files("none").keys().collect::<Vec<_>>(), ["config.toml"]);
@@ -268,7 +269,7 @@ fn a_run_that_diverges_keeps_its_last_good_checkpoint() {
     assert!(message.contains("some keeps the checkpoint of epoch 1, step 1"), "{message}");
     checkpoint::load::<Value>(&sandbox.path("some/state.safetensors")).unwrap();
     assert_eq!(sandbox.files("some").len(), 2);
-    // Here the loss of the only step is finite, and what comes of it is not.
+    // The loss of the only step is finite, but the updated weights give NaN in the test.
     let line =
         "train --dataset shapes --train-limit 64 --batch 64 --widths 8,8 --lr 1e30 --out test";
     let message = sandbox.run(line).last_error_of(4);
@@ -281,12 +282,12 @@ fn a_run_that_diverges_keeps_its_last_good_checkpoint() {
 
 #[cfg(target_os = "linux")]
 #[test]
-fn a_full_disk_is_an_error() {
+fn a_full_standard_output_is_an_error_after_a_complete_run() {
     let sandbox = Sandbox::new();
     let line = "train --dataset shapes --train-limit 32 --widths 4 --epochs 1 --out run";
     let full = || fs::OpenOptions::new().write(true).open("/dev/full").unwrap();
     let status = sandbox.command(line).stdout(full()).stderr(full()).status().unwrap();
     assert_eq!(status.code(), Some(2));
-    // The table could not be printed, but the run is complete.
+    // Only the table is missing; the run is complete.
     assert_eq!(sandbox.files("run").len(), RUN_FILES.len());
 }

@@ -1,4 +1,4 @@
-//! `sff kernels`: what a step dispatches, on devices that are not here.
+//! Tests of `sff kernels`: the dispatches of a step with any device's tiles.
 
 use std::collections::BTreeSet;
 use std::fs;
@@ -10,7 +10,7 @@ use crate::cli::support::Sandbox;
 const RESNET: &str = "kernels --arch resnet18 --batch 128";
 
 #[test]
-fn dispatches_add_up_to_the_arithmetic_of_the_plan() {
+fn the_flops_of_dispatches_add_up_to_those_of_the_plan() {
     let sandbox = Sandbox::new();
     for tiles in ["gpu", "integrated", "cpu"] {
         let listed = sandbox.json(&format!("{RESNET} --tiles {tiles} --json"));
@@ -33,7 +33,7 @@ fn dispatches_add_up_to_the_arithmetic_of_the_plan() {
 }
 
 #[test]
-fn kernels_are_shown_and_written_down() {
+fn kernels_are_printed_and_dumped_in_every_shading_language() {
     let sandbox = Sandbox::new();
     let shown = sandbox.ok("kernels --tiles gpu --show adamw");
     assert!(shown.contains("// adamw.main") && shown.contains("fn main("), "{shown}");

@@ -1,4 +1,4 @@
-//! Help, completions, manual pages, the list of devices, and JSON for scripts.
+//! Tests of help, completions, manual pages, `sff devices`, `--quiet` and `--json`.
 
 use serde_json::Value;
 
@@ -9,14 +9,14 @@ fn help_shows_an_example_before_the_options() {
     let sandbox = Sandbox::new();
     for command in ["", "train", "data", "data fetch", "man"] {
         let help = sandbox.ok(&format!("{command} --help"));
-        let at = |what: &str| help.find(what).unwrap_or_else(|| panic!("no {what}:\n{help}"));
+        let at = |text: &str| help.find(text).unwrap_or_else(|| panic!("no {text}:\n{help}"));
         assert!(at("Example") < at("Usage:") && at("Usage:") < at("Options:"), "{help}");
     }
     assert!(sandbox.ok("--help").contains("Exit codes"));
 }
 
 #[test]
-fn shells_complete_commands_and_options() {
+fn completion_scripts_contain_commands_and_options() {
     let sandbox = Sandbox::new();
     for (shell, part) in [
         ("bash", "complete -F _sff"),
@@ -33,11 +33,11 @@ fn shells_complete_commands_and_options() {
 }
 
 #[test]
-fn every_command_has_a_page() {
+fn every_command_has_a_manual_page() {
     let sandbox = Sandbox::new();
-    let said = sandbox.ok("man pages/man1");
+    let text = sandbox.ok("man pages/man1");
     let pages = sandbox.files("pages/man1");
-    assert_eq!(said, format!("{} pages are in pages/man1\n", pages.len()));
+    assert_eq!(text, format!("{} pages are in pages/man1\n", pages.len()));
     assert!(pages.contains_key("sff-data-list.1"), "{:?}", pages.keys());
     for (name, page) in pages {
         let page = String::from_utf8(page).unwrap();
@@ -52,7 +52,7 @@ fn every_command_has_a_page() {
 }
 
 #[test]
-fn scripts_read_json_and_hear_nothing_else() {
+fn quiet_with_json_prints_only_json() {
     let sandbox = Sandbox::new();
     let ran = sandbox.run(&format!("{SMALL} --out run --quiet --json"));
     assert_eq!(ran.err, "");
@@ -83,7 +83,7 @@ fn scripts_read_json_and_hear_nothing_else() {
 }
 
 #[test]
-fn help_and_version_are_no_errors() {
+fn help_and_version_succeed() {
     let sandbox = Sandbox::new();
     assert_eq!(sandbox.ok("--version"), concat!("sff ", env!("CARGO_PKG_VERSION"), "\n"));
     for line in ["--help", "help train", "train -h", "data export --help"] {
@@ -94,7 +94,7 @@ fn help_and_version_are_no_errors() {
 }
 
 #[test]
-fn devices_are_listed() {
+fn the_list_of_devices_marks_the_one_in_use() {
     let sandbox = Sandbox::new();
     let listed = sandbox.json("devices --json");
     let used: Vec<_> = listed.as_array().unwrap().iter().filter(|d| d["used"] == true).collect();

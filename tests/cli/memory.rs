@@ -1,4 +1,4 @@
-//! Less memory than a run would like: micro-batches, batches that fit, values computed again.
+//! Tests of memory budgets: micro-batches, automatic batch sizes, recomputation, plans.
 
 use std::process::Stdio;
 use std::thread::sleep;
@@ -17,23 +17,23 @@ fn records(sandbox: &Sandbox, folder: &str) -> Vec<Value> {
     metrics.lines().map(|line| serde_json::from_str(line).unwrap()).collect()
 }
 
-/// Planned and allocated MiB, as the start lines say.
+/// Planned and allocated MiB, from the lines at the start of a run.
 fn planned_and_allocated(ran: &Ran) -> (f64, f64) {
-    let after = |what: &str| {
-        let rest = ran.err.split(what).nth(1).unwrap_or_else(|| panic!("{}", ran.err));
+    let after = |text: &str| {
+        let rest = ran.err.split(text).nth(1).unwrap_or_else(|| panic!("{}", ran.err));
         rest.trim_start().split(' ').next().unwrap().parse().unwrap()
     };
     (after("memory planned "), after(" allocated "))
 }
 
-/// Bytes that a plan takes, and its micro-batch.
+/// Peak bytes of a plan, and images of its micro-batch.
 fn plan(sandbox: &Sandbox, options: &str) -> (u64, u64) {
     let json = sandbox.json(&format!("plan --image 28 --channels 1 {NETWORK} --json {options}"));
     (json["peak_bytes"].as_u64().unwrap(), json["micro_batch"].as_u64().unwrap())
 }
 
 #[test]
-fn a_quarter_of_the_memory_is_enough() {
+fn micro_batches_fit_a_quarter_of_the_memory_and_survive_a_kill() {
     let sandbox = Sandbox::new();
     let whole = sandbox.run(&format!("{RUN} {NETWORK} --out whole"));
     let (planned, allocated) = planned_and_allocated(&whole);
@@ -46,16 +46,16 @@ fn a_quarter_of_the_memory_is_enough() {
     let (peak, micro) = plan(&sandbox, &format!("--memory {budget}"));
     assert!(peak <= budget && micro < 32 && 32 % micro == 0, "{peak} {budget} {micro}");
 
-    let line = format!("{RUN} {NETWORK} --memory {budget}");
-    let part = sandbox.run(&format!("{line} --out part"));
+    let run = format!("{RUN} {NETWORK} --memory {budget}");
+    let part = sandbox.run(&format!("{run} --out part"));
     let (planned, allocated) = planned_and_allocated(&part);
     assert_eq!(planned, allocated);
     assert!(planned * f64::from(1 << 20) <= budget as f64 + 0.05 * f64::from(1 << 20), "{planned}");
-    let said = format!(
+    let note = format!(
         "micro-batches of {micro} images, {} to a step; batch norm sees each alone",
         32 / micro
     );
-    assert!(part.err.contains(&said), "{}", part.err);
+    assert!(part.err.contains(&note), "{}", part.err);
     part.ok();
     for (whole, part) in records(&sandbox, "whole").iter().zip(records(&sandbox, "part")) {
         assert_eq!(whole["steps"], part["steps"]);
@@ -64,16 +64,16 @@ fn a_quarter_of_the_memory_is_enough() {
         let (whole, part) = (loss(whole), loss(&part));
         assert!((part / whole - 1.0).abs() < 0.1, "{part} is far from {whole}");
     }
-    // What training noted is what evaluation finds, to the last bit.
+    // Evaluation gives the recorded test results to the last bit.
     let report = sandbox.json("eval --run part --json");
     assert_eq!(report["loss"], records(&sandbox, "part")[1]["test"]["loss"]);
 
-    // Killed in the second epoch, it ends as if it had not been.
-    let line = line.replacen("train", "train --resume --save-steps 1", 1) + " --out killed";
+    // A run killed in the second epoch is resumed with the same results.
+    let line = run.replacen("train", "train --resume --save-steps 1", 1) + " --out killed";
     let mut command = sandbox.command(&line);
     let mut child = command.stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
     while !sandbox.path("killed/metrics.jsonl").exists() {
-        assert!(child.try_wait().unwrap().is_none(), "it ended");
+        assert!(child.try_wait().unwrap().is_none(), "the run ended before it was killed");
         sleep(Duration::from_millis(1));
     }
     child.kill().unwrap();
@@ -87,7 +87,7 @@ fn a_quarter_of_the_memory_is_enough() {
 }
 
 #[test]
-fn too_little_memory_names_what_is_enough() {
+fn the_smallest_budget_that_an_error_names_is_enough() {
     let sandbox = Sandbox::new();
     let run = "train --dataset shapes --train-limit 16 --epochs 1 --widths 4,4 --batch 8";
     let message = sandbox.error(&format!("{run} --memory 1KiB --out run"));
@@ -113,14 +113,14 @@ fn too_little_memory_names_what_is_enough() {
 }
 
 #[test]
-fn a_batch_is_chosen_that_fits() {
+fn batch_auto_chooses_a_batch_that_fits() {
     let sandbox = Sandbox::new();
     let run = "train --dataset shapes --train-limit 96 --epochs 1 --widths 4,4 --batch auto";
     let config =
         |folder: &str| String::from_utf8(sandbox.files(folder)["config.toml"].clone()).unwrap();
     sandbox.ok(&format!("{run} --out run"));
     assert!(config("run").contains("\nbatch = 64\n"), "{}", config("run"));
-    // The choice stands when the run goes on.
+    // A resumed run keeps the chosen batch.
     sandbox.ok(&format!("{run} --resume --out run"));
     sandbox.put("r.toml", "batch = \"auto\"\nmemory = \"1MiB\"\n");
     let run = run.replace("--batch auto", "--recipe r.toml");
@@ -134,7 +134,7 @@ fn a_batch_is_chosen_that_fits() {
 }
 
 #[test]
-fn what_is_computed_again_changes_no_bit() {
+fn recomputation_does_not_change_results() {
     let sandbox = Sandbox::new();
     let line = "train --dataset shapes --train-limit 64 --batch 16 --widths 4,4,4 --epochs 1";
     let [none, cheap, block] = ["none", "cheap", "block"].map(|mode| {
@@ -159,8 +159,8 @@ fn plans_respect_limits() {
     let text = sandbox.ok(line);
     assert!(text.contains("limits               none\n"), "{text}");
     let text = sandbox.ok(&format!("{line} --limits webgpu"));
-    let said = "webgpu: buffers up to 256 MiB, bindings up to 128 MiB; ";
-    assert!(text.contains(said) && text.contains(" buffers used"), "{text}");
+    let part = "webgpu: buffers up to 256 MiB, bindings up to 128 MiB; ";
+    assert!(text.contains(part) && text.contains(" buffers used"), "{text}");
     assert!(sandbox.ok("plan --limits device").contains("device: buffers up to "));
     let text = sandbox.ok(&format!("{line} --memory 100MiB"));
     assert!(text.contains(" to a step, within 100MiB"), "{text}");
@@ -171,7 +171,7 @@ fn plans_respect_limits() {
 }
 
 #[test]
-fn plans_count_arithmetic() {
+fn plans_report_flops_and_heads() {
     let sandbox = Sandbox::new();
     let line = "plan --arch resnet18 --image 32 --batch 4";
     let json = sandbox.json(&format!("{line} --aux-kernel 1 --json"));
@@ -181,8 +181,8 @@ fn plans_count_arithmetic() {
     assert!(json["heads_share"].as_f64().unwrap() < 0.01);
     let heads = "--aux-kernel 3 --aux-separable --aux-pool 4 --aux-scale learnable";
     let text = sandbox.ok(&format!("{line} {heads}"));
-    let said = "heads of separable 3×3 on at most 4×4 pixels, learnable scale\n";
-    assert!(text.contains(" MFLOP per image, ") && text.contains(said), "{text}");
+    let part = "heads of separable 3×3 on at most 4×4 pixels, learnable scale\n";
+    assert!(text.contains(" MFLOP per image, ") && text.contains(part), "{text}");
     let json = sandbox.json(&format!("{line} --method bp --json"));
     assert_eq!((&json["heads"], json["heads_share"].as_f64()), (&Value::Null, Some(0.0)));
 }

@@ -1,4 +1,4 @@
-//! The program from outside: every command, its files, its errors, and runs that are killed.
+//! Tests of the commands: their output, files and errors, and interrupted runs.
 
 mod bad_input;
 mod blocks;

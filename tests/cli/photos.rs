@@ -1,4 +1,4 @@
-//! Folders as people have them: which are read, what of them is used, and what is said of the rest.
+//! Tests of data folders: which are searched, which files are used, and what is reported.
 
 use std::fs;
 use std::path::Path;
@@ -9,18 +9,18 @@ use serde_json::Value;
 use crate::cli::data::{PHOTOS, photos};
 use crate::cli::support::{SMALL, Sandbox, digits, idx};
 
-/// A picture of one colour.
-fn picture(sandbox: &Sandbox, name: &str, light: u8) {
+/// Writes a picture of one colour.
+fn put_picture(sandbox: &Sandbox, name: &str, light: u8) {
     let path = sandbox.path(name);
     fs::create_dir_all(path.parent().unwrap()).unwrap();
     RgbImage::from_pixel(20, 16, Rgb([light, light / 2, 90])).save(path).unwrap();
 }
 
-/// A short training on photos.
+/// A run of one epoch on photos; the folder follows.
 const SHORT: &str = "train --dataset folder --image-size 16 --widths 4 --epochs 1 --data";
 
-/// What training says on standard error of a run that must succeed.
-fn said(sandbox: &Sandbox, line: &str) -> String {
+/// Runs a command that must succeed, and returns its standard error.
+fn stderr(sandbox: &Sandbox, line: &str) -> String {
     let ran = sandbox.run(line);
     let err = ran.err.clone();
     ran.ok();
@@ -28,12 +28,12 @@ fn said(sandbox: &Sandbox, line: &str) -> String {
 }
 
 #[test]
-fn a_folder_that_is_named_is_the_only_one_searched() {
+fn with_data_only_that_folder_is_searched() {
     let sandbox = Sandbox::new();
     digits(&sandbox, "datasets/mnist", 12, 20, 10);
     fs::create_dir(sandbox.path("mine")).unwrap();
     let train = "train --dataset mnist --widths 4 --batch 8 --epochs 1";
-    let err = said(&sandbox, &format!("{train} --out run"));
+    let err = stderr(&sandbox, &format!("{train} --out run"));
     assert!(err.contains("mnist is read from datasets/mnist\n"), "{err}");
     for line in [
         &format!("{train} --data mine --out other"),
@@ -50,7 +50,7 @@ fn a_folder_that_is_named_is_the_only_one_searched() {
     let found = |row: &&Value| row["found"] != Value::Null;
     assert_eq!(rows.as_array().unwrap().iter().find(found), None);
     for line in ["eval --run run", "data export --dataset mnist --out p"] {
-        assert!(said(&sandbox, line).contains("mnist is read from datasets/mnist\n"), "{line}");
+        assert!(stderr(&sandbox, line).contains("mnist is read from datasets/mnist\n"), "{line}");
     }
     sandbox.put(
         "compare.toml",
@@ -58,13 +58,13 @@ fn a_folder_that_is_named_is_the_only_one_searched() {
          epochs = 1\n[[ways]]\nname = \"a | b\"\n[[ways]]\nname = \"c\"\n",
     );
     sandbox.refuses("compare --recipe compare.toml --data mine", &["in mine, mine/raw"]);
-    let err = said(&sandbox, "compare --recipe compare.toml");
+    let err = stderr(&sandbox, "compare --recipe compare.toml");
     assert_eq!(err.matches("mnist is read from datasets/mnist\n").count(), 1, "{err}");
-    // A bar is no end of a cell.
+    // Bars in a cell of the Markdown table are escaped.
     let table = fs::read_to_string(sandbox.path("runs/compare/results.md")).unwrap();
     assert!(table.contains("\n| a \\| b | "), "{table}");
 
-    // Other data sets than the one that was meant.
+    // A folder that does not hold the data set that --dataset names.
     photos(&sandbox, "photos", 3);
     sandbox.refuses(
         "train --dataset mnist --data photos",
@@ -79,47 +79,47 @@ fn a_folder_that_is_named_is_the_only_one_searched() {
 }
 
 #[test]
-fn which_folder_is_for_what_is_said() {
+fn the_training_test_and_unused_folders_are_reported() {
     let sandbox = Sandbox::new();
     for (half, count) in [("train", 8), ("valid", 3), ("test", 5)] {
         photos(&sandbox, &format!("p/{half}"), count);
     }
-    let err = said(&sandbox, &format!("{SHORT} p --out run"));
+    let err = stderr(&sandbox, &format!("{SHORT} p --out run"));
     assert!(
         err.contains("\n16 pictures of p/train to train on, 6 of p/valid to test with\n"),
         "{err}"
     );
-    // What is said of the other one works.
+    // The advice about the unused folder works.
     let advice = "warning: p/test is not used; `sff eval --run RUN --data p/test` measures on it\n";
     assert!(err.contains(advice), "{err}");
     assert_eq!(sandbox.json("eval --run run --json")["images"], 6);
     assert_eq!(sandbox.json("eval --run run --json --data p/test")["images"], 10);
     sandbox.refuses(&format!("{SHORT} p --strict --out no"), &["p/test is not used", "--strict"]);
-    // A class with test images but no training images.
-    picture(&sandbox, "p/valid/dusk/1.png", 90);
+    // A class with test pictures, but without training pictures.
+    put_picture(&sandbox, "p/valid/dusk/1.png", 90);
     let message = sandbox.error(&format!("{SHORT} p --out no"));
-    assert!(message.contains("p/valid/dusk is of a class that there is no training"), "{message}");
+    assert!(message.contains("p/valid/dusk is of a class without training"), "{message}");
     let (_, advice) = message.trim_end().rsplit_once("such as ").unwrap();
-    let err = said(&sandbox, &format!("{SHORT} p {advice} --out some"));
+    let err = stderr(&sandbox, &format!("{SHORT} p {advice} --out some"));
     assert!(err.contains("warning: p/valid/dusk is not used: there is no training"), "{err}");
     assert!(err.contains("6 of p/valid to test with"), "{err}");
 }
 
 #[test]
-fn all_pictures_of_a_class_are_used() {
+fn pictures_of_every_format_and_in_subfolders_are_used() {
     let sandbox = Sandbox::new();
     for (name, light) in [("cat", 200), ("dog", 40)] {
         for i in 0..4 {
             for end in ["jpg", "bmp", "tif", "gif"] {
-                picture(&sandbox, &format!("p/{name}/{i}.{end}"), light + i);
+                put_picture(&sandbox, &format!("p/{name}/{i}.{end}"), light + i);
             }
-            picture(&sandbox, &format!("p/{name}/more/{i}.png"), light + i);
+            put_picture(&sandbox, &format!("p/{name}/more/{i}.png"), light + i);
         }
     }
     sandbox.put("p/cat/list.txt", "");
     sandbox.put("p/cat/1.heic", "");
     sandbox.put("p/cat/2.heic", "");
-    let err = said(&sandbox, &format!("{SHORT} p --out run"));
+    let err = stderr(&sandbox, &format!("{SHORT} p --out run"));
     assert!(err.contains("\n32 pictures of p to train on, 8 set apart to test with\n"), "{err}");
     let left_out = "warning: files that are not readable pictures are not used: 2 (.heic, p/cat/1.heic, …), \
                     1 (.txt, p/cat/list.txt)\n";
@@ -127,7 +127,7 @@ fn all_pictures_of_a_class_are_used() {
 }
 
 #[test]
-fn pictures_that_are_cut_off_are_left_out() {
+fn truncated_jpegs_are_left_out() {
     let sandbox = Sandbox::new();
     for (class, light) in [("cat", 200), ("dog", 40)] {
         fs::create_dir_all(sandbox.path("p").join(class)).unwrap();
@@ -144,7 +144,7 @@ fn pictures_that_are_cut_off_are_left_out() {
         fs::write(&path, &bytes[..part]).unwrap();
         let problem = "p/cat/3.jpg: not a readable picture: it is cut off before its end";
         let _ = fs::remove_dir_all(sandbox.path("run"));
-        let err = said(&sandbox, &format!("{SHORT} p --out run"));
+        let err = stderr(&sandbox, &format!("{SHORT} p --out run"));
         assert!(err.contains(&format!("warning: left out {problem}\n")), "{err}");
         assert!(err.contains("warning: 1 of 10 pictures left out"), "{err}");
         sandbox.refuses(&format!("{SHORT} p --strict --out no"), &[problem]);
@@ -153,11 +153,11 @@ fn pictures_that_are_cut_off_are_left_out() {
 }
 
 #[test]
-fn classes_called_by_numbers() {
+fn classes_with_numbers_as_names_can_be_chosen() {
     let sandbox = Sandbox::new();
     for class in 0..12 {
         for i in 0..2 {
-            picture(&sandbox, &format!("p/{class}/{i}.png"), 20 * class + i);
+            put_picture(&sandbox, &format!("p/{class}/{i}.png"), 20 * class + i);
         }
     }
     for (classes, names) in [("2-3", ["2", "3"]), ("3,10", ["3", "10"])] {
@@ -170,7 +170,7 @@ fn classes_called_by_numbers() {
 }
 
 #[test]
-fn a_run_does_not_go_on_with_other_images() {
+fn resuming_with_other_images_is_refused() {
     let sandbox = Sandbox::new();
     photos(&sandbox, "p/train", 8);
     photos(&sandbox, "p/val", 4);
@@ -184,8 +184,9 @@ fn a_run_does_not_go_on_with_other_images() {
         fs::rename(&other, &one).unwrap();
         fs::rename(&third, &other).unwrap();
     };
-    let parts =
-        |what: &'static str| ["run was started with other images: ", what, "p/train", "--data"];
+    let parts = |difference: &'static str| {
+        ["run was started with other images: ", difference, "p/train", "--data"]
+    };
     swap("p/train/day", "p/train/night");
     sandbox.refuses(resume, &parts("another content in images to train on"));
     swap("p/train/day", "p/train/night");
@@ -197,13 +198,13 @@ fn a_run_does_not_go_on_with_other_images() {
     fs::rename(sandbox.path("gone.png"), sandbox.path("p/val/night/99.png")).unwrap();
     sandbox.refuses(resume, &parts("other files to test with"));
     fs::rename(sandbox.path("p/val/night/99.png"), sandbox.path("p/val/day/00.png")).unwrap();
-    // As they were, and elsewhere.
+    // The same images in another folder.
     fs::rename(sandbox.path("p"), sandbox.path("q")).unwrap();
     sandbox.ok(&format!("{resume} --data q"));
     let [whole, run] = ["whole", "run"].map(|name| sandbox.files(name));
     assert!(whole["model.safetensors"] == run["model.safetensors"]);
 
-    // Data sets in files.
+    // A data set in files with other labels.
     digits(&sandbox, "datasets/mnist", 12, 32, 10);
     let line = "train --dataset mnist --widths 4 --batch 8 --epochs 2 --save-steps 2";
     sandbox.run(&format!("{line} --inject-fault lost@6 --out run2")).last_error_of(3);
@@ -219,7 +220,7 @@ fn a_run_does_not_go_on_with_other_images() {
 }
 
 #[test]
-fn the_default_batch_is_never_too_large() {
+fn the_default_batch_depends_on_the_number_of_images() {
     let sandbox = Sandbox::new();
     photos(&sandbox, "p", 12);
     let batch = |run: &str| {
@@ -227,7 +228,7 @@ fn the_default_batch_is_never_too_large() {
         let line = config.lines().find(|line| line.starts_with("batch")).unwrap();
         line.rsplit(' ').next().unwrap().parse::<usize>().unwrap()
     };
-    // 20 to train on.
+    // 20 training images.
     sandbox.ok(&format!("{SHORT} p --out photos"));
     let shapes = "train --dataset shapes --widths 4 --epochs 1 --test-limit 10";
     sandbox.ok(&format!("{shapes} --train-limit 5 --out few"));
@@ -237,32 +238,32 @@ fn the_default_batch_is_never_too_large() {
     let all = ["photos", "few", "one", "more", "many"].map(batch);
     assert_eq!(all, [16, 4, 1, 32, 64]);
     sandbox.ok(&format!("{shapes} --train-limit 5 --out few --resume"));
-    // One that is given is what it is.
+    // A given batch size is not adjusted.
     sandbox.refuses(&format!("{SHORT} p --batch 64 --out no"), &["larger than the 20 training"]);
 }
 
 #[test]
-fn all_of_a_labelled_folder_is_measured() {
+fn eval_uses_the_test_part_of_known_images_and_all_new_ones() {
     let sandbox = Sandbox::new();
     photos(&sandbox, "p", 10);
     sandbox.ok(&format!("{SHORT} p --test-limit 4 --out run"));
     let images =
         |line: &str| sandbox.json(&format!("eval --run run --json {line}"))["images"].clone();
     assert_eq!(images(""), 4);
-    // The very folder, and the same one elsewhere: most of it was trained on.
+    // The folder of the run, and a copy of it: only the images set apart for testing.
     assert_eq!(images("--data p"), 4);
     sandbox.copy("p/day", "moved/day");
     sandbox.copy("p/night", "moved/night");
     assert_eq!(images("--data moved"), 4);
     photos(&sandbox, "new", 7);
-    let err = said(&sandbox, "eval --run run --data new");
+    let err = stderr(&sandbox, "eval --run run --data new");
     assert!(err.contains("all 14 pictures of new to test with"), "{err}");
     photos(&sandbox, "halves/train", 7);
     photos(&sandbox, "halves/Val", 3);
     assert_eq!(images("--data halves"), 6);
-    // One class, or a class with other letters.
+    // A missing class, and a class spelt differently.
     fs::remove_dir_all(sandbox.path("new/night")).unwrap();
-    let err = said(&sandbox, "eval --run run --data new");
+    let err = stderr(&sandbox, "eval --run run --data new");
     assert!(err.contains("warning: new has no pictures of 'night': not tested"), "{err}");
     assert_eq!(images("--data new"), 7);
     fs::rename(sandbox.path("new/day"), sandbox.path("new/Day")).unwrap();
@@ -271,7 +272,7 @@ fn all_of_a_labelled_folder_is_measured() {
 }
 
 #[test]
-fn one_picture_that_cannot_be_read_does_not_lose_the_others() {
+fn predict_reports_unreadable_pictures_and_predicts_the_others() {
     let sandbox = Sandbox::new();
     photos(&sandbox, "p", 4);
     sandbox.ok(&format!("{SHORT} p --out run"));
@@ -294,7 +295,7 @@ fn one_picture_that_cannot_be_read_does_not_lose_the_others() {
 }
 
 #[test]
-fn text_files_as_editors_write_them() {
+fn class_names_and_recipes_may_have_any_line_ends_and_byte_order_marks() {
     let sandbox = Sandbox::new();
     photos(&sandbox, "p", 4);
     sandbox.ok(&format!("{SHORT} p --out run"));
@@ -322,13 +323,13 @@ fn text_files_as_editors_write_them() {
         let message = predict(content).error();
         assert!(message.contains(part), "{message}");
     }
-    // Recipes are text files, too.
+    // Recipes are read alike.
     sandbox.put("r.toml", "\u{feff}dataset = \"shapes\"\r\ntrain-limit = 8\r\nwidths = [4]\r\n");
     sandbox.ok("train --recipe r.toml --epochs 1 --test-limit 10 --out recipe");
 }
 
 #[test]
-fn resuming_needs_a_run() {
+fn a_missing_run_is_refused_with_a_did_you_mean() {
     let sandbox = Sandbox::new();
     sandbox.ok(&format!("{SMALL} --out runs/first"));
     for line in [
@@ -344,7 +345,7 @@ fn resuming_needs_a_run() {
     }
     assert!(!sandbox.path("runs/fist").exists());
     sandbox.refuses("train --resume", &["there is no run in runs/fashion-mnist-cnn-sff-block"]);
-    // Scripts that say what to train may say --resume the first time, too.
+    // With a data set, --resume starts a run that does not exist yet.
     sandbox.ok(&format!("{SMALL} --resume --out runs/second"));
     assert!(Path::new(&sandbox.path("runs/second/model.safetensors")).is_file());
 }

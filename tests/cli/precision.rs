@@ -1,11 +1,11 @@
-//! Maps in float16, from the command line.
+//! Tests of `--precision`.
 
 use serde_json::Value;
 
 use crate::cli::support::{SMALL, Sandbox};
 
 #[test]
-fn half_precision_from_training_to_evaluation() {
+fn a_float16_run_is_evaluated_in_float16_and_close_to_float32() {
     let sandbox = Sandbox::new();
     let ran = sandbox.run(&format!("{SMALL} --precision f16 --out half"));
     if ran.err.contains("cannot compute with float16") {
@@ -14,7 +14,7 @@ fn half_precision_from_training_to_evaluation() {
         return;
     }
     ran.ok();
-    // The run's own precision gives the scores that training noted.
+    // By default, evaluation uses the run's precision and gives the recorded loss.
     let metrics = std::fs::read_to_string(sandbox.path("half/metrics.jsonl")).unwrap();
     let last: Value = serde_json::from_str(metrics.lines().last().unwrap()).unwrap();
     let eval = |line: &str| -> Value { serde_json::from_str(&sandbox.ok(line)).unwrap() };
@@ -30,7 +30,7 @@ fn half_precision_from_training_to_evaluation() {
 }
 
 #[test]
-fn half_precision_halves_the_plan() {
+fn float16_halves_activations_and_workspace() {
     let sandbox = Sandbox::new();
     let bytes = |precision: &str| {
         let line = format!("plan --arch resnet18 --batch 128 --precision {precision} --json");

@@ -1,4 +1,4 @@
-//! `sff predict` on the test images of a run.
+//! Tests of `sff predict` on the test images of a run.
 
 use std::collections::BTreeSet;
 
@@ -7,15 +7,15 @@ use serde_json::Value;
 
 use crate::cli::support::{Ran, SMALL, Sandbox, keys, largest, numbers};
 
-/// The mean of what the blocks from `first` on say of each class.
+/// The mean goodness of each class over the blocks from `first` on.
 fn mean(goodness: &[Vec<f64>], first: usize) -> Vec<f64> {
-    let voters = &goodness[first..];
-    let sum = |class: usize| voters.iter().map(|block| block[class]).sum::<f64>();
-    (0..goodness[0].len()).map(|class| sum(class) / voters.len() as f64).collect()
+    let blocks = &goodness[first..];
+    let sum = |class: usize| blocks.iter().map(|block| block[class]).sum::<f64>();
+    (0..goodness[0].len()).map(|class| sum(class) / blocks.len() as f64).collect()
 }
 
 #[test]
-fn predictions_of_all_test_images_are_those_of_eval() {
+fn predictions_of_all_test_images_give_the_accuracies_of_eval() {
     let sandbox = Sandbox::new();
     sandbox.ok(&format!("{SMALL} --lr 0.01 --out run"));
     let pictures = sandbox.ok("data export --dataset shapes --count 5000 --out p");
@@ -57,7 +57,7 @@ fn predictions_of_all_test_images_are_those_of_eval() {
     let expected = ["all", "late", "last"].map(|vote| accuracy[vote].as_f64().unwrap());
     assert_eq!(hits.map(|hits| hits as f64 / 1000.0), expected);
 
-    // The other votes: blocks 2 and 3, block 3.
+    // The other votes: `late` takes blocks 2 and 3, `last` takes block 3.
     for (vote, first) in [("late", 1), ("last", 2)] {
         let line = format!("predict --run run --json --vote {vote} {}", pictures[7]);
         let prediction = &sandbox.json(&line)[0];
@@ -69,21 +69,21 @@ fn predictions_of_all_test_images_are_those_of_eval() {
         }
     }
 
-    // The same picture in other forms.
+    // The same picture in other formats.
     let original = image::open(sandbox.path(pictures[0])).unwrap();
     let save = |name: &str, picture: DynamicImage| picture.save(sandbox.path(name)).unwrap();
     save("rgba.png", DynamicImage::ImageRgba8(original.to_rgba8()));
     save("sixteen.png", DynamicImage::ImageLuma16(original.to_luma16()));
     save("big.jpg", original.resize_exact(1400, 1400, FilterType::Nearest));
     let line = format!("predict --run run --json {} rgba.png sixteen.png big.jpg", pictures[0]);
-    let forms = sandbox.json(&line);
-    assert_eq!(forms[0]["logits"], forms[1]["logits"]);
-    assert_eq!(forms[0]["logits"], forms[2]["logits"]);
-    let (small, big) = (numbers(&forms[0]["logits"]), numbers(&forms[3]["logits"]));
+    let formats = sandbox.json(&line);
+    assert_eq!(formats[0]["logits"], formats[1]["logits"]);
+    assert_eq!(formats[0]["logits"], formats[2]["logits"]);
+    let (small, big) = (numbers(&formats[0]["logits"]), numbers(&formats[3]["logits"]));
     for (small, big) in small.iter().zip(big) {
-        assert!((small - big).abs() < 0.1, "{forms}");
+        assert!((small - big).abs() < 0.1, "{formats}");
     }
-    // Without --json: a line per picture; 33 pictures need a second step.
+    // Without --json, one line per picture; 33 pictures take two batches.
     let line = format!("predict --run run {}", pictures[..33].join(" "));
     let text = sandbox.ok(&line);
     assert_eq!(text.lines().count(), 33);

@@ -1,4 +1,4 @@
-//! Profiles of a small network: their figures, trace and page; the device's peak.
+//! Tests of `sff profile` and `sff bench peak`.
 
 use std::collections::BTreeSet;
 
@@ -24,23 +24,23 @@ fn sum(profile: &Value, table: &str, key: &str) -> f64 {
     lines(profile, table).iter().map(|line| number(line, key)).sum()
 }
 
-/// Two events of one track are apart, or one holds the other.
+/// Asserts that any two events of a track are disjoint or nested.
 fn assert_nested(events: &[&Value]) {
     let span = |e: &Value| (number(e, "ts"), number(e, "ts") + number(e, "dur"));
     let slack = 1e-6;
     for (i, a) in events.iter().enumerate() {
         for b in &events[i + 1..] {
             let ((a0, a1), (b0, b1)) = (span(a), span(b));
-            let apart = a1 <= b0 + slack || b1 <= a0 + slack;
+            let disjoint = a1 <= b0 + slack || b1 <= a0 + slack;
             let nested =
                 (a0 <= b0 + slack && b1 <= a1 + slack) || (b0 <= a0 + slack && a1 <= b1 + slack);
-            assert!(apart || nested, "{a} and {b}");
+            assert!(disjoint || nested, "{a} and {b}");
         }
     }
 }
 
 #[test]
-fn a_profile_adds_up() {
+fn the_tables_of_a_profile_add_up_to_the_same_totals() {
     let sandbox = Sandbox::new();
     let profile = sandbox.json(&format!("{SMALL} --json --trace trace.json --html page.html"));
     assert!(profile["clock"].as_str().unwrap().contains("timestamps"), "{profile}");
@@ -51,11 +51,11 @@ fn a_profile_adds_up() {
         assert!((shares - 1.0).abs() < 1e-9, "{table}: {shares}");
         assert!((sum(&profile, table, "ms") / device - 1.0).abs() < 1e-9, "{table}");
         for amount in ["mflop", "mb", "calls"] {
-            let (all, here) = (sum(&profile, "ops", amount), sum(&profile, table, amount));
-            assert!(all > 0.0 && (here / all - 1.0).abs() < 1e-9, "{table} {amount}");
+            let [total, here] = ["ops", table].map(|table| sum(&profile, table, amount));
+            assert!(total > 0.0 && (here / total - 1.0).abs() < 1e-9, "{table} {amount}");
         }
     }
-    // Every op of the step is there once, and in order: what a program of these options has.
+    // Every op of the step is listed once, in order, and there are as many as the network needs.
     let ops: Vec<u64> =
         lines(&profile, "ops").iter().map(|op| op["index"].as_u64().unwrap()).collect();
     assert_eq!(ops, (0..ops.len() as u64).collect::<Vec<_>>());
@@ -96,22 +96,22 @@ fn a_profile_adds_up() {
 }
 
 #[test]
-fn every_clock_times_every_op() {
+fn every_clock_times_the_same_ops() {
     let sandbox = Sandbox::new();
     let calls = |options: &str| {
         let profile = sandbox.json(&format!("{SMALL} --json {options}"));
         let clock = profile["clock"].as_str().unwrap().to_owned();
         (clock, sum(&profile, "ops", "calls"), lines(&profile, "ops").len())
     };
-    let (finest, count, ops) = calls("");
-    for (clock, said) in
+    let (default, count, ops) = calls("");
+    for (clock, part) in
         [("timestamps", "around"), ("passes", "a pass for"), ("wall", "wall clock")]
     {
-        let (clock, others, same) = calls(&format!("--clock {clock}"));
-        assert!(clock.contains(said), "{clock}");
-        assert_eq!((others, same), (count, ops), "{clock} {finest}");
+        let (clock, other_count, other_ops) = calls(&format!("--clock {clock}"));
+        assert!(clock.contains(part), "{clock}");
+        assert_eq!((other_count, other_ops), (count, ops), "{clock}, {default}");
     }
-    // Micro-batches of one image: gradients are summed, and each op but the update runs four times.
+    // With micro-batches of one image, every op but the update runs four times.
     let network = "--widths 4,8 --image 8 --batch 4 --classes 3";
     let message = sandbox.error(&format!("plan {network} --memory 1"));
     let least = message.split("use --memory ").nth(1).unwrap().split(' ').next().unwrap();
@@ -122,13 +122,13 @@ fn every_clock_times_every_op() {
     };
     assert_eq!((of("input"), of("adamw")), (4.0, 1.0));
     let text = sandbox.ok(SMALL);
-    for said in ["timed by", "host", "of roofline", "conv2d.main", "block2", "peak, measured"] {
-        assert!(text.contains(said), "{said} is not in\n{text}");
+    for part in ["timed by", "host", "of roofline", "conv2d.main", "block2", "peak, measured"] {
+        assert!(text.contains(part), "{part} is not in\n{text}");
     }
 }
 
 #[test]
-fn peaks_are_positive() {
+fn peak_rates_are_positive_and_invalid_options_refused() {
     let sandbox = Sandbox::new();
     let peak = sandbox.json("bench peak --seconds 0.1 --json");
     for rate in ["f32_gflops", "copy_gbs", "triad_gbs"] {

@@ -1,4 +1,4 @@
-//! `sff data sheet`: pictures of augmented images.
+//! Tests of `sff data sheet`.
 
 use image::{GenericImageView, RgbImage};
 use sff::internals::data::{self, Dataset, Request};
@@ -6,7 +6,7 @@ use sff::internals::data::{self, Dataset, Request};
 use crate::cli::support::Sandbox;
 
 #[test]
-fn a_sheet_shows_images_and_what_becomes_of_them() {
+fn a_sheet_shows_images_and_their_augmented_forms() {
     let sandbox = Sandbox::new();
     let line = "data sheet --dataset shapes32 --train-limit 9 --count 3 --columns 2";
     let sheet = |options: &str| {
@@ -21,18 +21,18 @@ fn a_sheet_shows_images_and_what_becomes_of_them() {
     assert_eq!(plain.dimensions(), (3 * 33 - 1, 3 * 33 - 1));
     let dataset = shapes32();
     for row in 0..3 {
-        // Normalised and back, the pixels are what they were.
+        // Normalising and back keeps every pixel.
         assert_eq!(
             tile(&plain, row, 0).into_raw(),
             dataset.train.image(row as usize).unwrap().as_ref()
         );
         assert_eq!(tile(&plain, row, 1), tile(&plain, row, 0));
     }
-    let changed = sheet("--jitter 0.5");
+    let jittered = sheet("--jitter 0.5");
     for row in 0..3 {
-        assert_eq!(tile(&changed, row, 0), tile(&plain, row, 0));
-        assert_ne!(tile(&changed, row, 1), tile(&plain, row, 1));
-        assert_ne!(tile(&changed, row, 1), tile(&changed, row, 2));
+        assert_eq!(tile(&jittered, row, 0), tile(&plain, row, 0));
+        assert_ne!(tile(&jittered, row, 1), tile(&plain, row, 1));
+        assert_ne!(tile(&jittered, row, 1), tile(&jittered, row, 2));
     }
     assert_eq!(sheet("--image-size 16 --mixup 0.5").dimensions(), (3 * 17 - 1, 3 * 17 - 1));
 }

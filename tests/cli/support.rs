@@ -1,4 +1,4 @@
-//! A folder of its own for each test, and the program run in it.
+//! Runs the program in a temporary folder per test.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
@@ -8,11 +8,11 @@ use std::process::{Command, Stdio};
 use serde_json::Value;
 use tempfile::TempDir;
 
-/// A small run: 3 blocks, 12 steps in each of 2 epochs; a second or so.
+/// A small run: 3 blocks, 2 epochs of 12 steps; about a second.
 pub const SMALL: &str =
     "train --dataset shapes --train-limit 96 --batch 8 --widths 4,4,4 --partition layer --epochs 2";
 
-/// What a finished run folder holds.
+/// Files in the folder of a finished run.
 pub const RUN_FILES: [&str; 6] = [
     "config.toml",
     "metrics.jsonl",
@@ -22,21 +22,21 @@ pub const RUN_FILES: [&str; 6] = [
     "timing.jsonl",
 ];
 
-/// A folder that the program is run in.
+/// A temporary folder in which the program runs.
 pub struct Sandbox(TempDir);
 
-/// What a command did.
+/// A command's exit code and output.
 pub struct Ran {
     pub code: Option<i32>,
     pub out: String,
     pub err: String,
 }
 
-/// Whether the device under test is SwiftShader; then says what of it keeps a test from running.
-pub fn swiftshader(what: &str) -> bool {
+/// Whether the device under test is SwiftShader. If so, prints that the test is skipped, and why.
+pub fn swiftshader(why: &str) -> bool {
     let is = std::env::var("SFF_TEST_DEVICE").is_ok_and(|device| device == "swiftshader");
     if is {
-        eprintln!("skipped: SwiftShader {what}");
+        eprintln!("skipped: SwiftShader {why}");
     }
     is
 }
@@ -50,7 +50,7 @@ impl Sandbox {
         self.0.path().join(name)
     }
 
-    /// Writes a file, and the folders that it needs.
+    /// Writes a file, creates its parent folders, and returns its path.
     pub fn put(&self, name: &str, content: impl AsRef<[u8]>) -> PathBuf {
         let path = self.path(name);
         fs::create_dir_all(path.parent().unwrap()).unwrap();
@@ -58,12 +58,12 @@ impl Sandbox {
         path
     }
 
-    /// The program with arguments separated by spaces, in this folder.
+    /// The program with these arguments, separated by spaces, in this folder.
     pub fn command(&self, line: &str) -> Command {
         let mut command = Command::new(env!("CARGO_BIN_EXE_sff"));
         let mut words: Vec<&str> = line.split_whitespace().collect();
         let device = std::env::var("SFF_TEST_DEVICE");
-        // Last may be an option that waits for its value.
+        // After the subcommand, because the last argument may be an option without its value.
         let after = match words.first() {
             Some(&"train" | &"eval" | &"predict" | &"compare" | &"profile") => Some(1),
             Some(&"bench") => Some(2),
@@ -75,29 +75,29 @@ impl Sandbox {
             words.splice(at..at, ["--device", device]);
         }
         command.args(&words).current_dir(self.0.path()).stdin(Stdio::null());
-        // What is remembered of devices is not the user's, nor another test's.
+        // Tuned choices are cached per test, not in the user's cache.
         command.env("SFF_CACHE_DIR", self.path(".cache"));
-        // As on a machine without a desktop, where drivers like to print warnings.
+        // As on a machine without a desktop, where some drivers print warnings.
         command.env_remove("XDG_RUNTIME_DIR");
         command
     }
 
-    /// Runs a command to its end.
+    /// Runs a command and waits for it.
     pub fn run(&self, line: &str) -> Ran {
         Ran::of(&mut self.command(line))
     }
 
-    /// Runs a command that must succeed, and returns its output.
+    /// Runs a command that must succeed, and returns its standard output.
     pub fn ok(&self, line: &str) -> String {
         self.run(line).ok()
     }
 
-    /// Runs a command that must fail, and returns its one line.
+    /// Runs a command that must fail with one line, and returns the line.
     pub fn error(&self, line: &str) -> String {
         self.run(line).error()
     }
 
-    /// Runs a command that must fail with a line that has all of `parts`.
+    /// Runs a command that must fail with a line that contains all `parts`.
     pub fn refuses(&self, line: &str, parts: &[&str]) {
         let message = self.error(line);
         for part in parts {
@@ -105,17 +105,17 @@ impl Sandbox {
         }
     }
 
-    /// The JSON that a command prints.
+    /// Runs a command and parses the JSON that it prints.
     pub fn json(&self, line: &str) -> Value {
         serde_json::from_str(&self.ok(line)).unwrap()
     }
 
-    /// Names and contents of the files in a folder.
+    /// The files in a folder, by name.
     pub fn files(&self, folder: &str) -> BTreeMap<String, Vec<u8>> {
         files(&self.path(folder))
     }
 
-    /// The same without those that tell times, which differ from run to run.
+    /// The same without files that contain times, which differ from run to run.
     pub fn results(&self, folder: &str) -> BTreeMap<String, Vec<u8>> {
         let mut files = self.files(folder);
         files.remove("timing.jsonl");
@@ -143,16 +143,16 @@ impl Ran {
         self.out
     }
 
-    /// The error line of a command that failed before it had anything to tell.
+    /// The error line of a command that failed before any other output.
     pub fn error(self) -> String {
-        // What is indented is a list that belongs to the line.
+        // Indented lines are a list that belongs to the error.
         let lines = self.err.lines().filter(|line| !line.starts_with("  "));
-        assert_eq!(lines.count(), 1, "one line, not:\n{}", self.err);
+        assert_eq!(lines.count(), 1, "expected one line, not:\n{}", self.err);
         assert_eq!(self.out, "");
         self.last_error()
     }
 
-    /// The error line of a command that failed after some progress.
+    /// The error line of a command that failed with exit code 2, possibly after other output.
     pub fn last_error(self) -> String {
         self.last_error_of(2)
     }
@@ -163,12 +163,13 @@ impl Ran {
         assert!(!self.err.contains("panicked"), "{}", self.err);
         let (_, message) =
             self.err.rsplit_once("error: ").unwrap_or_else(|| panic!("{}", self.err));
-        let first = message.lines().skip(1).all(|line| line.starts_with("  "));
-        assert!(first, "the error is not the last line:\n{}", self.err);
+        let last = message.lines().skip(1).all(|line| line.starts_with("  "));
+        assert!(last, "the error is not the last line:\n{}", self.err);
         message.trim_end().to_owned()
     }
 }
 
+/// The files in a folder, by name.
 pub fn files(folder: &Path) -> BTreeMap<String, Vec<u8>> {
     let entries = fs::read_dir(folder).unwrap_or_else(|e| panic!("{}: {e}", folder.display()));
     entries
@@ -180,7 +181,7 @@ pub fn files(folder: &Path) -> BTreeMap<String, Vec<u8>> {
         .collect()
 }
 
-/// Asserts that two sets of files are the same, naming the first that differs.
+/// Asserts that two sets of files have the same names and contents.
 pub fn assert_same(a: &BTreeMap<String, Vec<u8>>, b: &BTreeMap<String, Vec<u8>>) {
     assert_eq!(a.keys().collect::<Vec<_>>(), b.keys().collect::<Vec<_>>());
     for (name, content) in a {
@@ -188,7 +189,7 @@ pub fn assert_same(a: &BTreeMap<String, Vec<u8>>, b: &BTreeMap<String, Vec<u8>>)
     }
 }
 
-/// An idx file of unsigned bytes.
+/// The content of an idx file of unsigned bytes.
 pub fn idx(dims: &[usize], data: &[u8]) -> Vec<u8> {
     let mut out = vec![0, 0, 8, dims.len() as u8];
     dims.iter().for_each(|dim| out.extend((*dim as u32).to_be_bytes()));
@@ -196,7 +197,7 @@ pub fn idx(dims: &[usize], data: &[u8]) -> Vec<u8> {
     out
 }
 
-/// The four files of an MNIST with images of `side` x `side`.
+/// Writes the four files of MNIST, with images of `side` x `side` pixels.
 pub fn digits(sandbox: &Sandbox, folder: &str, side: usize, train: usize, test: usize) {
     for (name, count) in [("train", train), ("t10k", test)] {
         let pixels: Vec<u8> = (0..count * side * side).map(|i| (i * 37 % 251) as u8).collect();
@@ -223,7 +224,7 @@ pub fn last_record(sandbox: &Sandbox, folder: &str) -> Value {
     serde_json::from_str(text.lines().last().unwrap()).unwrap()
 }
 
-/// The index of the largest value, the first of equal ones.
+/// The index of the largest value; of equal values, the first.
 pub fn largest(values: &[f64]) -> usize {
     (0..values.len()).rev().max_by(|a, b| values[*a].total_cmp(&values[*b])).unwrap()
 }

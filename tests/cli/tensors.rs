@@ -1,4 +1,4 @@
-//! Files of weights for the tests of `sff import` and `sff export`.
+//! Weight files for the tests of `sff import` and `sff export`.
 
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -13,9 +13,10 @@ use sff::internals::compiler::plan::Limits;
 use sff::internals::net::options::TrainOptions;
 use sff::internals::train::checkpoint::{Array, Arrays};
 
-/// A tensor of a file: its type, its shape, its bytes.
+/// The tensors of a safetensors file by name: number format, shape, bytes.
 pub type Raw = BTreeMap<String, (Dtype, Vec<usize>, Vec<u8>)>;
 
+/// Writes a safetensors file.
 pub fn save(path: &Path, tensors: &Raw) {
     let views = tensors.iter().map(|(name, (dtype, shape, bytes))| {
         (name, TensorView::new(*dtype, shape.clone(), bytes).unwrap())
@@ -23,6 +24,7 @@ pub fn save(path: &Path, tensors: &Raw) {
     std::fs::write(path, safetensors::serialize(views, None).unwrap()).unwrap();
 }
 
+/// Reads a safetensors file.
 pub fn load(path: &Path) -> Raw {
     let bytes = std::fs::read(path).unwrap();
     let file = SafeTensors::deserialize(&bytes).unwrap();
@@ -32,6 +34,7 @@ pub fn load(path: &Path) -> Raw {
     file.iter().map(tensor).collect()
 }
 
+/// Arrays as float32 tensors.
 pub fn raw(arrays: &Arrays) -> Raw {
     let bytes = |array: &Array| bytemuck::cast_slice(&array.values).to_vec();
     let tensor = |(name, array): (&String, &Array)| {
@@ -40,7 +43,7 @@ pub fn raw(arrays: &Arrays) -> Raw {
     arrays.iter().map(tensor).collect()
 }
 
-/// Weights for the cnn with widths 4 and 5 by backpropagation, 3 classes.
+/// Weights of the backpropagation network `cnn` with widths 4 and 5 for 3 classes.
 pub fn cnn() -> Arrays {
     let mut arrays = Arrays::new();
     let mut add = |name: &str, shape: &[usize]| {
@@ -59,7 +62,7 @@ pub fn cnn() -> Arrays {
     arrays
 }
 
-/// Random weights for a network.
+/// Random weights of a network with its default options.
 pub fn random(arch: &str, method: Method, classes: usize) -> Raw {
     let config = Config::resolve(Recipe {
         arch: Some(arch.into()),

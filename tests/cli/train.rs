@@ -1,4 +1,4 @@
-//! `sff train` and `sff eval` from end to end.
+//! Tests of `sff train` and `sff eval`.
 
 use std::fs;
 
@@ -11,11 +11,11 @@ use crate::cli::support::{
 };
 
 #[test]
-fn a_run_leaves_its_files_plain_lines_and_a_table() {
+fn a_run_writes_its_files_prints_a_table_and_can_be_repeated() {
     let sandbox = Sandbox::new();
     let ran = sandbox.run(&format!("{SMALL} --out run"));
-    assert!(!ran.err.contains(['\r', '\x1b']), "a pipe is no terminal:\n{}", ran.err);
-    // On a slow machine, there is a line of progress now and then.
+    assert!(!ran.err.contains(['\r', '\x1b']), "terminal codes in a pipe:\n{}", ran.err);
+    // Slow machines also print lines of progress.
     let lines: Vec<&str> = ran.err.lines().filter(|line| !line.contains("  step ")).collect();
     assert!(lines[0].starts_with("cnn on shapes by sff, partition layer on "), "{}", lines[0]);
     assert!(lines[1].contains("12 steps per epoch of 8 images"), "{}", lines[1]);
@@ -43,24 +43,24 @@ fn a_run_leaves_its_files_plain_lines_and_a_table() {
         assert!(timing["images_per_second"].as_f64().unwrap() > 0.0);
     }
 
-    // What training noted is what evaluation finds, to the last bit.
+    // Evaluation gives the recorded test results to the last bit.
     let report = sandbox.json("eval --run run --json");
     assert_eq!(keys(&report), BTreeSet::from(["accuracy", "blocks", "images", "loss"]));
     assert_eq!(keys(&report["accuracy"]), BTreeSet::from(["all", "last", "late"]));
-    let noted = last_record(&sandbox, "run");
+    let recorded = last_record(&sandbox, "run");
     for key in keys(&report) {
-        assert_eq!(report[key], noted["test"][key], "{key}");
+        assert_eq!(report[key], recorded["test"][key], "{key}");
     }
     assert_eq!(report["images"], 1000);
     let blocks = numbers(&report["blocks"]);
     assert!(blocks.len() == 3 && blocks.iter().all(|b| (0.0..=1.0).contains(b)), "{report}");
-    // Other steps round other sums, but count the same.
+    // Another batch size rounds losses differently, but gives the same accuracies.
     let other = sandbox.json("eval --run run --json --batch 77");
     assert_eq!((&other["accuracy"], &other["blocks"]), (&report["accuracy"], &report["blocks"]));
     let text = sandbox.ok("eval --run run");
     assert_eq!(table.lines().collect::<Vec<_>>()[..8], text.lines().collect::<Vec<_>>()[..]);
 
-    // A recipe repeats a run, to the last byte.
+    // A recipe repeats a run to the last byte.
     sandbox.ok("train --recipe run/config.toml --out again");
     assert_same(&sandbox.results("run"), &sandbox.results("again"));
     sandbox.ok("train --recipe run/config.toml --seed 1 --out other");
@@ -69,9 +69,9 @@ fn a_run_leaves_its_files_plain_lines_and_a_table() {
     }
 }
 
-/// Heads of every kind train, are saved, and are what evaluation and a resumed run find.
+/// Heads with every option are trained, saved, evaluated and kept by a resumed run.
 #[test]
-fn heads_are_part_of_a_run() {
+fn head_options_are_part_of_a_run() {
     let sandbox = Sandbox::new();
     let heads = "--aux-kernel 3 --aux-separable --aux-pool 5 --aux-scale learnable";
     sandbox.ok(&format!("{SMALL} {heads} --out run"));
@@ -94,9 +94,8 @@ fn heads_are_part_of_a_run() {
     sandbox.refuses("train --resume --out run --aux-pool 0", &["another --aux-pool:"]);
 }
 
-/// Where heads are left open, what was chosen is saved.
 #[test]
-fn chosen_heads_are_settled_in_the_run() {
+fn default_head_options_are_saved_in_the_configuration() {
     let sandbox = Sandbox::new();
     let line = "--arch mobilenet-v3-small --dataset shapes --train-limit 8 --batch 8 --epochs 1";
     sandbox.ok(&format!("train {line} --out run"));
@@ -108,7 +107,7 @@ fn chosen_heads_are_settled_in_the_run() {
 }
 
 #[test]
-fn backpropagation_works_from_end_to_end() {
+fn a_run_by_backpropagation_can_be_evaluated_and_predicts() {
     let sandbox = Sandbox::new();
     let line = "train --dataset shapes32 --train-limit 64 --widths 8,8 --epochs 1 --method bp";
     sandbox.ok(&format!("{line} --flip --crop 2 --out run"));
@@ -122,9 +121,8 @@ fn backpropagation_works_from_end_to_end() {
     assert_eq!(prediction["goodness"][0], prediction["logits"]);
 }
 
-/// Training goes on after an interruption, and evaluation sees what it saw in training.
 #[test]
-fn augmentation_from_end_to_end() {
+fn augmentation_options_are_saved_and_repeatable() {
     let sandbox = Sandbox::new();
     let line = "train --dataset shapes32 --train-limit 64 --widths 8,8 --epochs 2 --batch 16";
     let augment =
@@ -143,15 +141,15 @@ fn augmentation_from_end_to_end() {
     // A recipe's option can be turned off again.
     sandbox.ok("train --recipe run/config.toml --random-resized-crop 0 --crop 1 --out other");
     assert_ne!(sandbox.files("other")["metrics.jsonl"], run["metrics.jsonl"]);
-    // Pictures are brought to the size of the input.
+    // Pictures are resized to the network's input.
     RgbaImage::from_pixel(32, 32, Rgba([9, 200, 3, 255])).save(sandbox.path("a.png")).unwrap();
     assert_eq!(sandbox.json("predict --run run --json a.png").as_array().unwrap().len(), 1);
 }
 
 #[test]
-fn odd_but_sound_wishes_are_met() {
+fn unusual_values_and_a_data_set_in_files_work_through_train_resume_and_eval() {
     let sandbox = Sandbox::new();
-    // Spaces and other letters in a path, a seed beyond 2^63, numbers without a short form.
+    // Spaces and non-ASCII letters in a path, a seed above 2^63, a learning rate of many digits.
     let folder = "läufe/mit leerzeichen";
     let mut command =
         sandbox.command("train --dataset shapes --train-limit 40 --widths 5 --epochs 1");
@@ -161,20 +159,20 @@ fn odd_but_sound_wishes_are_met() {
     let before = sandbox.files(folder);
     let config = String::from_utf8(before["config.toml"].clone()).unwrap();
     assert!(config.contains(&format!("seed = {seed}\n")), "{config}");
-    // All of them read back as they were: resuming with the same options is no contradiction.
+    // All values are read back exactly: the same options may be given again when resuming.
     let mut command = sandbox.command("train --resume");
     Ran::of(command.args(options).args(["--out", folder])).ok();
     assert_same(&before, &sandbox.files(folder));
     Ran::of(sandbox.command("eval --run").arg(folder)).ok();
 
-    // Test images that do not fill a step, and a data set in files.
+    // A data set in files, with fewer test images than a batch.
     digits(&sandbox, "digits", 16, 21, 3);
     let line = "train --dataset mnist --data digits --batch 20 --widths 4 --epochs 2 --out files";
     sandbox.ok(line);
     let report = sandbox.json("eval --run files --json");
     assert_eq!(report["images"], 3);
     assert_eq!(report["loss"], last_record(&sandbox, "files")["test"]["loss"]);
-    // Files may be elsewhere when a run goes on or is evaluated.
+    // The files may be moved before a run is resumed or evaluated.
     sandbox.copy("digits", "moved");
     fs::remove_dir_all(sandbox.path("digits")).unwrap();
     assert!(sandbox.error("eval --run files").contains("digits"));
@@ -183,7 +181,7 @@ fn odd_but_sound_wishes_are_met() {
 }
 
 #[test]
-fn nobody_needs_to_listen() {
+fn a_closed_output_does_not_stop_a_run() {
     let sandbox = Sandbox::new();
     let line = "train --dataset shapes --train-limit 32 --widths 4 --epochs 1";
     let (reader, writer) = std::io::pipe().unwrap();
@@ -196,7 +194,7 @@ fn nobody_needs_to_listen() {
 }
 
 #[test]
-fn tests_may_be_few_and_far_between() {
+fn a_run_is_tested_every_few_epochs_and_after_the_last_on_limited_images() {
     let sandbox = Sandbox::new();
     let line = "train --dataset shapes --widths 4 --batch 8 --train-limit 16 --epochs 5 --out r";
     let text = sandbox.ok(&format!("{line} --test-every 2 --test-limit 30"));

@@ -1,4 +1,4 @@
-//! Runs that begin from a model, and blocks that stay as they are.
+//! Tests of `--init` and `--freeze-until`: runs from a model, and frozen blocks.
 
 use std::fs;
 
@@ -7,10 +7,10 @@ use sff::internals::train::checkpoint::{self, Arrays};
 
 use crate::cli::support::{Sandbox, assert_same, digits};
 
-/// Three blocks on drawn images.
+/// A run of one block per layer on drawn images; --widths follows.
 const BASE: &str =
     "train --dataset shapes --train-limit 64 --batch 16 --partition layer --epochs 1";
-/// The same images, a step too small to change a weight.
+/// A run with a learning rate too small to change any weight.
 const STILL: &str = "train --dataset shapes --train-limit 32 --batch 16 --epochs 1 --lr 1e-30";
 
 fn arrays(sandbox: &Sandbox, folder: &str) -> Arrays {
@@ -19,7 +19,7 @@ fn arrays(sandbox: &Sandbox, folder: &str) -> Arrays {
     arrays
 }
 
-/// Names of the tensors that two models do not have alike.
+/// Names of the tensors of `a` that differ in `b` or are missing there.
 fn differing<'a>(a: &'a Arrays, b: &Arrays) -> Vec<&'a str> {
     a.iter().filter(|(name, array)| b.get(*name) != Some(*array)).map(|(n, _)| n.as_str()).collect()
 }
@@ -28,7 +28,7 @@ fn is_statistic(name: &&str) -> bool {
     name.contains("running_")
 }
 
-/// A model of these widths to begin from, and the run that made it.
+/// Trains a model of these widths as `m.safetensors`, and returns its arrays.
 fn base(sandbox: &Sandbox, widths: &str) -> Arrays {
     sandbox.ok(&format!("{BASE} --widths {widths} --out base"));
     fs::copy(sandbox.path("base/model.safetensors"), sandbox.path("m.safetensors")).unwrap();
@@ -36,12 +36,12 @@ fn base(sandbox: &Sandbox, widths: &str) -> Arrays {
 }
 
 #[test]
-fn a_run_begins_from_the_weights_of_another() {
+fn a_run_starts_from_the_weights_of_a_model() {
     let sandbox = Sandbox::new();
     let base = base(&sandbox, "4,6,8");
     digits(&sandbox, "digits", 28, 32, 20);
 
-    // The same classes and blocks: heads are kept. Only statistics go on.
+    // With the same classes and blocks, heads are kept; only running statistics change.
     let ran = sandbox.run(&format!("{STILL} --init m.safetensors --partition layer --out same"));
     assert!(ran.err.contains("18 tensors are taken from m.safetensors"), "{}", ran.err);
     ran.ok();
@@ -49,7 +49,7 @@ fn a_run_begins_from_the_weights_of_another() {
     assert!(differing(&same, &base).iter().all(is_statistic));
     assert_eq!(same.len(), base.len());
 
-    // Other classes, though as many; other blocks; another head: new heads.
+    // With other classes (of the same number), blocks, head or method, heads are new.
     for (name, line) in [
         ("classes", "--partition layer --dataset mnist --data digits"),
         ("blocks", "--partition block"),
@@ -73,15 +73,15 @@ fn a_run_begins_from_the_weights_of_another() {
             .partition(|n| n.starts_with("aux.") || n.starts_with("fc."));
         assert!(!heads.is_empty() && backbone.iter().all(is_statistic), "{name}: {backbone:?}");
         let all = other.keys().filter(|n| n.starts_with("aux.") || n.starts_with("fc.")).count();
-        assert_eq!(heads.len(), all, "{name}: every head is new");
+        assert_eq!(heads.len(), all, "{name}: some heads are not new");
     }
 
-    // The recipe knows the file.
+    // The configuration names the file and its checksum.
     let config = fs::read_to_string(sandbox.path("same/config.toml")).unwrap();
     assert!(config.contains("[init]\npath = \"m.safetensors\"\nchecksum = \""), "{config}");
     sandbox.ok("train --recipe same/config.toml --out again");
     assert_same(&sandbox.results("same"), &sandbox.results("again"));
-    // Once begun, it needs the file no more; a run that has yet to begin does.
+    // A started run no longer needs the file; a new run does.
     fs::remove_file(sandbox.path("m.safetensors")).unwrap();
     sandbox.ok("train --resume --out same");
     sandbox.ok("train --resume --out same --init m.safetensors");
@@ -131,11 +131,10 @@ fn models_that_do_not_fit_are_refused() {
     }
     let line = "train --dataset shapes --freeze-until block2 --out new";
     sandbox.refuses(line, &["--freeze-until block2 would keep random weights", "--init"]);
-    // More layers than the model has, all of them trained: they are new.
+    // Layers that the model lacks are new if they are trained.
     let ran = sandbox.run(&format!("{STILL} --init m.safetensors --widths 4,6,8,8 --out more"));
-    let names = "conv4.weight";
     assert!(
-        ran.err.contains("so they are new: bn4.bias") && ran.err.contains(names),
+        ran.err.contains("so they are new: bn4.bias") && ran.err.contains("conv4.weight"),
         "{}",
         ran.err
     );
@@ -146,19 +145,19 @@ fn models_that_do_not_fit_are_refused() {
     assert!(!sandbox.path("new").exists());
 }
 
-/// Bytes that the program says it allocated.
+/// Planned memory of a run that must succeed, MiB.
 fn planned(sandbox: &Sandbox, line: &str) -> f64 {
     let ran = sandbox.run(line);
-    let words = ran.err.split("memory planned ").nth(1).unwrap_or_else(|| panic!("{}", ran.err));
-    let mib = words.split(' ').next().unwrap().parse().unwrap();
+    let rest = ran.err.split("memory planned ").nth(1).unwrap_or_else(|| panic!("{}", ran.err));
+    let mib = rest.split(' ').next().unwrap().parse().unwrap();
     ran.ok();
     mib
 }
 
 #[test]
-fn frozen_blocks_stay_as_they_are_and_cost_nothing() {
+fn frozen_blocks_keep_their_weights_and_save_memory() {
     let sandbox = Sandbox::new();
-    // Wide enough to show in MiB.
+    // Wide enough for a difference in MiB.
     let base = base(&sandbox, "32,32,32,32");
     digits(&sandbox, "digits", 28, 64, 20);
     let tune = "train --dataset mnist --data digits --batch 32 --epochs 1 --init m.safetensors";
@@ -180,10 +179,10 @@ fn frozen_blocks_stay_as_they_are_and_cost_nothing() {
             name.strip_prefix("conv").or(name.strip_prefix("bn"))?.get(..1)?.parse().ok()
         };
         for name in tuned.keys() {
-            let kept = number(name).is_some_and(|number| number <= frozen);
-            assert_eq!(differing.contains(&name.as_str()), !kept, "{options} {until}: {name}");
+            let is_frozen = number(name).is_some_and(|number| number <= frozen);
+            assert_eq!(differing.contains(&name.as_str()), !is_frozen, "{options} {until}: {name}");
         }
-        // What is saved is what was trained: the same again from the files.
+        // Evaluation of the saved model gives the recorded results.
         let report = sandbox.json("eval --run some --json");
         let blocks = report["blocks"].as_array().unwrap().len();
         assert_eq!(blocks, if options == "--partition layer" { 2 } else { 1 });
@@ -195,7 +194,7 @@ fn frozen_blocks_stay_as_they_are_and_cost_nothing() {
         let last: Value = serde_json::from_str(lines.lines().last().unwrap()).unwrap();
         assert_eq!(report["accuracy"], last["test"]["accuracy"]);
         assert_eq!(info["model"]["config"]["freeze-until"], until);
-        // Moments exist for what is trained only.
+        // Frozen weights have no moments.
         let (state, _): (Arrays, Value) =
             checkpoint::load(&sandbox.path("some/state.safetensors")).unwrap();
         assert!(!state.contains_key("conv1.weight.m"));
@@ -204,7 +203,7 @@ fn frozen_blocks_stay_as_they_are_and_cost_nothing() {
 }
 
 #[test]
-fn a_frozen_run_that_stops_goes_on_without_its_model() {
+fn a_run_with_frozen_blocks_is_resumed_without_its_model() {
     let sandbox = Sandbox::new();
     base(&sandbox, "4,6,8");
     let tune = "train --dataset shapes --seed 3 --train-limit 64 --batch 16 --epochs 2 --partition layer --init m.safetensors --freeze-until conv2";
@@ -220,9 +219,9 @@ fn a_frozen_run_that_stops_goes_on_without_its_model() {
     assert_same(&sandbox.results("whole"), &sandbox.results("cut"));
 }
 
-/// Its normalisation does not tell, as it is the model's.
+/// The normalisation cannot reveal other images here: it is the model's.
 #[test]
-fn other_images_are_noticed() {
+fn resuming_a_run_from_a_model_with_other_images_is_refused() {
     let sandbox = Sandbox::new();
     base(&sandbox, "4,6,8");
     digits(&sandbox, "digits", 28, 32, 20);
@@ -237,7 +236,7 @@ fn other_images_are_noticed() {
 }
 
 #[test]
-fn plans_know_of_frozen_blocks() {
+fn plans_with_frozen_blocks_need_less_memory() {
     let sandbox = Sandbox::new();
     let peak = |options: &str| {
         let plan =

@@ -1,4 +1,4 @@
-//! State dicts in and out, and predictions with them.
+//! Tests of `sff import` and `sff export`, and of predictions with imported weights.
 
 use std::collections::BTreeSet;
 
@@ -17,7 +17,7 @@ pub const IMPORT: &str =
     "import w.safetensors --arch cnn --widths 4,5 --image-size 16 --out m.safetensors";
 
 #[test]
-fn what_is_missing_too_much_or_of_another_shape_is_listed() {
+fn missing_extra_and_wrongly_shaped_tensors_are_listed() {
     let sandbox = Sandbox::new();
     let path = sandbox.path("w.safetensors");
     let mut tensors = raw(&cnn());
@@ -44,18 +44,18 @@ fn what_is_missing_too_much_or_of_another_shape_is_listed() {
         "conv3.weight is not part of it",
     ];
     assert_eq!(lines[1..], expected);
-    // A backbone without a head, and weights of another network altogether.
+    // A backbone without a head, and weights of another architecture.
     let headless = raw(&cnn()).into_iter().filter(|(name, _)| !name.starts_with("fc")).collect();
     save(&path, &headless);
     sandbox.refuses(IMPORT, &["(2 missing, 0 of", "fc.bias is missing", "fc.weight is missing"]);
     let line = "import w.safetensors --arch resnet18 --out m.safetensors";
     save(&path, &raw(&cnn()));
     sandbox.refuses(line, &["weights of cnn, not of resnet18; give --arch cnn --widths 4,5"]);
-    assert_eq!(sandbox.files("").len(), 1, "nothing else was written");
+    assert_eq!(sandbox.files("").len(), 1, "no other file was written");
 }
 
 #[test]
-fn other_types_of_numbers_are_converted() {
+fn other_number_formats_are_converted_to_float32() {
     let sandbox = Sandbox::new();
     let path = sandbox.path("w.safetensors");
     let arrays = cnn();
@@ -98,23 +98,23 @@ fn other_types_of_numbers_are_converted() {
 }
 
 #[test]
-fn files_that_cannot_be_weights() {
+fn unusable_tensors_files_and_options_are_refused() {
     let sandbox = Sandbox::new();
     let path = sandbox.path("w.safetensors");
     let mut tensors = raw(&cnn());
-    let mut spoil = |name: &str, dtype, bytes: &dyn Fn(usize) -> Vec<u8>| {
+    let mut replace = |name: &str, dtype, bytes: &dyn Fn(usize) -> Vec<u8>| {
         let tensor = tensors.get_mut(name).unwrap();
         let count = tensor.1.iter().product();
         *tensor = (dtype, tensor.1.clone(), (0..count).flat_map(bytes).collect());
     };
-    let at = |position: usize, bad: f32| {
+    let with_bad_value = |position: usize, bad: f32| {
         move |at: usize| if at == position { bad } else { 0.5f32 }.to_le_bytes().to_vec()
     };
-    spoil("bn1.weight", Dtype::F32, &at(2, f32::NAN));
-    spoil("fc.weight", Dtype::F32, &at(14, f32::NEG_INFINITY));
-    spoil("fc.bias", Dtype::I32, &|_| vec![0; 4]);
+    replace("bn1.weight", Dtype::F32, &with_bad_value(2, f32::NAN));
+    replace("fc.weight", Dtype::F32, &with_bad_value(14, f32::NEG_INFINITY));
+    replace("fc.bias", Dtype::I32, &|_| vec![0; 4]);
     // Too large for float32.
-    spoil("bn2.weight", Dtype::F64, &|_| 1e300f64.to_le_bytes().to_vec());
+    replace("bn2.weight", Dtype::F64, &|_| 1e300f64.to_le_bytes().to_vec());
     save(&path, &tensors);
     let message = sandbox.error(IMPORT);
     let lines: Vec<&str> = message.lines().map(str::trim).collect();
@@ -168,7 +168,7 @@ fn files_that_cannot_be_weights() {
     std::fs::remove_file(&path).unwrap();
     sandbox.refuses(IMPORT, &["cannot read w.safetensors"]);
 
-    // Sound weights and options that do not go with them.
+    // Valid weights with options that contradict them.
     save(&path, &raw(&cnn()));
     sandbox.put("two.txt", "a\nb\n");
     for (option, parts) in [
@@ -192,7 +192,7 @@ fn files_that_cannot_be_weights() {
 }
 
 #[test]
-fn what_is_imported_comes_out_again() {
+fn export_inverts_import_and_keeps_predictions() {
     let sandbox = Sandbox::new();
     let weights = raw(&cnn());
     save(&sandbox.path("w.safetensors"), &weights);
@@ -200,27 +200,26 @@ fn what_is_imported_comes_out_again() {
     sandbox.ok("export --init m.safetensors --out out.safetensors");
     assert!(load(&sandbox.path("out.safetensors")) == weights);
     let bytes = std::fs::read(sandbox.path("out.safetensors")).unwrap();
-    // What other programs look for.
+    // The format that PyTorch programs expect.
     let (_, header) = SafeTensors::read_metadata(&bytes).unwrap();
     assert_eq!(header.metadata().as_ref().unwrap()["format"], "pt");
 
-    // Heads and partitions of our own: what is exported can be imported, and predicts the same.
+    // An exported run can be imported and predicts the same, with several partitions and heads.
     sandbox.ok("data export --dataset shapes32 --count 1 --out p");
-    for (options, import, lacks) in [
-        ("--partition layer --aux-kernel 3", "--partition layer", ""),
-        ("--method bp", "", ""),
-        ("--partition whole", "--partition whole", ""),
+    for (options, import) in [
+        ("--partition layer --aux-kernel 3", "--partition layer"),
+        ("--method bp", ""),
+        ("--partition whole", "--partition whole"),
         (
             "--partition whole --aux-kernel 3 --aux-separable --aux-pool 4 --aux-scale learnable",
             "--partition whole --aux-pool 4",
-            "",
         ),
     ] {
         let train = "train --dataset shapes32 --train-limit 32 --widths 4,4 --epochs 1";
         let folder = format!("run{}", options.len());
         sandbox.ok(&format!("{train} {options} --out {folder}"));
         let out = sandbox.ok(&format!("export --run {folder} --out w.safetensors"));
-        assert_eq!(out, format!("saved to w.safetensors\n{lacks}"));
+        assert_eq!(out, "saved to w.safetensors\n");
         let model = sandbox.path(&folder).join("model.safetensors");
         let (_, info): (Arrays, Value) = sff::internals::train::checkpoint::load(&model).unwrap();
         assert!(load(&model) == load(&sandbox.path("w.safetensors")));
@@ -244,7 +243,7 @@ fn mobilenet(method: Method, classes: usize) -> Raw {
 }
 
 #[test]
-fn differences_from_torchvision_are_told() {
+fn export_lists_differences_from_torchvisions_network() {
     let sandbox = Sandbox::new();
     let weights = mobilenet(Method::Sff, 4);
     save(&sandbox.path("w.safetensors"), &weights);
@@ -260,7 +259,7 @@ fn differences_from_torchvision_are_told() {
 }
 
 #[test]
-fn an_imported_model_predicts_by_itself() {
+fn an_imported_model_predicts_with_given_names_size_and_resize() {
     let sandbox = Sandbox::new();
     save(&sandbox.path("w.safetensors"), &mobilenet(Method::Bp, 7));
     let names = "ant\nbee\ncat\ndog\nelk\nfox\ngnu\n";
@@ -293,7 +292,7 @@ fn an_imported_model_predicts_by_itself() {
     for key in ["class", "label", "probability"] {
         assert_eq!(prediction[key], top[0][key]);
     }
-    // Without names, classes are called by their numbers; the image size is the network's.
+    // Without names, labels are class numbers. Names and image size can be set by the import.
     let plain = &sandbox.json(&format!("{predict} middle.png"))[0];
     assert_eq!(
         (&plain["logits"], &plain["label"]),
@@ -302,17 +301,17 @@ fn an_imported_model_predicts_by_itself() {
     sandbox
         .ok(&import
             .replace("m.safetensors", "n.safetensors --image-size 32 --classes-file names.txt"));
-    let own = &sandbox.json("predict --init n.safetensors --json middle.png")[0];
-    assert_eq!(own["logits"], prediction["logits"]);
-    assert_eq!(own["label"], prediction["label"]);
+    let imported = &sandbox.json("predict --init n.safetensors --json middle.png")[0];
+    assert_eq!(imported["logits"], prediction["logits"]);
+    assert_eq!(imported["label"], prediction["label"]);
     let stem = import.replace("m.safetensors", "c.safetensors --image-size 32 --stem cifar");
     sandbox.ok(&stem);
     let other = &sandbox.json("predict --init c.safetensors --json middle.png")[0];
     assert_ne!(other["logits"], prediction["logits"]);
     let same = &sandbox.json("predict --init c.safetensors --image-size 32 --json middle.png")[0];
-    assert_eq!(same["logits"], other["logits"], "the stem is the model's");
+    assert_eq!(same["logits"], other["logits"], "the model keeps its stem");
 
-    // Resized to the size it has, and cropped.
+    // Resizing to its own size changes nothing, and the centre is cropped.
     let cropped = &sandbox.json(&format!("{predict} --resize 40 forty.png"))[0];
     assert_eq!(cropped["logits"], prediction["logits"]);
     let scaled = &sandbox.json(&format!("{predict} forty.png"))[0];

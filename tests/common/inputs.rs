@@ -1,4 +1,4 @@
-//! What a training step reads, drawn at random.
+//! Random inputs of a training step.
 
 use std::collections::BTreeMap;
 
@@ -9,7 +9,7 @@ use sff::internals::compiler::reference::Reference;
 use sff::internals::compiler::tensor::TensorId;
 use sff::internals::net::augment::{Augment, Sample, Sizes};
 
-/// Values of everything that the host writes: floats, and words.
+/// Values of all tensors that the host writes, as floats or as words.
 pub struct Inputs {
     pub floats: BTreeMap<TensorId, Vec<f32>>,
     pub words: BTreeMap<TensorId, Vec<u32>>,
@@ -57,15 +57,15 @@ impl Inputs {
             floats.insert(id, values.into_iter().map(|v| v as f32).collect());
         };
         for p in built.parameters.values() {
-            // As large as at the start of training. No exact zeros: a batch norm's gamma and beta
-            // of zero would put whole maps on the kink of the ReLU.
+            // Of the magnitude of the initial values, but without exact zeros: with gamma and beta
+            // of zero, batch norm would put whole maps on the kink of the ReLU.
             let (center, deviation) = match p.init {
                 Init::Constant(value) => (f64::from(value), 0.5),
                 Init::Normal(deviation) | Init::Uniform(deviation) => (0.0, f64::from(deviation)),
             };
             set(p.value, values(p.value).iter().map(|v| center + deviation * v).collect());
-            // Moments as of a step in the middle: at the first one, a weight moves by the sign
-            // of its gradient, however small.
+            // Moments of a later step: in the first step, AdamW moves a weight by the sign of its
+            // gradient, however small.
             set(p.m, values(p.m).iter().map(|v| 0.5 * v).collect());
             set(p.v, values(p.v).iter().map(|v| 0.25 * v * v + 0.01).collect());
         }
@@ -75,7 +75,8 @@ impl Inputs {
         inputs
     }
 
-    /// All ops of a routine in the reference, with `nudge` added to one value of a parameter.
+    /// Runs all ops of a routine in the reference. `nudge`, if any, is a parameter, an index and
+    /// the difference that is added to that value.
     pub fn run<'a>(
         &self,
         built: &'a Built,

@@ -1,6 +1,5 @@
 //! Shared by the integration tests: runs a program on the device and in the f64 reference, op
 //! by op, and compares every value that an op writes.
-#![allow(dead_code, unused_imports)]
 
 mod inputs;
 
@@ -12,26 +11,23 @@ use std::ops::Deref;
 use std::sync::Mutex;
 use std::thread;
 
-use sff::internals::base::random::{Rng, Stream};
-use sff::internals::base::shape::{Layout, Shape};
 use sff::internals::compiler::kernel::{Kernel, Matrices, Target, Tiles};
 use sff::internals::compiler::ops::Node;
-use sff::internals::compiler::program::Program;
-use sff::internals::compiler::tensor::{Kind, TensorId};
+use sff::internals::compiler::tensor::TensorId;
 use sff::internals::compiler::variants::{Class, Variants};
 use sff::internals::gpu::adapter::Adapter;
 use sff::internals::gpu::device::{Access, Gpu};
 use sff::internals::gpu::numerics::Numerics;
-pub use sff::internals::gpu::numerics::TOLERANCE;
 use sff::internals::gpu::session::{Session, SessionOptions};
 use sff::internals::net::options::Precision;
 
-/// The device under test, lent to one test at a time: the next one finds its kernels compiled.
-pub struct Lent(Gpu);
+/// The device under test, used by one test at a time. It returns to a pool afterwards, so that the
+/// next test reuses its compiled pipelines.
+pub struct PooledGpu(Gpu);
 
 static IDLE: Mutex<Vec<Gpu>> = Mutex::new(Vec::new());
 
-impl Deref for Lent {
+impl Deref for PooledGpu {
     type Target = Gpu;
 
     fn deref(&self) -> &Gpu {
@@ -39,23 +35,23 @@ impl Deref for Lent {
     }
 }
 
-impl Drop for Lent {
+impl Drop for PooledGpu {
     fn drop(&mut self) {
-        // What a test failed on is not for others.
+        // A failed test may leave the device in a bad state.
         if !thread::panicking() {
             IDLE.lock().unwrap().push(self.0.clone());
         }
     }
 }
 
-/// The device under test, opened anew only if others use those that are open.
-pub fn gpu() -> Lent {
+/// The device under test, from the pool; opened only if the pool is empty.
+pub fn gpu() -> PooledGpu {
     let idle = IDLE.lock().unwrap().pop();
-    Lent(idle.unwrap_or_else(open))
+    PooledGpu(idle.unwrap_or_else(open))
 }
 
-/// Opens it: `SFF_TEST_DEVICE` names another than the default one, and with `SFF_TEST_PORTABLE` it has
-/// WebGPU's default limits and no optional feature.
+/// Opens the default device, or the one that `SFF_TEST_DEVICE` names. With `SFF_TEST_PORTABLE` it
+/// has WebGPU's default limits and no optional features.
 fn open() -> Gpu {
     let selector = std::env::var("SFF_TEST_DEVICE").ok();
     let access = match std::env::var_os("SFF_TEST_PORTABLE") {
@@ -66,21 +62,21 @@ fn open() -> Gpu {
         .expect("the tests need a Vulkan, Metal or DX12 device")
 }
 
-/// Those that multiply maps in float16 as matrices, emulated too.
+/// Tiles with cooperative matrices: emulated ones, and those that the device supports.
 pub fn matrix_tiles(gpu: &Gpu) -> Vec<Tiles> {
     let emulated = [(16, 32), (8, 8)]
         .map(|(side, subgroup)| Tiles::cooperative(Matrices { side, subgroup, emulated: true }));
     let Adapter { subgroup, matrices, .. } = gpu.adapter;
-    let real = Variants::of(Class::Discrete, subgroup, matrices).all.into_iter();
-    let real = real.map(|variant| variant.tiles).filter(|tiles| tiles.matrices.is_some());
-    emulated.into_iter().chain(real).collect()
+    let native = Variants::of(Class::Discrete, subgroup, matrices).all.into_iter();
+    let native = native.map(|variant| variant.tiles).filter(|tiles| tiles.matrices.is_some());
+    emulated.into_iter().chain(native).collect()
 }
 
-/// The device under test, and as if it were of other classes, with the tiles that those have by
-/// default; by itself if it compiles them too slowly.
+/// The device under test once per kind of device, with that kind's default tiles; unchanged if it
+/// compiles them too slowly.
 pub fn as_every_class(gpu: &Gpu) -> Vec<(&'static str, Gpu)> {
     if gpu.adapter.class() == Class::SlowCompiler {
-        return vec![("itself", gpu.clone())];
+        return vec![("own class", gpu.clone())];
     }
     let of = |kind| {
         let mut gpu = gpu.clone();
@@ -90,7 +86,7 @@ pub fn as_every_class(gpu: &Gpu) -> Vec<(&'static str, Gpu)> {
     ["discrete", "integrated", "cpu"].map(of).into()
 }
 
-/// Tiles that every shape is tested with: in registers, for GPUs and CPUs.
+/// Tiles that every shape is tested with: the register tiles of GPUs and of CPUs.
 pub fn usual_tiles(gpu: &Gpu) -> Vec<Tiles> {
     if gpu.adapter.class() == Class::SlowCompiler {
         return vec![Tiles::SMALL];
@@ -98,7 +94,7 @@ pub fn usual_tiles(gpu: &Gpu) -> Vec<Tiles> {
     vec![Tiles::GPU, Variants::of(Class::Cpu, gpu.adapter.subgroup, None).all[0].tiles]
 }
 
-/// Those of all other variants that a device can use, if it compiles them in reasonable time.
+/// Tiles of all other variants that the device supports; none if it compiles them too slowly.
 pub fn other_tiles(gpu: &Gpu) -> Vec<Tiles> {
     if gpu.adapter.class() == Class::SlowCompiler {
         return Vec::new();
@@ -110,7 +106,7 @@ pub fn other_tiles(gpu: &Gpu) -> Vec<Tiles> {
     all.into_iter().map(|variant| variant.tiles).filter(|tiles| !usual.contains(tiles)).collect()
 }
 
-/// What the device under test can store maps in.
+/// The precisions of maps that the device under test supports.
 pub fn precisions(gpu: &Gpu) -> &'static [Precision] {
     if gpu.adapter.features.contains(&"f16") {
         return &[Precision::F32, Precision::F16];
@@ -119,7 +115,7 @@ pub fn precisions(gpu: &Gpu) -> &'static [Precision] {
     &[Precision::F32]
 }
 
-/// `max |a - b| / max |b|`, or infinity if `a` is not finite where `b` is.
+/// `max |a - b| / max |b|`, or infinity if a difference is NaN.
 pub fn difference(a: &[f32], b: &[f64]) -> f64 {
     assert_eq!(a.len(), b.len());
     let scale = b.iter().fold(1e-30f64, |m, v| m.max(v.abs()));
@@ -135,12 +131,12 @@ impl Case {
         self.check_with(gpu, &usual_tiles(gpu));
     }
 
-    /// The same with given tiles.
+    /// The same with the given tiles.
     pub fn check_with(&self, gpu: &Gpu, tiles: &[Tiles]) {
         let label = &self.label;
         let mut tested = Vec::new();
         for tiles in tiles.iter().copied() {
-            // Tiles that differ may mean the same for these shapes.
+            // Different tiles may give the same dispatches for these shapes.
             let dispatches = self.dispatches(tiles);
             if tested.contains(&dispatches) {
                 continue;
@@ -159,7 +155,7 @@ impl Case {
         }
     }
 
-    /// All that is dispatched with these tiles.
+    /// Kernel, parameters and invocations of every dispatch with these tiles.
     fn dispatches(&self, tiles: Tiles) -> Vec<(Kernel, Vec<u8>, usize)> {
         let target = Target::unlimited(tiles);
         let lowered = |op: &Node| op.lower(self.program.tensors(), target).unwrap();
@@ -168,7 +164,7 @@ impl Case {
     }
 }
 
-/// One program in two places.
+/// A program on the device and in the reference.
 pub struct Pair {
     pub session: Session,
     pub numerics: Numerics,
@@ -190,10 +186,11 @@ impl Pair {
     pub fn set_words(&mut self, id: TensorId, values: &[u32]) {
         self.session.write_bytes(id, bytemuck::cast_slice(values));
         let floats = values.iter().map(|v| f64::from(f32::from_bits(*v)));
-        let small = values.iter().map(|v| f64::from(*v));
+        let integers = values.iter().map(|v| f64::from(*v));
         let program = self.session.program();
-        let step = program.ops().iter().any(|op| op.float_words().contains(&id));
-        self.numerics.values.insert(id, if step { floats.collect() } else { small.collect() });
+        let is_float = program.ops().iter().any(|op| op.float_words().contains(&id));
+        let values = if is_float { floats.collect() } else { integers.collect() };
+        self.numerics.values.insert(id, values);
     }
 
     /// Runs op `index` on both sides and compares what it writes.

@@ -7,7 +7,7 @@ use sff::internals::compiler::ops::Op;
 use sff::internals::net::options::Precision;
 
 #[test]
-fn gradients_are_those_of_finite_differences() {
+fn gradients_match_finite_differences() {
     for (family, cases) in FAMILIES {
         let cases = cases(Purpose::Gradient, Precision::F32);
         let checked = cases.iter().map(|case| case.check_gradients());
@@ -16,7 +16,7 @@ fn gradients_are_those_of_finite_differences() {
     }
 }
 
-/// A new op has cases, or is named here with what tests it.
+/// A new op has cases, or is listed here with the tests that cover it.
 #[test]
 fn every_op_has_a_case() {
     let cases = FAMILIES.iter().flat_map(|(_, cases)| cases(Purpose::Kernel, Precision::F32));

@@ -1,4 +1,4 @@
-//! What needs no device: programs, plans, shaders.
+//! Tests without a device: programs, plans, shaders.
 
 mod gradients;
 mod networks;

@@ -1,4 +1,4 @@
-//! The built-in networks: as many parameters as everybody counts, and torchvision's names and shapes.
+//! The built-in networks have the published numbers of parameters, and torchvision's names and shapes.
 
 use sff::internals::base::shape::Shape;
 use sff::internals::compiler::program::{Built, Feed, Setup, build};
@@ -6,7 +6,7 @@ use sff::internals::net::layers::{Block, Head, Network};
 use sff::internals::net::models::{Size, Stem, mobilenet_v3, resnet18};
 use sff::internals::net::options::{Partition, TrainOptions};
 
-/// Values that are trained, without heads, and the shape of what comes out.
+/// Number of trained values without heads, shape of the output, and the built program.
 fn backbone(blocks: Vec<Block>, side: usize) -> (usize, Shape, Built) {
     let head = Head::goodness(1);
     let network = Network { blocks, head, classes: 10 };
@@ -22,7 +22,7 @@ fn backbone(blocks: Vec<Block>, side: usize) -> (usize, Shape, Built) {
 }
 
 #[test]
-fn resnet18_is_the_one_that_everybody_means() {
+fn resnet18_has_the_published_parameters_and_shapes() {
     let (trained, shape, built) = backbone(resnet18(Stem::Imagenet, Partition::Block), 224);
     assert_eq!((trained, shape), (11_176_512, Shape::new(2, 7, 7, 512)));
     assert_eq!(built.blocks.len(), 9);
@@ -43,7 +43,7 @@ fn resnet18_is_the_one_that_everybody_means() {
 }
 
 #[test]
-fn mobilenet_v3_is_the_one_that_everybody_means() {
+fn mobilenet_v3_has_the_published_parameters_and_shapes() {
     for (size, trained, channels, residuals) in
         [(Size::Small, 927_008, 576, 11), (Size::Large, 2_971_952, 960, 15)]
     {
@@ -56,7 +56,7 @@ fn mobilenet_v3_is_the_one_that_everybody_means() {
         let backbone = |name: &&String| !name.starts_with("aux.");
         let names = built.parameters.keys().filter(backbone);
         assert!(names.eq(joined.parameters.keys().filter(backbone)));
-        // Squeeze-and-excitation and batch norm included, shortcuts have no parameters.
+        // The partition into layers drops shortcuts only, which have no parameters.
         assert_eq!(build(Stem::Imagenet, Partition::Layer, 224).0, trained);
     }
 }

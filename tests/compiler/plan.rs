@@ -1,5 +1,5 @@
-//! Plans of the built-in networks: every read sees the last write, next to nothing is lost to
-//! gaps, and blocks that learn alone need less. No device is needed.
+//! Plans of the built-in networks: every read sees the last write, gaps waste little memory, and training
+//! by blocks needs less than backpropagation. No device is needed.
 
 use std::time::{Duration, Instant};
 
@@ -42,7 +42,7 @@ fn report(
         (built, plan, start.elapsed())
     };
     let (built, plan, mut took) = planned();
-    // Once more where something else kept the machine busy.
+    // Repeats a slow measurement: other processes may have kept the machine busy.
     for _ in 0..3 {
         if took >= Duration::from_secs(1) {
             took = took.min(planned().2);
@@ -102,7 +102,7 @@ fn activations_in(
     report.activations_and_workspace as f64 / f64::from(1 << 20)
 }
 
-/// Partition, head, and what is computed again.
+/// Partition, head and recomputation.
 type Way = (Partition, Head, Recompute);
 const BACKPROPAGATION: Way = (Partition::Whole, Head::Linear, Recompute::None);
 const RECOMPUTED: Way = (Partition::Whole, Head::Linear, Recompute::Block);
@@ -121,12 +121,12 @@ fn the_largest_cases_are_planned_in_under_a_second() {
     }
 }
 
-/// Next to our own backpropagation, and to what frameworks keep (MiB, counted independently of
-/// this project: every convolution and norm keeps its input, every ReLU its output; without and
-/// with a checkpoint per block). Our checkpoints keep less than a framework's, so they are a
-/// harder measure.
+/// Compared with backpropagation by this engine, and with what frameworks keep (MiB, counted
+/// independently of this project: every convolution and norm keeps its input, every ReLU its output;
+/// without and with a checkpoint per block). Checkpoints of this engine keep less than those of
+/// frameworks, so they are the stricter comparison.
 #[test]
-fn blocks_that_learn_alone_need_a_fraction_of_what_backpropagation_keeps() {
+fn training_by_blocks_needs_a_fraction_of_the_memory_of_backpropagation() {
     for (arch, side, batch, kept, checkpointed, fractions) in [
         ("resnet18", 32, 128, 576.0, 314.0, [3.3, 1.3, 1.75]),
         ("mobilenet-v3-large", 224, 64, 2696.0, 795.0, [4.5, 1.3, 1.4]),

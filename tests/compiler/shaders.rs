@@ -18,8 +18,8 @@ use sff::internals::net::options::{Precision, TrainOptions};
 /// Storage buffers that WebGPU guarantees to a shader stage.
 const MAX_STORAGE_BINDINGS: usize = 8;
 
-/// Convolutions with and without bias, every use of batch norm and activations, depthwise
-/// convolutions, squeeze-and-excitation, pools, and residuals with and without a shortcut; names begin with `prefix`.
+/// Convolutions with and without bias, every use of batch norm and activations, depthwise convolutions,
+/// squeeze-and-excitation, pools, and residuals with and without a shortcut; names begin with `prefix`.
 fn layers(prefix: &str, channels: usize) -> Vec<Layer> {
     let conv = |name: &str, window, bias| {
         let name = format!("{prefix}.{name}");
@@ -55,7 +55,7 @@ fn layers(prefix: &str, channels: usize) -> Vec<Layer> {
     ]
 }
 
-/// Its 1×1 convolution goes by Gram matrices where there are more classes than channels.
+/// Its 1×1 convolution uses Gram matrices where there are many classes and few channels.
 const SEPARABLE: Head = Head::Goodness(Goodness {
     kernel: 3,
     separable: true,
@@ -81,7 +81,7 @@ fn program(channels: usize, classes: usize, head: Head, precision: Precision) ->
     let feed = Some(Feed { batch: 5, resident: 8, stored: [20, 18] });
     let image = Shape::new(1, 64, 64, channels.min(4));
     let setup = Setup {
-        // One head with everything that can be done to images, the other without.
+        // One head with augmentation and mixing, the others without.
         augment: Augment {
             jitter: if head == Head::Linear { 0.5 } else { 0.0 },
             mixup: if head == Head::Linear { 1.0 } else { 0.0 },
@@ -89,7 +89,7 @@ fn program(channels: usize, classes: usize, head: Head, precision: Precision) ->
         },
         train: feed,
         eval: feed,
-        // One head with sums over micro-batches, the other without.
+        // One head with sums over micro-batches, the others without.
         micro_batches: if head == Head::Linear { 2 } else { 1 },
         precision,
         ..Setup::new(image, &TrainOptions::default())
@@ -100,10 +100,10 @@ fn program(channels: usize, classes: usize, head: Head, precision: Precision) ->
     build(&network, &setup).unwrap().program
 }
 
-/// A kernel, and the operands that it is given: shader variables and how their tensors are stored.
+/// A kernel, and its operands: shader variables and the layouts of their tensors.
 type Use = (Kernel, Vec<(&'static str, Layout)>);
 
-/// One dispatch of each.
+/// One dispatch for each use of a kernel.
 fn dispatches(programs: &[Program]) -> BTreeMap<Use, Dispatch> {
     let mut found = BTreeMap::new();
     for program in programs {
@@ -133,7 +133,7 @@ fn label(kernel: &Kernel) -> String {
     format!("{}.{} {:?}", kernel.file, kernel.entry, kernel.definitions)
 }
 
-/// The source of that name, and all that it imports.
+/// Paths and texts of the source called `name` and of all that it imports.
 fn with_imports(name: &str) -> BTreeMap<&'static str, &'static str> {
     let mut next = vec![SOURCES.iter().find(|source| source.name() == name).unwrap()];
     let mut found = BTreeMap::new();
@@ -147,7 +147,7 @@ fn with_imports(name: &str) -> BTreeMap<&'static str, &'static str> {
     found
 }
 
-/// Every kernel that is dispatched: those of programs, of sessions, and those that measure devices.
+/// Every kernel that is dispatched: by programs, by sessions, and to measure devices.
 fn kernels() -> impl Iterator<Item = Kernel> {
     let programs = dispatches(&catalogue()).into_keys().map(|(kernel, _)| kernel);
     let others = sff::internals::gpu::peak::kernels();
@@ -161,8 +161,8 @@ fn every_shader_is_used() {
     assert_eq!(used, SOURCES.iter().map(|source| source.path).collect());
 }
 
-/// What a kernel is dispatched with is listed in `shaders/permutations.txt`, and what is listed is in
-/// its source.
+/// Definitions of dispatched kernels are listed in `shaders/permutations.txt`, and listed ones are used in
+/// the kernel's source.
 #[test]
 fn permutations_are_listed() {
     let text = include_str!("../../shaders/permutations.txt");
@@ -180,7 +180,7 @@ fn permutations_are_listed() {
         let sources: Vec<_> = with_imports(file).into_values().collect();
         for name in definitions {
             let used = sources.iter().any(|text| text.contains(name));
-            assert!(used, "{file}: {name} is listed, and nowhere used");
+            assert!(used, "{file}: {name} is listed, but not used");
         }
     }
     let explained = text.lines().filter_map(|line| line.strip_prefix("#   "));
@@ -219,7 +219,7 @@ fn rust_and_wgsl_agree_on_parameters_and_operands() {
             reflection.bindings.iter().partition(|b| b.uniform);
         assert_eq!(uniforms.len(), 1, "{label}");
         assert!(storage.len() <= MAX_STORAGE_BINDINGS, "{label}: {storage:?}");
-        // What a tensor holds is what the shader takes it for.
+        // Tensors and shader variables have the same formats.
         let variables: BTreeSet<_> = storage.iter().map(|b| (b.name.as_str(), b.half)).collect();
         let given = operands.iter().map(|(name, layout)| (*name, *layout == Layout::Half));
         assert_eq!(variables, given.collect(), "{label}");

@@ -1,5 +1,5 @@
-//! What a small network becomes, as text: its program, its plan, its kernels. After a change that is
-//! meant, run with `INSTA_UPDATE=always` to write what is new, and read the difference.
+//! Snapshots of a small network's program, plan and kernels. After an intended change, run with
+//! `INSTA_UPDATE=always` to update them, and review the diff.
 
 use sff::internals::base::shape::Shape;
 use sff::internals::compiler::kernel::Target;
@@ -34,8 +34,7 @@ fn plan() {
     insta::assert_snapshot!(plan.table(&built.program));
 }
 
-/// The kernel of the residual block's first convolution, in every way that a discrete GPU and a CPU
-/// compute it.
+/// The kernel of the residual block's first convolution, in every variant for a discrete GPU and a CPU.
 #[test]
 fn kernels() {
     let built = built();

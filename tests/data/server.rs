@@ -1,4 +1,4 @@
-//! A server on this machine that fails in every way it is asked to.
+//! A local HTTP server that fails on request.
 
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{TcpListener, TcpStream};
@@ -7,61 +7,61 @@ use std::sync::{Arc, Mutex};
 use std::thread::{self, JoinHandle, sleep};
 use std::time::Duration;
 
-/// How a server treats a request.
+/// A server's reply to a request.
 #[derive(Clone, Debug)]
-pub enum Way {
-    /// As it should.
-    Well,
-    /// Sends all, whatever part is asked for.
+pub enum Reply {
+    /// The requested bytes.
+    Complete,
+    /// The whole file, ignoring the range of the request.
     WithoutRanges,
-    /// Sends so many bytes and closes the connection.
+    /// This number of bytes, then closes the connection.
     Truncated(usize),
-    /// Sends so many bytes and then nothing, without closing the connection.
+    /// This number of bytes, then keeps the connection open and silent.
     Stalled(usize),
-    /// Sends the same number of other bytes.
+    /// Other bytes of the same length.
     Corrupt,
-    /// Says that it sends the part asked for, but it is another.
+    /// A `Content-Range` other than the requested one.
     WrongPart,
-    /// Without an answer.
+    /// No reply.
     Silent,
-    /// An error, or whatever status this is.
+    /// This status line.
     Status(&'static str),
-    /// To another address.
+    /// A redirect to this address.
     Redirect(String),
-    /// More and more, without an end.
+    /// An endless body.
     Endless,
 }
 
-/// A server that treats one request after the other in the given ways, and the last one for ever.
+/// A server that gives one reply after the other, and repeats the last one.
 pub struct Server {
     pub address: String,
     requests: Arc<Mutex<Vec<String>>>,
-    over: Arc<AtomicBool>,
+    stop: Arc<AtomicBool>,
     thread: Option<JoinHandle<()>>,
 }
 
 impl Server {
-    pub fn new(files: Vec<(&'static str, Vec<u8>)>, ways: Vec<Way>) -> Self {
+    pub fn new(files: Vec<(&'static str, Vec<u8>)>, replies: Vec<Reply>) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         listener.set_nonblocking(true).unwrap();
         let address = format!("http://{}/", listener.local_addr().unwrap());
-        let (requests, over) = (Arc::new(Mutex::new(Vec::new())), Arc::new(AtomicBool::new(false)));
-        let (log, stop) = (requests.clone(), over.clone());
+        let (requests, stop) = (Arc::new(Mutex::new(Vec::new())), Arc::new(AtomicBool::new(false)));
+        let (log, stopped) = (requests.clone(), stop.clone());
         let thread = thread::spawn(move || {
-            let mut ways = ways.into_iter().peekable();
-            let mut last = Way::Well;
-            while !stop.load(Ordering::SeqCst) {
+            let mut replies = replies.into_iter();
+            let mut last = Reply::Complete;
+            while !stopped.load(Ordering::SeqCst) {
                 let Ok((stream, _)) = listener.accept() else {
                     sleep(Duration::from_millis(1));
                     continue;
                 };
                 stream.set_nonblocking(false).unwrap();
-                last = ways.next().unwrap_or(last);
-                // A client that goes away is what some of the tests are about.
+                last = replies.next().unwrap_or(last);
+                // In some tests the client closes the connection early.
                 let _ = answer(stream, &files, &last, &log);
             }
         });
-        Self { address, requests, over, thread: Some(thread) }
+        Self { address, requests, stop, thread: Some(thread) }
     }
 
     /// The path and range of each request so far.
@@ -72,7 +72,7 @@ impl Server {
 
 impl Drop for Server {
     fn drop(&mut self) {
-        self.over.store(true, Ordering::SeqCst);
+        self.stop.store(true, Ordering::SeqCst);
         self.thread.take().unwrap().join().unwrap();
     }
 }
@@ -80,7 +80,7 @@ impl Drop for Server {
 fn answer(
     mut stream: TcpStream,
     files: &[(&'static str, Vec<u8>)],
-    way: &Way,
+    reply: &Reply,
     log: &Mutex<Vec<String>>,
 ) -> std::io::Result<()> {
     stream.set_read_timeout(Some(Duration::from_secs(5)))?;
@@ -101,34 +101,34 @@ fn answer(
         }
     }
     log.lock().unwrap().push(format!("{path}{range}"));
-    // Until the client gives up.
+    // Blocks until the client closes the connection.
     let wait = |mut stream: &TcpStream| drop(stream.read(&mut [0]));
     let Some((_, content)) = files.iter().find(|(name, _)| *name == path) else {
         return write!(stream, "HTTP/1.1 404 Not Found\r\nContent-Length: 0\r\n\r\n");
     };
     let whole = content.len();
-    if matches!(way, Way::WithoutRanges) {
+    if matches!(reply, Reply::WithoutRanges) {
         start = 0;
     }
-    let sent: Vec<u8> = match way {
-        Way::Corrupt => content.iter().map(|byte| byte ^ 1).skip(start).collect(),
+    let sent: Vec<u8> = match reply {
+        Reply::Corrupt => content.iter().map(|byte| byte ^ 1).skip(start).collect(),
         _ => content.iter().copied().skip(start).collect(),
     };
-    match way {
-        Way::Silent => {
+    match reply {
+        Reply::Silent => {
             wait(&stream);
             return Ok(());
         }
-        Way::Status(status) => {
+        Reply::Status(status) => {
             return write!(stream, "HTTP/1.1 {status}\r\nContent-Length: 3\r\n\r\nno!");
         }
-        Way::Redirect(to) => {
+        Reply::Redirect(to) => {
             return write!(
                 stream,
                 "HTTP/1.1 302 Found\r\nLocation: {to}{path}\r\nContent-Length: 0\r\n\r\n"
             );
         }
-        Way::Endless => {
+        Reply::Endless => {
             write!(stream, "HTTP/1.1 200 OK\r\nConnection: close\r\n\r\n")?;
             loop {
                 stream.write_all(&[7; 1 << 16])?;
@@ -140,9 +140,9 @@ fn answer(
         _ => {}
     }
     let length = sent.len();
-    let head = match (start, way) {
+    let head = match (start, reply) {
         (0, _) => "200 OK\r\n".to_owned(),
-        (_, Way::WrongPart) => {
+        (_, Reply::WrongPart) => {
             format!("206 Partial Content\r\nContent-Range: bytes 1-{}/{whole}\r\n", whole - 1)
         }
         _ => {
@@ -150,12 +150,12 @@ fn answer(
         }
     };
     write!(stream, "HTTP/1.1 {head}Content-Length: {length}\r\nConnection: close\r\n\r\n")?;
-    let part = match way {
-        Way::Truncated(bytes) | Way::Stalled(bytes) => &sent[..(*bytes).min(length)],
+    let part = match reply {
+        Reply::Truncated(bytes) | Reply::Stalled(bytes) => &sent[..(*bytes).min(length)],
         _ => &sent[..],
     };
     stream.write_all(part)?;
-    if let Way::Stalled(_) = way {
+    if let Reply::Stalled(_) = reply {
         wait(&stream);
     }
     Ok(())

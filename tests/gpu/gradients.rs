@@ -1,5 +1,5 @@
-//! Gradients of whole programs: central differences of the losses in the f64 reference, the
-//! wall between blocks, and every op of such a program on the device.
+//! Gradients of whole programs: compared with central differences of the losses in the f64 reference;
+//! no gradient flows between blocks; every op on the device matches the reference.
 
 use std::collections::BTreeMap;
 
@@ -22,10 +22,10 @@ const CLASSES: usize = 5;
 const IMAGE: Shape = Shape::new(1, 11, 9, 3);
 /// Height and width of the stored images.
 const STORED: [usize; 2] = [14, 13];
-/// Everything but a fixed crop, so that images are mixed and colours change.
+/// Every augmentation but a shift.
 const AUGMENT: Augment =
     Augment { flip: true, crop: 0, random_resized_crop: 0.2, jitter: 0.4, cutout: 3, mixup: 1.0 };
-/// Images that are kept on the device: more than a batch.
+/// Number of images on the device: more than a batch.
 const RESIDENT: usize = 7;
 
 fn conv(name: &str, out: usize, window: Window, bias: bool) -> Layer {
@@ -64,7 +64,7 @@ fn stages() -> [Vec<Layer>; 3] {
             Layer::MaxPool(Window { kernel: 3, stride: 2, pad: 1 }),
         ],
         vec![
-            // First in its block: nothing needs the gradient of its input.
+            // First in its block: the gradient of its input is not needed.
             Layer::Residual {
                 body: vec![
                     conv("b1", 7, Window::same(3, 2), false),
@@ -117,8 +117,8 @@ fn network(head: Head) -> Network {
 const GOODNESS: Head =
     Head::Goodness(Goodness { kernel: 3, separable: false, pool: None, scale: Scale::Fixed(0.8) });
 
-/// Everything that a goodness head may have. The second block has few channels, so its goodness
-/// comes from Gram matrices.
+/// A goodness head with all options. The second block has few channels, so its goodness is computed
+/// from Gram matrices.
 const SEPARABLE: Head =
     Head::Goodness(Goodness { kernel: 5, separable: true, pool: Some(4), scale: Scale::Learnable });
 const CLASSIFIER: Head = Head::Classifier { hidden: 7, dropout: 0.3 };
@@ -144,11 +144,12 @@ fn mean(values: &[f64]) -> f64 {
     values.iter().sum::<f64>() / values.len() as f64
 }
 
-/// Central differences of the losses that reach each block, for some values of each parameter.
+/// Compares some gradients of each parameter with central differences of the losses that reach its
+/// block.
 fn check_gradients(head: Head, window: usize) {
-    /// Far above the rounding of f64 and far below the distance to most kinks.
-    const NUDGE: f64 = 1e-6;
-    /// Of a loss of about 1, divided by the nudge.
+    /// Change of a value: far above the rounding of f64, and far below the distance to most kinks.
+    const CHANGE: f64 = 1e-6;
+    /// Rounding of a loss of about 1, divided by the change.
     const ROUNDING: f64 = 1e-9;
     let built = compile(head, window);
     let inputs = Inputs::new(&built, AUGMENT);
@@ -158,7 +159,7 @@ fn check_gradients(head: Head, window: usize) {
     for (name, p) in &built.parameters {
         let gradient = gradients.get(p.grad);
         let largest = gradient.iter().fold(0.0f64, |m, g| m.max(g.abs()));
-        assert!(largest > 1e-4, "{name}: a gradient of nothing tests nothing");
+        assert!(largest > 1e-4, "{name}: the gradient is too small to test");
         for _ in 0..6 {
             let at = rng.below(gradient.len() as u64) as usize;
             let loss = |by: f64| {
@@ -166,7 +167,7 @@ fn check_gradients(head: Head, window: usize) {
                 let reaching = train.losses.iter().skip(p.block).take(1 + window);
                 reaching.map(|loss| mean(reference.get(*loss))).sum::<f64>()
             };
-            let slope = (loss(NUDGE) - loss(-NUDGE)) / (2.0 * NUDGE);
+            let slope = (loss(CHANGE) - loss(-CHANGE)) / (2.0 * CHANGE);
             let off = ((slope - gradient[at]).abs() - ROUNDING) / largest;
             assert!(off <= 1e-6, "{name}[{at}] is {}, not {slope}: off by {off:.1e}", gradient[at]);
         }
@@ -221,26 +222,26 @@ fn gradients_of_backpropagation_match_central_differences() {
 }
 
 #[test]
-fn no_gradient_crosses_the_wall_between_blocks() {
+fn no_gradient_flows_between_blocks() {
     let built = compile(GOODNESS, 0);
     let inputs = Inputs::new(&built, AUGMENT);
     let train = built.train.as_ref().unwrap();
-    let nudged = |name: &str| {
+    let changed = |name: &str| {
         let id = built.parameters[name].value;
         inputs.run(&built, train, Some((id, 0, 0.5)))
     };
-    // The head of the second block changes its own gradients, and no other ones.
-    let (plain, head) = (inputs.run(&built, train, None), nudged("aux.1.weight"));
+    // A change of the second block's head changes the gradients of that block only.
+    let (plain, head) = (inputs.run(&built, train, None), changed("aux.1.weight"));
     for (name, p) in &built.parameters {
         let same = plain.get(p.grad) == head.get(p.grad);
         assert_eq!(same, p.block != 1, "{name}");
     }
-    // Values do cross: they are the next block's input.
-    let stem = nudged("stem.weight");
+    // Values do flow forward: they are the next block's input.
+    let stem = changed("stem.weight");
     assert_ne!(plain.get(train.losses[1]), stem.get(train.losses[1]));
 }
 
-/// Every op of both routines on the device against the reference.
+/// Compares every op of both routines on the device with the reference.
 fn check_on_device(head: Head, window: usize) {
     let gpu = gpu();
     let built = compile(head, window);

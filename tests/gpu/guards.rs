@@ -1,5 +1,5 @@
-//! Kernels write to their tensors and nowhere else: bytes next to every live tensor keep their
-//! value through a whole training step.
+//! Kernels write inside their tensors only: guard bytes next to every live tensor keep their value
+//! through a training step.
 
 use std::collections::BTreeSet;
 use std::ops::Range;
@@ -22,8 +22,8 @@ use sff::internals::net::options::{
 const GUARD: usize = 512;
 const SENTINEL: u8 = 0xa5;
 
-/// Runs some ops one by one; returns the tensors after which something was written.
-fn disturbed(session: &mut Session, ops: Range<usize>) -> BTreeSet<String> {
+/// Runs ops one by one; returns the names of tensors whose guard was overwritten.
+fn overwritten(session: &mut Session, ops: Range<usize>) -> BTreeSet<String> {
     let roots: Vec<TensorId> = session.program().ids().collect();
     let roots: Vec<_> =
         roots.into_iter().filter(|id| session.program().tensor(*id).parent.is_none()).collect();
@@ -33,7 +33,7 @@ fn disturbed(session: &mut Session, ops: Range<usize>) -> BTreeSet<String> {
         session.fill_guard(*id, SENTINEL);
     }
     let mut found = BTreeSet::new();
-    let mut look = |session: &mut Session, id: TensorId| {
+    let mut check = |session: &mut Session, id: TensorId| {
         if session.guard(id).unwrap().iter().any(|byte| *byte != SENTINEL) {
             found.insert(session.program().tensor(id).name.clone());
         }
@@ -41,27 +41,27 @@ fn disturbed(session: &mut Session, ops: Range<usize>) -> BTreeSet<String> {
     for op in ops {
         for (id, life) in &lives {
             let place = session.plan().offset(*id);
-            // A tensor that takes over another's bytes takes its guard too.
-            let heir = |(other, theirs): &(TensorId, Range<usize>)| {
+            // A tensor that takes over another's bytes takes over its guard, too.
+            let reused = |(other, theirs): &(TensorId, Range<usize>)| {
                 theirs.start < op && theirs.end == op + 1 && session.plan().offset(*other) == place
             };
-            if life.start == op && life.end < usize::MAX && !lives.iter().any(heir) {
+            if life.start == op && life.end < usize::MAX && !lives.iter().any(reused) {
                 session.fill_guard(*id, SENTINEL);
             }
         }
         session.run(op..op + 1, None).unwrap();
         for (id, _) in lives.iter().filter(|(_, life)| life.end == op + 1) {
-            look(session, *id);
+            check(session, *id);
         }
     }
     for (id, _) in lives.iter().filter(|(_, life)| life.end == usize::MAX) {
-        look(session, *id);
+        check(session, *id);
     }
     found
 }
 
-/// A session that is ready for a step of two images with sides of `side` pixels, made of larger
-/// ones in every way there is.
+/// A session that is ready for a step of two images with sides of `side` pixels, with every
+/// augmentation but a flip and a shift.
 fn session(
     network: &Network,
     side: usize,
@@ -106,7 +106,7 @@ fn session(
 }
 
 /// A step of a network in every partition, with every head and mode of recomputation.
-fn leaves_guards_alone(arch: &str) {
+fn guards_stay_intact(arch: &str) {
     let goodness = Head::goodness(3);
     let classifier = Head::Classifier { hidden: 9, dropout: 0.3 };
     for (partition, head, recompute, precision) in [
@@ -128,37 +128,37 @@ fn leaves_guards_alone(arch: &str) {
         let network = Network { blocks, head, classes: 7 };
         let (mut session, built) = session(&network, side, (recompute, precision));
         let ops = built.train.as_ref().unwrap().ops.clone();
-        let found = disturbed(&mut session, ops);
-        assert!(found.is_empty(), "{partition:?}, {precision:?}: wrote after {found:?}");
+        let found = overwritten(&mut session, ops);
+        assert!(found.is_empty(), "{partition:?}, {precision:?}: wrote past {found:?}");
         let losses = session.read(built.train.unwrap().metrics).unwrap();
-        assert!(losses[0].is_finite() && losses[0] > 0.0, "the step did run");
+        assert!(losses[0].is_finite() && losses[0] > 0.0, "the step did not run");
     }
 }
 
 #[test]
-fn steps_of_a_cnn_leave_guards_alone() {
-    leaves_guards_alone("cnn");
+fn steps_of_a_cnn_keep_guards_intact() {
+    guards_stay_intact("cnn");
 }
 
 #[test]
-fn steps_of_a_resnet_leave_guards_alone() {
-    leaves_guards_alone("resnet18");
+fn steps_of_a_resnet_keep_guards_intact() {
+    guards_stay_intact("resnet18");
 }
 
 #[test]
-fn steps_of_small_mobilenets_leave_guards_alone() {
-    leaves_guards_alone("mobilenet-v3-small");
+fn steps_of_small_mobilenets_keep_guards_intact() {
+    guards_stay_intact("mobilenet-v3-small");
 }
 
 #[test]
-fn steps_of_large_mobilenets_leave_guards_alone() {
-    leaves_guards_alone("mobilenet-v3-large");
+fn steps_of_large_mobilenets_keep_guards_intact() {
+    guards_stay_intact("mobilenet-v3-large");
 }
 
 #[test]
-fn a_kernel_that_leaves_its_tensor_is_noticed() {
+fn a_write_past_a_tensor_is_detected() {
     let mut program = Program::default();
-    // Words are not padded to whole vec4s for each pixel, so there is no room for what is written.
+    // Words are not padded to whole vec4s per pixel, so the kernel writes past the end.
     let mut maps =
         |name: &str, layout, kind| program.add(name, Shape::new(1, 1, 16, 5), layout, kind);
     let x = maps("x", Layout::Nhwc, Kind::Io);
@@ -171,6 +171,6 @@ fn a_kernel_that_leaves_its_tensor_is_noticed() {
     let options = SessionOptions { guard: GUARD, ..SessionOptions::default() };
     let mut session = Session::new(&gpu(), program, options).unwrap();
     session.write(x, &random(1, 80));
-    let found = disturbed(&mut session, ops);
+    let found = overwritten(&mut session, ops);
     assert!(found.contains("short") && !found.contains("other"), "{found:?}");
 }

@@ -6,27 +6,25 @@ use sff::internals::base::shape::{Layout, Shape, Weight, Window};
 use sff::internals::compiler::kernel::Tiles;
 use sff::internals::compiler::ops;
 use sff::internals::compiler::program::Program;
-use sff::internals::compiler::split;
 use sff::internals::compiler::tensor::Kind;
 use sff::internals::gpu::device::Gpu;
 use sff::internals::gpu::session::{Session, SessionOptions};
 use sff::internals::net::layers::{Activation, BatchNorm};
 use sff::internals::net::options::Precision;
 
-/// All cases of a family of ops with the usual tiles, and those that show differences between tiles
-/// with all others; in float16, where all load and store alike, with those that discrete GPUs have by
-/// default.
+/// Tests all cases of a family of ops with the usual tiles, and selected ones with all other tiles; in
+/// float16, which changes loads and stores only, with the defaults of discrete GPUs.
 fn family(cases: Cases) {
     let gpu = gpu();
     let others = other_tiles(&gpu);
     let defaults = [Tiles::WORKGROUP_64X64, Tiles::WORKGROUP_32X32];
     let half: Vec<_> = others.iter().copied().filter(|t| defaults.contains(t)).collect();
     for precision in precisions(&gpu) {
-        let besides = if *precision == Precision::F16 { &half } else { &others };
+        let others = if *precision == Precision::F16 { &half } else { &others };
         for case in cases(Purpose::Kernel, *precision) {
             case.check(&gpu);
             if case.every_tile {
-                case.check_with(&gpu, besides);
+                case.check_with(&gpu, others);
             }
         }
     }
@@ -44,7 +42,7 @@ macro_rules! kernels {
 families!(kernels);
 
 #[test]
-fn convolutions_as_products_of_matrices() {
+fn convolutions_with_cooperative_matrices() {
     let gpu = gpu();
     if !precisions(&gpu).contains(&Precision::F16) {
         return;
@@ -56,7 +54,7 @@ fn convolutions_as_products_of_matrices() {
         let mut case = Case::of(Precision::F16);
         let y_shape = window.output(shape).unwrap().with_c(cout);
         let x = case.maps(shape);
-        // Such that float16 holds them: these kernels round weights.
+        // Exact in float16, because these kernels round weights.
         let weight = Shape::from(Weight::new(window.kernel, shape.c, cout));
         let values = random(7, weight.elements()).into_iter().map(|v| (v * 64.0).round() / 64.0);
         let w = case.given(weight, Layout::Hwio, values.collect());
@@ -69,9 +67,9 @@ fn convolutions_as_products_of_matrices() {
     }
 }
 
-/// A display's watchdog would take the device away.
+/// A display's watchdog would reset the device otherwise.
 #[test]
-fn long_work_comes_in_several_submits_with_the_same_bits() {
+fn long_work_is_split_into_submits_with_bit_identical_results() {
     let shape = Shape::new(80, 32, 32, 64);
     let mut case = Case::default();
     let x = case.maps(shape);
@@ -95,9 +93,9 @@ fn long_work_comes_in_several_submits_with_the_same_bits() {
     assert!(once.1 == twice.1);
 }
 
-/// Mesa's software driver ends loops after 65,535 steps, without a word.
+/// Mesa's software driver silently ends loops after 65,535 iterations.
 #[test]
-fn sums_of_very_many_terms() {
+fn long_sums_have_all_of_their_terms() {
     let gpu = gpu();
     cases::goodness(Precision::F32, Shape::new(1, 144, 144, 64), 2, 5).check(&gpu);
 
@@ -110,7 +108,7 @@ fn sums_of_very_many_terms() {
     case.program.push(ops::LayerNormGrad { y, dy, stats, dx, relu: false });
     case.called("layer norm".into()).check(&gpu);
 
-    // The gradient of a weight for so many pixels that the reference takes minutes: of ones, it counts.
+    // A weight gradient over too many pixels for the reference: with inputs of ones, it counts pixels.
     let (shape, weight, window) =
         (Shape::new(66, 32, 32, 172), Weight::new(3, 172, 172), Window::same(3, 1));
     let mut case = Case::default();
@@ -122,17 +120,17 @@ fn sums_of_very_many_terms() {
     [x, dy].iter().for_each(|id| session.write(*id, &ones));
     session.run(0..1, None).unwrap();
     let values = session.read(dw).unwrap();
-    // Of three positions, the outer ones see nothing beyond an edge.
-    let seen = [31.0, 32.0, 31.0];
-    let expected = |tap: usize| 66.0 * seen[tap / 3] * seen[tap % 3];
+    // The outer rows and columns of the window lose a row or column of pixels at an edge.
+    let pixels = [31.0, 32.0, 31.0];
+    let expected = |tap: usize| 66.0 * pixels[tap / 3] * pixels[tap % 3];
     for (tap, values) in values.chunks(172 * 172).enumerate() {
         assert!(values.iter().all(|v| *v == expected(tap)), "position {tap}: {}", values[0]);
     }
 }
 
-/// What cannot be cut is refused there.
+/// Loops over channels and the window cannot be cut.
 #[test]
-fn loops_that_the_device_would_end_are_refused() {
+fn loops_longer_than_the_device_allows_are_refused() {
     let gpu = gpu();
     let case = |kernel| cases::goodness(Precision::F32, Shape::new(1, 16, 16, 256), 2, kernel);
     let session = Session::new(&gpu, case(31).program, SessionOptions::default());
@@ -144,37 +142,9 @@ fn loops_that_the_device_would_end_are_refused() {
     case(15).check(&gpu);
 }
 
+/// A NaN must reach the loss, where it is detected.
 #[test]
-fn gram_matrices_pay_where_there_are_few_channels() {
-    let x = |side, c| Shape::new(64, side, side, c);
-    assert!(split::gram_pays(x(112, 16), 1000) && split::gram_pays(x(14, 40), 1000));
-    assert!(!split::gram_pays(x(7, 576), 1000) && !split::gram_pays(x(112, 16), 10));
-    // Their memory is bounded as that of class maps is.
-    for (side, c) in [(112, 16), (14, 40), (7, 96), (32, 512)] {
-        let (x, slice) = (x(side, c), split::gram_slice(Layout::Nhwc, x(side, c)));
-        let bytes = Layout::Nhwc.bytes(split::gram(x.with_n(slice)));
-        assert!(slice <= 16 && bytes <= (Layout::Nhwc.bytes(x) / 8).max(4 << 20), "{side} px, {c}");
-    }
-}
-
-#[test]
-fn class_maps_never_exist_for_the_whole_batch() {
-    for batch in [64, 65, 100, 128] {
-        for (side, classes) in [(7, 2), (7, 10), (32, 100), (32, 1000), (112, 1000)] {
-            let x = Shape::new(batch, side, side, 24);
-            let slice = split::goodness_slice(Layout::Nhwc, x, classes);
-            assert!(slice <= batch.div_ceil(4).next_multiple_of(16), "{batch}: {slice}");
-            let bytes = |n, c| Layout::Nhwc.bytes(x.with_n(n).with_c(c));
-            assert_eq!(bytes(slice, 24) % sff::internals::base::shape::ALIGNMENT, 0);
-            let few = (bytes(batch, 24) / 8).max(4 << 20);
-            assert!(slice == 1 || bytes(slice, classes) <= few, "{batch}, {side} px, {classes}");
-        }
-    }
-}
-
-/// A NaN must reach the loss, where it is noticed.
-#[test]
-fn what_is_not_a_number_is_not_hidden() {
+fn activations_and_batch_norm_propagate_nan() {
     let gpu = gpu();
     for precision in precisions(&gpu) {
         let shape = Shape::new(2, 2, 2, 4);
@@ -199,16 +169,16 @@ fn what_is_not_a_number_is_not_hidden() {
         case.inputs.iter().for_each(|(id, values)| session.write(*id, values));
         for (op, y) in outputs.into_iter().chain([eval]).enumerate() {
             session.run(op..op + 1, None).unwrap();
-            let not_numbers: Vec<_> = session.read(y).unwrap().iter().map(|v| v.is_nan()).collect();
-            assert_eq!(not_numbers.iter().filter(|n| **n).count(), 1);
-            assert!(not_numbers[5], "{precision:?}, op {op}");
+            let nan: Vec<_> = session.read(y).unwrap().iter().map(|v| v.is_nan()).collect();
+            assert_eq!(nan.iter().filter(|n| **n).count(), 1);
+            assert!(nan[5], "{precision:?}, op {op}");
         }
     }
 }
 
-/// Gradients that are too large for float16 are cut, and training goes on.
+/// Large gradients are clamped to the range of float16, so that training continues.
 #[test]
-fn what_is_too_large_for_float16_stays_finite() {
+fn values_too_large_for_float16_stay_finite() {
     let gpu = gpu();
     if !precisions(&gpu).contains(&Precision::F16) {
         return;
@@ -225,9 +195,9 @@ fn what_is_too_large_for_float16_stays_finite() {
     case.called("too large".into()).check(&gpu);
 }
 
-/// Members of a slab, with what is not finite in one of them, between them, or nowhere.
+/// A slab with NaN or infinity in one member or in none, and NaN between members in any case.
 #[test]
-fn numbers_that_are_not_finite_are_found_in_members_only() {
+fn the_check_for_finite_values_covers_members_only() {
     let gpu = gpu();
     for members in [1, 24, 25, 60] {
         for bad in [None, Some(0), Some(members / 2), Some(members - 1)] {

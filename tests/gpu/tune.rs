@@ -1,4 +1,4 @@
-//! Tuning, on a device that is taken for a GPU.
+//! Tuning, on a device that is treated as a discrete GPU.
 
 use std::time::Duration;
 
@@ -18,8 +18,8 @@ use sff::internals::net::options::{Partition, TrainOptions};
 
 const CLASSES: usize = 10;
 
-/// The device under test as if it were a GPU with memory of its own; none if its driver takes minutes
-/// to compile what such GPUs use.
+/// The device under test, treated as a discrete GPU; `None` if its driver takes minutes to compile
+/// tiles for these.
 fn discrete() -> Option<Gpu> {
     let mut gpu: Gpu = gpu().clone();
     if gpu.adapter.class() == Class::SlowCompiler {
@@ -54,22 +54,22 @@ fn all_variants_agree_and_the_fastest_is_chosen() {
     assert_eq!(choices.len(), tuning.ops.len());
     for timed in &tuning.ops {
         let best = timed.variants.iter().map(|(_, ms)| *ms).fold(f64::INFINITY, f64::min);
-        // The usual one is left for a gain only.
+        // The default is replaced only for a gain of 3%.
         let stays = timed.ms() == timed.usual_ms() && timed.usual_ms() * 0.97 <= best;
         assert!(timed.ms() == best || stays, "{timed:?}");
     }
-    // Nothing is left to be timed.
+    // All ops are timed already.
     let again = time(&gpu, &program, &gpu.variants(), &quick(), &mut choices).unwrap();
     assert!(again.ops.is_empty());
 }
 
-/// It would win by being fast.
+/// The broken variant is the fastest.
 #[test]
-fn a_variant_that_computes_something_else_is_refused_by_name() {
+fn a_variant_with_wrong_results_is_refused_by_name() {
     let Some(gpu) = discrete() else { return };
     let program = program(&gpu);
     let mut variants = Variants::of(Class::Discrete, None, None);
-    // So few pixels that no invocation brings any in.
+    // With this few pixels no invocation loads any.
     let broken = Tiles { pixels: 2, ..Tiles::WORKGROUP_64X64 };
     variants.all.retain(|v| v.name == "registers 8x8");
     variants.all.push(Variant { name: "broken", tiles: broken });
@@ -94,7 +94,7 @@ fn a_variant_that_computes_something_else_is_refused_by_name() {
 }
 
 #[test]
-fn a_gpu_is_tuned_unasked_once_and_within_its_time() {
+fn a_gpu_is_tuned_automatically_once_and_within_the_time_limit() {
     let Some(gpu) = discrete() else { return };
     let folder = tempfile::tempdir().unwrap();
     let cache = Cache::at(folder.path().join("new"));
@@ -104,18 +104,18 @@ fn a_gpu_is_tuned_unasked_once_and_within_its_time() {
     };
     assert!(run(&gpu, Tune::Off).1.is_none());
     let (tuned, tuning) = run(&gpu, Tune::Auto);
-    let tuning = tuning.expect("it is the first time");
+    let tuning = tuning.expect("the first run tunes");
     assert_eq!(tuned.choices().len(), tuning.ops.len() + tuning.left.len());
     assert!(tuning.ended.is_none() && tuning.unsaved.is_none(), "{tuning:?}");
     let line = tuning.to_string();
     assert!(line.starts_with("timed ") && line.lines().count() == 1, "{line}");
 
-    // The second time it is remembered, also what there was no time for.
+    // The second run reads the cache, which includes the ops that there was no time for.
     let (again, nothing) = run(&gpu, Tune::Auto);
     assert!(nothing.is_none());
     assert_eq!(again.choices(), tuned.choices());
 
-    // What there is no time for stays as usual, until it is asked for.
+    // Without time for an op, its default stays.
     let none = Effort { total: Some(Duration::ZERO), ..quick() };
     let mut choices = Choices::default();
     let tuning = time(&gpu, &program, &gpu.variants(), &none, &mut choices).unwrap();
@@ -128,14 +128,14 @@ fn a_gpu_is_tuned_unasked_once_and_within_its_time() {
 }
 
 #[test]
-fn what_was_left_is_timed_when_it_is_asked_for() {
+fn a_full_tuning_times_the_ops_left_by_an_automatic_one() {
     let Some(gpu) = discrete() else { return };
     let folder = tempfile::tempdir().unwrap();
     let cache = Cache::at(folder.path().to_owned());
     let program = program(&gpu);
     let run = |how| tune(&gpu, how, &cache, &Interrupt::default(), || Ok(program.clone())).unwrap();
     let first = run(Tune::Auto).1.unwrap();
-    // As if the first use had had no time.
+    // As if the automatic tuning had run out of time at once.
     let mut files = std::fs::read_dir(folder.path()).unwrap().map(|entry| entry.unwrap().path());
     let file = files.find(|path| path.extension().is_some()).unwrap();
     let text = std::fs::read_to_string(&file).unwrap();
@@ -144,14 +144,14 @@ fn what_was_left_is_timed_when_it_is_asked_for() {
     json["left"] = keys.clone().into();
     std::fs::write(&file, json.to_string()).unwrap();
     assert!(run(Tune::Auto).1.is_none());
-    let full = run(Tune::Full).1.expect("there is something left");
+    let full = run(Tune::Full).1.expect("ops are left");
     assert_eq!(full.ops.len(), first.ops.len() + first.left.len());
     assert!(run(Tune::Full).1.is_none());
 }
 
-/// It does not undo what was found out before, and what it found out before it was asked is kept.
+/// It keeps earlier results.
 #[test]
-fn tuning_that_ends_early_keeps_what_is_known() {
+fn tuning_that_ends_early_keeps_known_choices() {
     let Some(gpu) = discrete() else { return };
     let folder = tempfile::tempdir().unwrap();
     let cache = Cache::at(folder.path().to_owned());
@@ -176,9 +176,9 @@ fn tuning_that_ends_early_keeps_what_is_known() {
     assert_eq!(usual.choices().len(), known.choices().len());
 }
 
-/// Many processes may tune at the same time.
+/// Several processes may tune at the same time.
 #[test]
-fn choices_of_several_at_once_are_all_kept() {
+fn choices_saved_concurrently_are_all_kept() {
     let Some(gpu) = discrete() else { return };
     let folder = tempfile::tempdir().unwrap();
     let cache = Cache::at(folder.path().to_owned());
@@ -200,10 +200,10 @@ fn choices_of_several_at_once_are_all_kept() {
 }
 
 #[test]
-fn software_is_not_tuned_unasked() {
+fn a_software_device_is_not_tuned_automatically() {
     let gpu: Gpu = gpu().clone();
     if !matches!(gpu.adapter.class(), Class::Cpu | Class::SlowCompiler) {
-        return eprintln!("skipped: {} is no software", gpu.adapter.name);
+        return eprintln!("skipped: {} is not a software device", gpu.adapter.name);
     }
     let never = || -> sff::Result<Program> { panic!("no program is needed") };
     let (same, tuning) =

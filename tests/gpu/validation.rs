@@ -1,4 +1,4 @@
-//! What Khronos' validation layer must notice; `scripts/validate.sh` looks whether it does.
+//! A data race that Khronos' validation layer must report; `scripts/validate.sh` checks that it does.
 
 use wgpu::hal::api::Vulkan;
 
@@ -22,8 +22,8 @@ fn two_writes_without_a_barrier() {
     };
     let buffer = device.create_buffer(&descriptor);
     let mut encoder = device.create_command_encoder(&Default::default());
-    // SAFETY: the buffer and the device live until the work was waited for, and a race between
-    // writes of the same zeros harms nobody.
+    // SAFETY: the buffer and the device live until the work is done, and a race between writes of the
+    // same zeros is harmless.
     unsafe {
         let raw = buffer.as_hal::<Vulkan>().expect("a Vulkan buffer").raw_handle();
         let vulkan = device.as_hal::<Vulkan>().expect("a Vulkan device");

@@ -1,5 +1,5 @@
-//! What happens to images on the device, against the f64 reference; and that it does not depend
-//! on how a step is split, or on where the images are kept.
+//! Augmentation on the device: compared with the f64 reference, and independent of micro-batches and of
+//! where the images are kept.
 
 use crate::cases::Case;
 use crate::common::gpu;
@@ -25,7 +25,7 @@ const NORMALIZE: Normalize = Normalize { mean: [0.3, 0.4, 0.5, 0.6], std: [0.2, 
 const ALL: Augment =
     Augment { flip: true, crop: 0, random_resized_crop: 0.1, jitter: 0.5, cutout: 3, mixup: 1.0 };
 
-/// Adds the op that reads `samples`, the last of which is a partner if images are mixed.
+/// Adds the op that reads `samples`. With mixup the last sample is a partner only.
 fn input(
     case: &mut Case,
     stored: Shape,
@@ -59,7 +59,7 @@ fn input(
 }
 
 #[test]
-fn every_change_matches_the_reference() {
+fn every_augmentation_matches_the_reference() {
     let gpu = gpu();
     for (stored, to) in [
         (Shape::new(9, 5, 7, 1), [5, 7]),
@@ -73,7 +73,7 @@ fn every_change_matches_the_reference() {
             let index = key * 7 % stored.n as u32;
             ALL.draw(index, sizes, &mut Rng::new(5, Stream::Augment, 0, key.into()))
         });
-        // Boxes that hang over each border, and one that sees nothing.
+        // Boxes that cross each border, and one that lies outside of the image.
         let region = |top, left, height, width| Region { top, left, height, width };
         let outside = [region(-2, 1, 4, 5), region(2, -1, 3, 9), region(-99, 50, 2, 1)];
         let outside = outside.map(|region| Sample { region, ..Sample::plain(1, sizes) });
@@ -95,7 +95,7 @@ fn every_change_matches_the_reference() {
     }
 }
 
-/// What `samples` become on the device, bit for bit.
+/// The bits of the batch that the device makes of `samples`.
 fn bits(gpu: &Gpu, stored: Shape, samples: &[Sample], augment: Augment) -> Vec<u32> {
     let mut case = Case::default();
     let x = input(&mut case, stored, [stored.h, stored.w], samples, augment);
@@ -109,21 +109,21 @@ fn bits(gpu: &Gpu, stored: Shape, samples: &[Sample], augment: Augment) -> Vec<u
 }
 
 #[test]
-fn what_is_not_scaled_is_not_rounded() {
+fn without_scaling_pixels_are_copied_exactly() {
     let gpu = gpu();
     let stored = Shape::new(3, 13, 11, 1);
     let sizes = Sizes { stored: [13, 11], input: [13, 11] };
     let plain = [0, 2, 1, 0].map(|index| Sample::plain(index, sizes));
     let bytes: Vec<u8> = (0..stored.elements()).map(|i| (i * i % 253) as u8).collect();
     let off = bits(&gpu, stored, &plain[..3], Augment::default());
-    // Equal bytes become equal bits, wherever they lie.
-    let mut seen = std::collections::BTreeMap::new();
+    // Equal bytes become equal bits at every position.
+    let mut bits_of = std::collections::BTreeMap::new();
     let images = plain[..3].iter().flat_map(|s| &bytes[s.index as usize * 143..][..143]);
     for (byte, bits) in images.zip(&off) {
-        assert_eq!(seen.entry(byte).or_insert(bits), &bits, "byte {byte}");
+        assert_eq!(bits_of.entry(byte).or_insert(bits), &bits, "byte {byte}");
     }
-    assert!(seen.len() > 50);
-    // Shifted images are made of the same bits.
+    assert!(bits_of.len() > 50);
+    // Shifted images consist of the same bits.
     let shifted = plain.map(|mut sample| {
         (sample.region.top, sample.region.left) = (3, -2);
         sample
@@ -134,10 +134,10 @@ fn what_is_not_scaled_is_not_rounded() {
         if row + 3 < 13 && column >= 2 {
             assert_eq!(*bits, off[image * 143 + (row + 3) * 11 + column - 2]);
         } else {
-            assert_eq!(bits, seen[&0]);
+            assert_eq!(bits, bits_of[&0]);
         }
     }
-    // A share of nothing is nothing.
+    // Mixup with a share of 0 changes nothing.
     assert!(off == bits(&gpu, stored, &plain, Augment { mixup: 1.0, ..Augment::default() }));
 }
 
@@ -181,7 +181,7 @@ fn step(gpu: &Gpu, dataset: &Dataset, micro: usize, keep: bool) -> [Vec<u32>; 3]
 }
 
 #[test]
-fn micro_batches_see_the_same_images_resident_or_streamed() {
+fn micro_batches_get_the_same_images_resident_or_streamed() {
     let (gpu, dataset) = (gpu(), dataset());
     let whole = step(&gpu, &dataset, 12, true);
     let label = |i: usize| dataset.train.labels[i * 3];
@@ -194,7 +194,7 @@ fn micro_batches_see_the_same_images_resident_or_streamed() {
 }
 
 #[test]
-fn training_learns_from_changed_images_and_repeats_itself() {
+fn training_with_augmentation_is_deterministic_and_every_option_has_an_effect() {
     let (gpu, dataset) = (gpu(), dataset());
     let train = |augment: Augment, input| {
         let options = TrainOptions {
@@ -223,7 +223,7 @@ fn training_learns_from_changed_images_and_repeats_itself() {
     ] {
         let losses = train(one, 32);
         assert!(losses.iter().all(|loss| loss.is_finite()));
-        assert_ne!(losses, plain, "{one:?} does nothing");
+        assert_ne!(losses, plain, "{one:?} has no effect");
     }
     let tall = Augment { cutout: 33, ..Augment::default() };
     let options = TrainOptions { batch: 20, augment: tall, ..TrainOptions::default() };
@@ -232,9 +232,9 @@ fn training_learns_from_changed_images_and_repeats_itself() {
 }
 
 #[test]
-fn feeds_have_room_for_partners() {
+fn resident_images_include_partners() {
     let images = Shape::new(10, 4, 4, 1);
-    let resident = |batch, partners, room| Feed::new(images, batch, partners, room).resident;
+    let resident = |batch, partners, limit| Feed::new(images, batch, partners, limit).resident;
     assert_eq!([resident(4, 0, 159), resident(4, 1, 159)], [4, 5]);
     assert_eq!([resident(4, 1, 160), resident(10, 1, 160), resident(12, 0, 160)], [10, 11, 12]);
 }

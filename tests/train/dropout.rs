@@ -1,5 +1,5 @@
-//! Dropout in training: the same bits after an interruption and whatever is computed again, and
-//! none in evaluation.
+//! Dropout in training: the same bits after an interruption and in every mode of recomputation. No
+//! dropout in evaluation.
 
 use std::path::Path;
 
@@ -47,7 +47,7 @@ fn trained(network: &Network, options: TrainOptions, data: &Dataset) -> Arrays {
 }
 
 #[test]
-fn an_interruption_changes_nothing() {
+fn an_interruption_does_not_change_the_bits() {
     let (network, data) = (network(0.4), dataset());
     let whole = trained(&network, options(), &data);
     let mut trainer = Trainer::new(&gpu(), &network, &data, options()).unwrap();
@@ -59,13 +59,13 @@ fn an_interruption_changes_nothing() {
         trainer.train_epoch(|_| {}).unwrap();
     }
     assert!(trainer.arrays(true).unwrap() == whole);
-    // It is there, and another seed drops other values; it makes no noise in evaluation.
+    // Dropout has an effect in training, and none in evaluation.
     assert!(trained(&self::network(0.0), options(), &data) != whole);
     assert!(trainer.evaluate().unwrap() == trainer.evaluate().unwrap());
 }
 
 #[test]
-fn what_is_computed_again_and_micro_batches() {
+fn recomputation_repeats_the_mask_and_micro_batches_have_keys() {
     let (network, data) = (network(0.4), dataset());
     let whole = trained(&network, options(), &data);
     for recompute in [Recompute::None, Recompute::Block] {
@@ -73,7 +73,7 @@ fn what_is_computed_again_and_micro_batches() {
             trained(&network, TrainOptions { recompute: Some(recompute), ..options() }, &data);
         assert!(again == whole, "{recompute:?}");
     }
-    // Training in parts has a key for each part, evaluation none.
+    // Training in micro-batches has a key, evaluation has none.
     let image = Demand::new(&network, Shape::new(1, 28, 28, 1), &options(), gpu().limits());
     let parts = image.build(4, 2, false).unwrap();
     assert!(parts.train.unwrap().dropout_key.is_some());

@@ -1,5 +1,5 @@
-//! Ways to need less memory: values computed again give the same bits, and gradients summed over
-//! micro-batches the same step.
+//! Saving memory: recomputation, slices and arenas give the same bits, and micro-batches the same step
+//! but for rounding.
 
 use crate::common::{difference, gpu, precisions, random};
 use sff::internals::base::shape::{Shape, Window};
@@ -19,7 +19,7 @@ const MODES: [Recompute; 3] = [Recompute::None, Recompute::Cheap, Recompute::Blo
 
 const CLASSIFIER: Head = Head::Classifier { hidden: 14, dropout: 0.3 };
 
-/// Images of a step, their size, how many blocks a loss reaches, and what maps are stored in.
+/// Images of a step and their size; the window of the losses; the number format of maps.
 #[derive(Clone, Copy)]
 struct Images {
     count: usize,
@@ -36,7 +36,7 @@ fn cnn(partition: Partition, head: Head) -> Network {
     Network { blocks: models::cnn(&[8, 12, 16, 16], partition), head, classes: 5 }
 }
 
-/// A network whose separable heads go by Gram matrices: it has few channels.
+/// A network whose separable heads use Gram matrices, because it has more classes than channels.
 fn many_classes() -> Network {
     let scale = Scale::Learnable;
     let head = Goodness { kernel: 3, separable: true, pool: Some(7), scale };
@@ -50,14 +50,14 @@ fn many_classes() -> Network {
     network
 }
 
-/// The networks that tests go through.
+/// The networks of the tests.
 fn networks(partition: Partition, head: Head) -> Vec<Network> {
     let mut networks = vec![cnn(partition, head), inverted(partition, head)];
     networks.extend((partition == Partition::Block).then(many_classes));
     networks
 }
 
-/// Inverted residuals with squeeze-and-excitation, in blocks or as one.
+/// Inverted residuals with squeeze-and-excitation, as two blocks or as one.
 fn inverted(partition: Partition, head: Head) -> Network {
     let conv = |name: &str, out| Layer::Conv2d {
         name: name.into(),
@@ -174,7 +174,7 @@ fn train_within(
 }
 
 #[test]
-fn every_mode_gives_the_same_bits_and_needs_less() {
+fn every_mode_of_recomputation_gives_the_same_bits_and_cheap_needs_no_more_memory() {
     let goodness = Head::goodness(3);
     for (partition, head, window, precision) in [
         (Partition::Whole, Head::Linear, 0, Precision::F32),
@@ -200,8 +200,8 @@ fn every_mode_gives_the_same_bits_and_needs_less() {
     }
 }
 
-/// Without batch norm the micro-batches of a step do not know of each other, so their sum is the
-/// whole batch's, but for rounding.
+/// Without batch norm the images of a batch are independent, so gradients summed over micro-batches are
+/// those of the whole batch, but for rounding.
 #[test]
 fn micro_batches_add_up_to_the_whole_batch() {
     for head in [Head::Linear, Head::goodness(3)] {
@@ -228,7 +228,7 @@ fn micro_batches_add_up_to_the_whole_batch() {
     }
 }
 
-/// Operands larger than a kernel may see are worked on slice after slice of the batch.
+/// Operands larger than the limit of a binding are processed in slices of the batch.
 #[test]
 fn slices_give_the_same_bits() {
     for (partition, head, precision) in [
@@ -248,7 +248,7 @@ fn slices_give_the_same_bits() {
                 let tensors = built.program.tensors().iter().filter(|t| t.name.ends_with(name));
                 tensors.map(|t| t.bytes()).max().unwrap()
             };
-            // Sums of a weight gradient's parts are not cut along the batch.
+            // Partial sums of a weight gradient are not sliced.
             let max_binding = (largest("") / 3).max(largest("scratch"));
             assert!(max_binding < largest(""));
             let limits = Limits { max_binding, ..Limits::NONE };

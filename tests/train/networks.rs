@@ -1,5 +1,5 @@
-//! A full training step of every built-in network, in every partition and by backpropagation: as
-//! it is, and as a narrow twin whose every op is checked against the f64 reference.
+//! A training step of every built-in network, in every partition and by backpropagation: at full width,
+//! and at an eighth of it, where every op is compared with the f64 reference.
 
 use crate::common::{Inputs, Pair, gpu, precisions};
 use sff::internals::app::config::{Config, Method, Recipe};
@@ -18,13 +18,13 @@ use sff::internals::train::trainer::{Reached, Trainer};
 
 const BATCH: usize = 2;
 const CLASSES: usize = 10;
-/// Largest distance allowed between a block's gradient after a whole step and the reference's,
-/// relative to its length.
+/// Largest distance allowed between a block's gradient after a whole step and the reference's, relative
+/// to the length of the latter.
 const GRADIENT: f64 = 1e-2;
-/// The same of a step with maps in float16, from a reference that has nothing in float16.
+/// The same for a step with maps in float16, from a reference without float16.
 const HALF_GRADIENT: f64 = 0.1;
 
-/// What learns together; last, all of it from the network's own classifier.
+/// Methods and partitions; the last is backpropagation from the network's own classifier.
 const WAYS: [(Method, Partition); 4] = [
     (Method::Sff, Partition::Layer),
     (Method::Sff, Partition::Block),
@@ -56,7 +56,7 @@ fn a_step_of_every_network_trains_every_parameter() {
         found: Found::default(),
     };
     let gpu = gpu();
-    // Without decay only gradients move a weight.
+    // Without weight decay, only gradients change a weight.
     let options =
         TrainOptions { epochs: 2, batch: BATCH, weight_decay: 0.0, ..TrainOptions::default() };
     for arch in Arch::names() {
@@ -78,15 +78,16 @@ fn a_step_of_every_network_trains_every_parameter() {
     }
 }
 
-fn less(width: &mut usize) {
+/// An eighth of the width, but at least 4 channels.
+fn divide(width: &mut usize) {
     *width = (*width / 8).max(4);
 }
 
-/// An eighth as wide, but not below 4 channels: gradients go the same ways, through fewer.
+/// Divides the widths of a layer, and of the layers inside it.
 fn narrow(layer: &mut Layer) {
     match layer {
         Layer::Conv2d { out: width, .. } | Layer::SqueezeExcite { hidden: width, .. } => {
-            less(width);
+            divide(width);
         }
         Layer::Group(layers) | Layer::Frozen(layers) => layers.iter_mut().for_each(narrow),
         Layer::Residual { body, shortcut } => body.iter_mut().chain(shortcut).for_each(narrow),
@@ -94,19 +95,20 @@ fn narrow(layer: &mut Layer) {
     }
 }
 
-fn twin(arch: &str, way: (Method, Partition), side: usize) -> Network {
-    let mut twin = network(arch, way, side);
-    twin.blocks.iter_mut().flat_map(|block| &mut block.layers).for_each(narrow);
-    if let Head::Classifier { hidden, .. } = &mut twin.head {
-        less(hidden);
+/// The same network at an eighth of the width.
+fn narrowed(arch: &str, way: (Method, Partition), side: usize) -> Network {
+    let mut narrowed = network(arch, way, side);
+    narrowed.blocks.iter_mut().flat_map(|block| &mut block.layers).for_each(narrow);
+    if let Head::Classifier { hidden, .. } = &mut narrowed.head {
+        divide(hidden);
     }
-    twin
+    narrowed
 }
 
-/// Every op of a training step by itself, as [`Pair::step`] compares them; and each block's
-/// gradient as the device has it in the end, with the one that all of the step in the reference
-/// gives. There a value on the other side of a kink shows, but moves a gradient little.
-fn check_twins(arch: &str) {
+/// Compares every op of a training step alone with the reference, by [`Pair::step`]. Also compares each
+/// block's gradient after a whole step with that of a whole step in the reference: there a value may be
+/// on the other side of a kink of an activation, which changes a gradient little.
+fn check_narrowed(arch: &str) {
     let gpu = gpu();
     for (side, precision) in [(32, Precision::F32), (96, Precision::F32), (32, Precision::F16)] {
         if !precisions(&gpu).contains(&precision) {
@@ -120,13 +122,13 @@ fn check_twins(arch: &str) {
                 precision,
                 ..Setup::new(Shape::new(1, side, side, 3), &TrainOptions::default())
             };
-            let network = twin(arch, way, side);
+            let network = narrowed(arch, way, side);
             let [built, exact] =
                 [precision, Precision::F32].map(|p| build(&network, &setup(p)).unwrap());
             let options = SessionOptions { checked: true, ..SessionOptions::default() };
             let mut pair = Pair::new(Session::new(&gpu, built.program.clone(), options).unwrap());
             pair.numerics.follow = true;
-            // Next to a narrow batch norm, sums are a ten-thousandth of their terms.
+            // In a narrow batch norm, sums may be a ten-thousandth of their terms.
             pair.numerics.tolerance = 2e-4;
             let inputs = Inputs::new(&built, Augment::default());
             inputs.floats.iter().for_each(|(id, values)| pair.set(*id, values));
@@ -149,7 +151,7 @@ fn check_twins(arch: &str) {
                     let allowed = match precision {
                         Precision::F32 => GRADIENT,
                         Precision::F16 if arch == "cnn" => HALF_GRADIENT,
-                        // Batch norm of a few values turns their roundings into anything.
+                        // Batch norm over a few values amplifies their rounding without bound.
                         Precision::F16 => f64::INFINITY,
                     };
                     assert!(off <= allowed, "{label}: the gradient is off by {off:.1e}");
@@ -164,20 +166,20 @@ fn check_twins(arch: &str) {
 
 #[test]
 fn every_op_of_a_narrow_cnn_matches_on_the_device() {
-    check_twins("cnn");
+    check_narrowed("cnn");
 }
 
 #[test]
 fn every_op_of_a_narrow_resnet_matches_on_the_device() {
-    check_twins("resnet18");
+    check_narrowed("resnet18");
 }
 
 #[test]
 fn every_op_of_narrow_small_mobilenets_matches_on_the_device() {
-    check_twins("mobilenet-v3-small");
+    check_narrowed("mobilenet-v3-small");
 }
 
 #[test]
 fn every_op_of_narrow_large_mobilenets_matches_on_the_device() {
-    check_twins("mobilenet-v3-large");
+    check_narrowed("mobilenet-v3-large");
 }

@@ -1,4 +1,4 @@
-//! Numbers that are not finite, or not what they should be, are found where and when they are born.
+//! NaN, infinities and wrong results are reported with the op and the step in which they first occur.
 
 use crate::common::{Pair, gpu};
 use sff::Error;
@@ -24,8 +24,8 @@ fn network(dataset: &Dataset) -> Network {
     Network { blocks: models::cnn(&[4, 4], Partition::Layer), head, classes: dataset.classes.len() }
 }
 
-/// Trains three steps, puts `value` into the parameter that `choose` says, and trains on: what is
-/// found, and in which step.
+/// Trains three steps, writes `value` to the tensor of the parameter that `choose` selects, and
+/// continues. Returns what is reported, and in which step.
 fn found(
     options: TrainOptions,
     dataset: &Dataset,
@@ -58,17 +58,17 @@ fn found(
 }
 
 #[test]
-fn weights_and_moments_are_watched_every_step() {
+fn weights_and_moments_are_checked_every_step() {
     let dataset = dataset();
     let plain = TrainOptions::default();
-    // The square of a gradient that is too large: the weight does not move any more, and no loss
-    // ever shows it.
+    // An overflow of the squared gradient: the weight does not change any more, and the loss stays
+    // finite.
     let v = |p: &sff::internals::compiler::program::Parameter| p.v;
     let conv = found(plain, &dataset, "conv2.weight", v, f32::INFINITY);
     assert_eq!(conv, ("a value of conv2.weight.v (conv2)".into(), 4));
     let aux = found(plain, &dataset, "aux.0.weight", v, f32::NAN);
     assert_eq!(aux, ("a value of aux.0.weight (conv1)".into(), 4));
-    // With micro-batches, weights are looked at before they change.
+    // With micro-batches, weights are checked before the update.
     let quarter = TrainOptions { memory: Some(smallest(&dataset)), ..plain };
     let conv = found(quarter, &dataset, "conv2.weight", v, f32::INFINITY);
     assert_eq!(conv, ("a value of conv2.weight.v (conv2)".into(), 3));
@@ -83,9 +83,9 @@ fn smallest(dataset: &Dataset) -> usize {
 }
 
 #[test]
-fn a_goodness_that_is_not_finite_is_a_loss_that_is_not() {
+fn an_infinite_goodness_is_reported_as_a_loss() {
     let dataset = dataset();
-    // Maps of 1e30 have no mean square.
+    // The squares of maps of 1e30 overflow.
     let value = |p: &sff::internals::compiler::program::Parameter| p.value;
     for large in [1e30, f32::INFINITY] {
         let found = found(TrainOptions::default(), &dataset, "aux.1.weight", value, large);
@@ -111,7 +111,7 @@ fn the_first_op_that_differs_is_named_with_its_tensors() {
     pair.set(x, &values(x));
     pair.set(w, &values(w));
     assert!(pair.numerics.op(&mut pair.session, 0).unwrap().is_none());
-    // On the device alone, a value changes by a thousandth of the largest.
+    // Changes a value on the device only, by a thousandth of the largest.
     let mut changed = pair.session.read(y).unwrap();
     let largest = changed.iter().fold(0f32, |m, v| m.max(v.abs()));
     changed[17] += largest * 1e-3;
@@ -123,7 +123,7 @@ fn the_first_op_that_differs_is_named_with_its_tensors() {
     {
         assert!(found.problem.contains(part), "{found}");
     }
-    // A number that is not finite is one, whether the reference has it too or does not compute.
+    // NaN is reported even if the reference has it too, and without a reference.
     for compare in [true, false] {
         let mut pair = Pair::new(session());
         pair.numerics.compare = compare;

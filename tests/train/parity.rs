@@ -1,5 +1,5 @@
-//! The built-in networks next to torchvision's: the same names, shapes and, with the same weights,
-//! the same answers. `scripts/parity.py` wrote what torchvision says.
+//! Parity of the built-in networks with torchvision's: the same names and shapes and, with the same
+//! weights, the same logits. `scripts/parity.py` wrote the expected values.
 
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -27,9 +27,9 @@ struct Parity {
 struct Case {
     arch: String,
     stem: Stem,
-    /// By side of the images: for each image, a logit per class.
+    /// Logits per image and class, by side of the images.
     logits: BTreeMap<String, Vec<Vec<f64>>>,
-    /// Shapes of everything in torchvision's state dict.
+    /// Shapes of all tensors in torchvision's state dict.
     tensors: BTreeMap<String, Vec<usize>>,
 }
 
@@ -51,7 +51,7 @@ fn values(name: &str, shape: &[usize]) -> Vec<f32> {
     (0..shape.iter().product::<usize>() as u64).map(|at| value(at) as f32).collect()
 }
 
-/// The second one is darker.
+/// Two images; the second is darker.
 fn images(side: usize) -> Images {
     let count = (side * side * 3) as u64;
     let pixel = |image: u64, at: u64| hash([image, at, side as u64, 7]) as u8 >> (2 * image);
@@ -59,7 +59,7 @@ fn images(side: usize) -> Images {
     Images::in_memory([side, side, 3], pixels.collect(), vec![0; IMAGES])
 }
 
-/// A file such as PyTorch writes, with the counters of its batch norms.
+/// Writes a state dict as PyTorch does, with the counters of its batch norms.
 fn write_state_dict(case: &Case, path: &Path) {
     let bytes = |(name, shape): (&String, &Vec<usize>)| -> Vec<u8> {
         match name.ends_with("num_batches_tracked") {
@@ -103,7 +103,7 @@ fn check(arch: &str) {
             let predictions = inference.predict(Vote::All).unwrap();
             let [one, other] = &logits[..] else { panic!("two images") };
             let as_f32: Vec<f32> = one.iter().map(|v| *v as f32).collect();
-            assert!(difference(&as_f32, other) > 1e-2, "the images are all the same to it");
+            assert!(difference(&as_f32, other) > 1e-2, "the logits do not depend on the image");
             for (prediction, expected) in predictions.iter().zip(logits) {
                 let off = difference(&prediction.logits, expected);
                 println!("{arch}, {:?} stem, {side} px: off by {off:.1e}", case.stem);
@@ -116,16 +116,16 @@ fn check(arch: &str) {
 }
 
 #[test]
-fn resnet18_is_torchvisions() {
+fn resnet18_agrees_with_torchvision() {
     check("resnet18");
 }
 
 #[test]
-fn mobilenet_v3_small_is_torchvisions() {
+fn mobilenet_v3_small_agrees_with_torchvision() {
     check("mobilenet-v3-small");
 }
 
 #[test]
-fn mobilenet_v3_large_is_torchvisions() {
+fn mobilenet_v3_large_agrees_with_torchvision() {
     check("mobilenet-v3-large");
 }

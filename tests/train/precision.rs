@@ -1,5 +1,5 @@
-//! Training with maps in float16: close to float32, the same bits every time and after an
-//! interruption, and refused where a device cannot do it.
+//! Training with maps in float16: close to float32, deterministic, the same bits after an interruption,
+//! and an error on devices without float16.
 
 use std::path::Path;
 
@@ -45,7 +45,7 @@ fn trained(gpu: &Gpu, options: TrainOptions, data: &Dataset) -> (Arrays, Scores)
 }
 
 #[test]
-fn half_precision_learns_like_single() {
+fn float16_trains_as_well_as_float32() {
     let gpu = gpu();
     if !precisions(&gpu).contains(&Precision::F16) {
         return;
@@ -53,7 +53,7 @@ fn half_precision_learns_like_single() {
     let data = dataset();
     let (single, scores) = trained(&gpu, options(Precision::F32), &data);
     let half = trained(&gpu, options(Precision::F16), &data);
-    assert!(half.0 != single, "nothing was in float16");
+    assert!(half.0 != single, "float16 has no effect");
     let loss = (half.1.loss / scores.loss - 1.0).abs();
     assert!(loss < 0.05, "losses differ by {loss}: {scores:?} {:?}", half.1);
     let accuracy = (half.1.accuracy.all - scores.accuracy.all).abs();
@@ -62,7 +62,7 @@ fn half_precision_learns_like_single() {
 }
 
 #[test]
-fn an_interruption_changes_nothing() {
+fn an_interruption_does_not_change_the_bits() {
     let gpu = gpu();
     if !precisions(&gpu).contains(&Precision::F16) {
         return;
@@ -81,7 +81,7 @@ fn an_interruption_changes_nothing() {
 }
 
 #[test]
-fn a_device_without_it_says_what_to_do() {
+fn a_device_without_float16_is_an_error_with_advice() {
     let selector = std::env::var("SFF_TEST_DEVICE").ok();
     let gpu = Gpu::open_with(selector.as_deref(), Access::Portable).unwrap();
     let data = dataset();

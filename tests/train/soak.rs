@@ -1,4 +1,5 @@
-//! Nothing grows with the number of steps. `scripts/soak.sh` does the same for a long time.
+//! Memory and the time per step do not grow with the number of steps. `scripts/soak.sh` tests this for
+//! longer.
 
 use std::process::Command;
 use std::time::Instant;
@@ -9,35 +10,35 @@ use sff::internals::net::models;
 use sff::internals::net::options::{Partition, TrainOptions};
 use sff::internals::train::trainer::Trainer;
 
-/// Bytes of this process that are in memory.
+/// Resident memory of this process, in bytes.
 fn resident() -> usize {
     let status = std::fs::read_to_string("/proc/self/status").unwrap();
     let line = status.lines().find(|line| line.starts_with("VmRSS:")).unwrap();
     line.split_whitespace().nth(1).unwrap().parse::<usize>().unwrap() << 10
 }
 
-/// In a process of its own, whose memory no other test changes.
+/// Runs in a process of its own, because other tests change the memory of this one.
 #[test]
 fn six_hundred_steps_take_no_more_memory_or_time_than_the_first() {
     let test = "train::soak::six_hundred_steps_alone";
     let mut command = Command::new(std::env::current_exe().unwrap());
     let output = command.args(["--exact", test, "--ignored"]).output().unwrap();
-    let said = String::from_utf8_lossy(&output.stdout);
-    assert!(output.status.success() && said.contains("1 passed"), "{said}");
+    let printed = String::from_utf8_lossy(&output.stdout);
+    assert!(output.status.success() && printed.contains("1 passed"), "{printed}");
 }
 
 #[test]
 #[ignore = "measures the process: the test above runs it"]
 fn six_hundred_steps_alone() {
-    // Ten steps to an epoch.
+    // Ten steps per epoch.
     let dataset = shapes::dataset("shapes", 28, 1, 80, 0);
     let head = Head::goodness(3);
     let blocks = models::cnn(&[4], Partition::Layer);
     let network = Network { blocks, head, classes: dataset.classes.len() };
     let options = TrainOptions { epochs: 60, batch: 8, ..TrainOptions::default() };
     let mut trainer = Trainer::new(&crate::common::gpu(), &network, &dataset, options).unwrap();
-    // Of each hundred steps: memory after them, and the quickest ten, because other tests run at
-    // the same time.
+    // For each hundred steps: memory after them, and the time of the fastest ten, because other tests
+    // run at the same time.
     let mut hundreds = Vec::new();
     for _ in 0..6 {
         let mut quickest = f64::INFINITY;
@@ -45,7 +46,7 @@ fn six_hundred_steps_alone() {
             let start = Instant::now();
             trainer.steps(10, |_| {}).unwrap();
             quickest = quickest.min(start.elapsed().as_secs_f64());
-            // As a run does when it saves.
+            // As in saving a checkpoint.
             trainer.arrays(true).unwrap();
         }
         hundreds.push((resident(), trainer.session().allocated(), quickest));

@@ -1,5 +1,5 @@
-//! Where bytes that nobody has to trust come in: whatever they are, they give a value or an error.
-//! The fuzz targets and the tests go through the same doors.
+//! Parsers of untrusted bytes: any input gives a value or an error. The fuzz targets and the tests
+//! share these functions.
 
 use std::fs;
 use std::io::Write;
@@ -16,7 +16,7 @@ use sff::internals::data::picture::{self, Fit};
 use sff::internals::data::{Request, cifar, idx, mat};
 use sff::internals::train::checkpoint;
 
-/// A file of these bytes in a folder of its own.
+/// Writes these bytes to a file in a new folder.
 fn file(name: &str, bytes: &[u8]) -> (tempfile::TempDir, PathBuf) {
     let folder = tempfile::tempdir().expect("a folder for a file");
     let path = folder.path().join(name);
@@ -26,10 +26,10 @@ fn file(name: &str, bytes: &[u8]) -> (tempfile::TempDir, PathBuf) {
 
 fn gzip(bytes: &[u8]) -> Vec<u8> {
     let mut out = GzEncoder::new(Vec::new(), Compression::fast());
-    out.write_all(bytes).and_then(|()| out.finish()).expect("memory takes it")
+    out.write_all(bytes).and_then(|()| out.finish()).expect("writing to memory")
 }
 
-/// An idx file, and a gzipped one.
+/// Parses an idx file, plain and gzipped.
 pub fn idx(bytes: &[u8]) {
     for rank in [1, 3] {
         if let Ok(array) = idx::parse(bytes, rank, bytes.len() as u64) {
@@ -42,7 +42,7 @@ pub fn idx(bytes: &[u8]) {
     let _ = idx::read(&path, 3);
 }
 
-/// A file of CIFAR's records, a pickle of them, and one of the names of its classes.
+/// Parses CIFAR records, a pickle of CIFAR images, and a list of class names.
 pub fn cifar(bytes: &[u8]) {
     for set in [cifar::CIFAR10, cifar::CIFAR100, cifar::COARSE] {
         if let Ok(images) = cifar::parse(bytes, &set) {
@@ -55,7 +55,7 @@ pub fn cifar(bytes: &[u8]) {
     let _ = cifar::parse_names(&String::from_utf8_lossy(bytes), 10);
 }
 
-/// A tar archive that is gzipped here, with checksums of its headers as they should be.
+/// Unpacks a tar archive, after correcting the checksums of its headers and compressing it.
 pub fn tar(bytes: &[u8]) {
     let mut bytes = bytes.to_vec();
     for header in bytes.chunks_exact_mut(512) {
@@ -68,19 +68,19 @@ pub fn tar(bytes: &[u8]) {
     archive(&gzip(&bytes));
 }
 
-/// A gzipped tar archive.
+/// Unpacks a gzipped tar archive.
 pub fn archive(bytes: &[u8]) {
     let (folder, path) = file("a.tar.gz", bytes);
     let into = folder.path().join("into");
     let _ = unpack::unpack(&path, &into);
-    // Nothing but the archive and what it was unpacked to, in which there are files and folders.
-    let mut names: Vec<_> = fs::read_dir(folder.path()).expect("it is there").collect();
+    // Only the archive and the target exist, and the target holds only files and folders.
+    let mut names: Vec<_> = fs::read_dir(folder.path()).expect("a readable folder").collect();
     names.retain(|entry| entry.as_ref().is_ok_and(|e| e.path() != path && e.path() != into));
-    assert!(names.is_empty(), "unpacked outside of the folder: {names:?}");
+    assert!(names.is_empty(), "unpacked outside the target: {names:?}");
     let mut folders = vec![into];
     while let Some(inner) = folders.pop() {
         for entry in fs::read_dir(inner).into_iter().flatten().flatten() {
-            let kind = entry.file_type().expect("it is there");
+            let kind = entry.file_type().expect("an existing entry");
             assert!(kind.is_file() || kind.is_dir(), "{entry:?}");
             if kind.is_dir() {
                 folders.push(entry.path());
@@ -89,7 +89,7 @@ pub fn archive(bytes: &[u8]) {
     }
 }
 
-/// A model, a state dict, or whatever else is called a safetensors file.
+/// Reads a safetensors file as a model and as a state dict.
 pub fn safetensors(bytes: &[u8]) {
     let (_folder, path) = file("a.safetensors", bytes);
     if let Ok((arrays, info)) = folder::read_model(&path) {
@@ -99,11 +99,11 @@ pub fn safetensors(bytes: &[u8]) {
     let _ = torchvision::read(&path);
 }
 
-/// What the files of a run say beside sound tensors: a line of metadata, and lines of metrics.
+/// Reads a run with valid tensors. The first line is its metadata, the other lines are its metrics.
 pub fn checkpoint(bytes: &[u8]) {
     const TRAINED: &[u8] = include_bytes!("../../fuzz/corpus/safetensors/trained.safetensors");
     let (folder, model) = file("model.safetensors", TRAINED);
-    let (arrays, _) = folder::read_model(&model).expect("a sound model");
+    let (arrays, _) = folder::read_model(&model).expect("a valid model");
     let text = String::from_utf8_lossy(bytes);
     let (metadata, metrics) = text.split_once('\n').unwrap_or((&text, ""));
     checkpoint::write(&model, &arrays, "sff", metadata.to_owned()).expect("a file");
@@ -112,7 +112,7 @@ pub fn checkpoint(bytes: &[u8]) {
     let _ = folder::read_state(&model);
     let Ok((_, info)) = folder::read_model(&model) else { return };
     let _ = torchvision::export(&model, &folder.path().join("dict.safetensors"));
-    // With a configuration beside it, the metrics count, too.
+    // With a configuration, inspection also reads the metrics.
     if let Ok(toml) = Config::resolve(info.config).and_then(|config| config.to_toml()) {
         fs::write(folder.path().join("config.toml"), toml).expect("a file");
         if let Ok(inspection) = inspect::inspect(&model) {
@@ -121,7 +121,7 @@ pub fn checkpoint(bytes: &[u8]) {
     }
 }
 
-/// A recipe, and what it resolves to.
+/// Reads and resolves a recipe, and reads an experiment.
 pub fn recipe(bytes: &[u8]) {
     let (_folder, path) = file("a.toml", bytes);
     if let Ok(recipe) = Recipe::read(&path)
@@ -133,7 +133,7 @@ pub fn recipe(bytes: &[u8]) {
         sff::internals::app::experiment::Experiment::read(&path).and_then(|e| e.cells().map(drop));
 }
 
-/// A picture by itself.
+/// Decodes a picture.
 pub fn picture(bytes: &[u8]) {
     let (_folder, path) = file("a.png", bytes);
     if let Ok(pixels) = picture::read(&path, 9, 7, 3) {
@@ -142,24 +142,24 @@ pub fn picture(bytes: &[u8]) {
     let _ = picture::photo(&path, Fit::evaluating(8));
 }
 
-/// A folder of photos: up to a zero byte a name on each line, then a picture that every other
-/// file holds; the rest hold a good one.
+/// Loads a folder of photos. The bytes before the first zero byte are file names, one a line. Every
+/// second file holds the bytes after it; the others hold a valid picture.
 #[cfg(unix)]
 pub fn folder(bytes: &[u8]) {
     use std::ffi::OsStr;
     use std::os::unix::ffi::OsStrExt;
 
-    const GOOD: &[u8] = include_bytes!("../../fuzz/corpus/picture/grey.png");
+    const VALID: &[u8] = include_bytes!("../../fuzz/corpus/picture/grey.png");
     let mut halves = bytes.splitn(2, |byte| *byte == 0);
-    let (names, given) = (halves.next().unwrap_or_default(), halves.next().unwrap_or(GOOD));
+    let (names, given) = (halves.next().unwrap_or_default(), halves.next().unwrap_or(VALID));
     let folder = tempfile::tempdir().expect("a folder");
     let mut files = 0;
-    for (name, content) in names.split(|byte| *byte == b'\n').zip([GOOD, given].iter().cycle()) {
+    for (name, content) in names.split(|byte| *byte == b'\n').zip([VALID, given].iter().cycle()) {
         let parts = name.split(|byte| *byte == b'/');
         let parts = parts.filter(|part| !matches!(*part, b"" | b"." | b".."));
         let path = folder.path().join(parts.map(OsStr::from_bytes).collect::<PathBuf>());
         let inner = path.parent().unwrap_or(folder.path());
-        // The system does not take every name, nor the same one twice.
+        // The file system refuses some names.
         if fs::create_dir_all(inner).and_then(|()| fs::write(&path, content)).is_ok() {
             files += 1;
         }
@@ -175,7 +175,7 @@ pub fn folder(bytes: &[u8]) {
     }
 }
 
-/// A MAT-file, as SVHN comes in.
+/// Reads the arrays of SVHN from a MAT file.
 pub fn mat(bytes: &[u8]) {
     let (_folder, path) = file("a.mat", bytes);
     let _ = mat::read(&path, &["X", "y"]);

@@ -1,4 +1,4 @@
-//! The tiles of convolutions, and of the products of matrices that they are.
+//! Tiles of convolutions and matrix products.
 
 use super::lowering::{Lowering, to_u32};
 use super::params;
@@ -28,85 +28,85 @@ pub fn conv(x: Shape, y: Shape, window: Window) -> params::Conv2d {
     }
 }
 
-/// The definition that says how many channels of a group of four there are. One or two are worth
-/// kernels of their own: grey images.
+/// The definition LANES: used channels per group of four input channels. One or two, as of grey images,
+/// get permutations of their own.
 fn lanes(channels: usize) -> (&'static str, u32) {
     ("LANES", to_u32(if channels <= 2 { channels } else { LANES }))
 }
 
-/// Groups of four of the depth that a convolution keeps in workgroup memory at a time.
+/// Depth of a convolution's tiles in workgroup memory: groups of four input channels.
 const CONV_DEPTH: u32 = 2;
-/// Pixels that a weight gradient keeps there at a time.
+/// Depth of a weight gradient's tiles in workgroup memory: pixels.
 const WGRAD_DEPTH: u32 = 8;
-/// Pixels, and channels, of a tile of matrices.
-const MATRICES: u32 = 64;
+/// Pixels, and output channels, of a tile of cooperative matrices.
+const MATRIX_TILE: u32 = 64;
 
-/// How the pixels of a tile lie on a map.
+/// Which pixels of a map belong to a tile.
 #[derive(Clone, Copy)]
 enum Order {
-    /// All over it: neighbours belong to neighbouring tiles.
+    /// Strided: neighbouring pixels belong to neighbouring tiles.
     Spread,
-    /// So many side by side.
+    /// Rows of this number of adjacent pixels.
     Rows(u32),
-    /// All over one phase of the gradient of a strided convolution.
+    /// Strided within one phase of the gradient of a strided convolution.
     Phases,
 }
 
-/// Register tiles of a kernel.
+/// The tiles of a kernel, and how they cover its output.
 pub struct Tile {
     /// Tile sizes and flags.
     pub definitions: Vec<(&'static str, u32)>,
-    /// Output pixels of each.
+    /// Output pixels per tile.
     pixels: u32,
-    /// How they lie on a map.
+    /// Which pixels those are.
     order: Order,
-    /// Invocations for a row of tiles side by side.
+    /// Invocations for all output channels of a tile's pixels.
     across: usize,
     /// Invocations that share loads.
     share: usize,
 }
 
 impl Tile {
-    /// Threads of a kernel with a tile for so many pieces of work.
-    pub fn threads_for(&self, pieces: usize) -> usize {
-        pieces.next_multiple_of(self.share) * self.across
+    /// Invocations for `tiles` tiles of pixels, with all output channels.
+    pub fn threads_for_tiles(&self, tiles: usize) -> usize {
+        tiles.next_multiple_of(self.share) * self.across
     }
 
-    /// Threads of a kernel with one tile of pixels for each.
+    /// Invocations for the output of a convolution.
     pub fn threads(&self, params: &params::Conv2d) -> usize {
         let (images, height, width) = (params.images, params.out_h, params.out_w);
         let tiles = match self.order {
-            Order::Spread => return self.threads_of(params.pixels),
+            Order::Spread => return self.threads_for_rows(params.pixels),
             Order::Rows(span) => {
                 images * width.div_ceil(span) * height.div_ceil(self.pixels / span)
             }
             Order::Phases => {
                 let stride = params.stride;
                 let pixels = images * height.div_ceil(stride) * width.div_ceil(stride);
-                return (stride * stride) as usize * self.threads_of(pixels);
+                return (stride * stride) as usize * self.threads_for_rows(pixels);
             }
         };
-        self.threads_for(tiles as usize)
+        self.threads_for_tiles(tiles as usize)
     }
 
-    /// Threads of a kernel with one tile for so many rows of a matrix.
-    pub fn threads_of(&self, rows: u32) -> usize {
-        self.threads_for(rows.div_ceil(self.pixels) as usize)
+    /// Invocations for a matrix of `rows` rows.
+    pub fn threads_for_rows(&self, rows: u32) -> usize {
+        self.threads_for_tiles(rows.div_ceil(self.pixels) as usize)
     }
 }
 
-/// How a weight gradient is computed.
+/// The kernel of a weight gradient.
 pub struct Wgrad {
     /// The kernel's file.
     pub file: &'static str,
     /// Tile sizes and flags.
     pub definitions: Vec<(&'static str, u32)>,
-    /// Invocations for each part of the sum.
+    /// Invocations for each partial sum.
     pub threads: usize,
 }
 
 impl Lowering<'_> {
-    /// Tiles of a matrix product with `out_c4` groups of columns.
+    /// Tiles of a matrix product with `out_c4` groups of four columns.
     pub fn tile(&self, out_c4: u32, flag: Option<&'static str>) -> Tile {
         let tiles = self.target.tiles;
         let columns = tiles.columns.min(out_c4);
@@ -116,7 +116,7 @@ impl Lowering<'_> {
         Tile { definitions, pixels: tiles.pixels, order: Order::Spread, across, share: 1 }
     }
 
-    /// Tiles of a convolution of so many channels, whose invocations may share weights.
+    /// Tiles of a convolution of `channels` input channels, whose invocations may share weights.
     pub fn conv_tile(
         &self,
         channels: usize,
@@ -125,11 +125,11 @@ impl Lowering<'_> {
     ) -> Tile {
         let mut tile = self.tile(params.out_c4, flag);
         if flag != Some("DGRAD") {
-            // The later one holds.
+            // Overrides the LANES of `tile`.
             tile.definitions.push(lanes(channels));
         }
         if self.shares_positions(params) {
-            // Whole rows, or parts of the same length of them.
+            // Whole rows, or rows in parts of equal length.
             let (width, most) = (params.out_w, tile.pixels);
             let span = width.div_ceil(width.div_ceil(most));
             tile.pixels = span * (most / span).min(params.out_h);
@@ -144,7 +144,7 @@ impl Lowering<'_> {
         Tile { share: self.target.tiles.share as usize, ..tile }
     }
 
-    /// Whether positions of a window are to share loads.
+    /// Whether positions of the window share loads.
     fn shares_positions(&self, params: &params::Conv2d) -> bool {
         self.target.tiles.rows_of_pixels && params.stride == 1 && params.kernel > 1
     }
@@ -163,8 +163,8 @@ impl Lowering<'_> {
             let mut definitions = vec![("SIDE", side), ("SUBGROUP", subgroup)];
             definitions.push(("COOPERATIVE", u32::from(!emulated)));
             definitions.extend(flag.map(|flag| (flag, 1)));
-            let across = (params.out_c4.div_ceil(MATRICES / 4) * 4 * subgroup) as usize;
-            let tile = Tile { definitions, pixels: MATRICES, order, across, share: 1 };
+            let across = (params.out_c4.div_ceil(MATRIX_TILE / 4) * 4 * subgroup) as usize;
+            let tile = Tile { definitions, pixels: MATRIX_TILE, order, across, share: 1 };
             return ("conv2d_cooperative", tile);
         }
         if tiles.tall == 0 {
@@ -181,22 +181,22 @@ impl Lowering<'_> {
         ("conv2d_workgroup", Tile { definitions, pixels, order, across, share: 1 })
     }
 
-    /// Definitions of a kernel with tiles in workgroup memory, so much of the depth at a time.
+    /// Definitions of a kernel with tiles of depth `depth` in workgroup memory.
     fn workgroup(&self, depth: u32) -> Vec<(&'static str, u32)> {
         vec![("TALL", self.target.tiles.tall), ("WIDE", WIDE), ("DEPTH", depth)]
     }
 
-    /// The definition that makes invocations share loads, if they are to.
+    /// The definition SHARED, if invocations share loads.
     fn shared(&self) -> Option<(&'static str, u32)> {
         Some(("SHARED", self.target.tiles.share)).filter(|(_, share)| *share > 1)
     }
 
-    /// The kernel of a weight gradient of a convolution of so many channels.
+    /// The kernel of the weight gradient of a convolution of `channels` input channels.
     pub fn wgrad_product(&self, channels: usize, params: &params::Conv2d) -> Wgrad {
         let tiles = self.target.tiles;
         let depth = params.kernel * params.kernel * params.in_c4;
         if tiles.tall > 0 {
-            // As above.
+            // As in `product`.
             let columns = tiles.wgrad_columns.min(params.out_c4.div_ceil(WIDE));
             let columns = columns.max(tiles.tall / WGRAD_DEPTH);
             let rows = tiles.rows.min(depth.div_ceil(tiles.tall));
@@ -215,7 +215,7 @@ impl Lowering<'_> {
             definitions.extend([("ROWS", rows), ("TAPS", params.kernel), ("GROUPS", groups)]);
             ("conv2d_wgrad_rows", params.kernel * params.in_c4.div_ceil(groups))
         } else {
-            // Those that share should all have rows.
+            // All invocations that share loads should have rows to compute.
             let rows = tiles.rows.min(depth.div_ceil(tiles.share));
             definitions.push(("ROWS", rows));
             ("conv2d_wgrad", depth.div_ceil(rows))
@@ -227,7 +227,7 @@ impl Lowering<'_> {
     }
 }
 
-/// Parameters of a sum over the output's pixels, cut; the slice begins at image `first`.
+/// Parameters of partial sums over the output's pixels; the slice begins at image `first`.
 pub fn cut_params(mut params: params::Conv2d, cut: Cut, first: usize) -> params::Conv2d {
     params.parts = to_u32(cut.parts);
     params.group = params.out_h * params.out_w * to_u32(cut.images);

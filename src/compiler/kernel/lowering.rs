@@ -1,4 +1,4 @@
-//! From an op to its dispatches: operands, parameters, grids, and how work is cut along the batch.
+//! From an op to its dispatches: operands, parameters, grids, and slices of the batch.
 
 use super::params::{self, Params};
 use super::{Dispatch, Kernel, Operand, Target};
@@ -10,15 +10,15 @@ use crate::net::layers::Activation;
 /// File, entry point and definitions of a kernel.
 pub type Permutation<'a> = (&'static str, &'static str, &'a [(&'static str, u32)]);
 
-/// Shader variables and the tensors behind them.
+/// Shader variables and their tensors.
 pub type Named<'a> = &'a [(&'static str, TensorId)];
 
-/// Some adjacent images of a batch.
+/// A range of the images of a batch.
 #[derive(Clone, Copy)]
 pub struct Slice {
-    /// The first of them.
+    /// Index of the first image.
     pub first: usize,
-    /// How many there are.
+    /// Number of images.
     pub count: usize,
 }
 
@@ -28,19 +28,19 @@ impl Slice {
         Self { first: 0, count }
     }
 
-    /// A batch of `n` images, `count` at a time.
+    /// Slices of at most `count` images that cover a batch of `n`.
     pub fn each(n: usize, count: usize) -> impl Iterator<Item = Self> {
         (0..n).step_by(count).map(move |first| Self { first, count: count.min(n - first) })
     }
 }
 
-/// A size or position as kernels count it.
+/// A size or position as a kernel parameter.
 pub fn to_u32(value: usize) -> u32 {
-    // `lower` has refused tensors with more values.
+    // `Node::lower` refuses tensors with more values.
     u32::try_from(value).expect("tensors have less than 2^32 values")
 }
 
-/// The definition that chooses an activation in `activation.wgsl`.
+/// The definition that selects an activation in `activation.wgsl`.
 pub fn activation(act: Activation) -> Option<(&'static str, u32)> {
     let name = match act {
         Activation::None => return None,
@@ -51,26 +51,26 @@ pub fn activation(act: Activation) -> Option<(&'static str, u32)> {
     Some((name, 1))
 }
 
-/// The dispatches of one op, as they are made.
+/// Collects the dispatches of one op.
 pub struct Lowering<'a> {
     /// The program's tensors.
     pub tensors: Tensors<'a>,
-    /// The op's scratch, in the order in which it asked for it.
+    /// The op's scratch, in the order of [`crate::compiler::ops::Operation::scratch`].
     pub scratch: &'a [TensorId],
-    /// What the dispatches are for.
+    /// Tiles and limits.
     pub target: Target,
-    /// Floating-point operations of products in the whole op.
+    /// FLOPs of products in the whole op.
     flops: u64,
     dispatches: Vec<Dispatch>,
 }
 
 impl<'a> Lowering<'a> {
-    /// Nothing is dispatched yet; `flops` are those of the whole op.
+    /// Without dispatches yet; `flops` are those of the whole op.
     pub fn new(tensors: Tensors<'a>, scratch: &'a [TensorId], target: Target, flops: u64) -> Self {
         Self { tensors, scratch, target, flops, dispatches: Vec::new() }
     }
 
-    /// What was dispatched.
+    /// The dispatches, in order.
     pub fn finish(self) -> Vec<Dispatch> {
         self.dispatches
     }
@@ -80,13 +80,13 @@ impl<'a> Lowering<'a> {
         self.tensors.shape(id)
     }
 
-    /// Groups of four values of a tensor, padding included.
+    /// Number of `vec4<f32>` in a tensor, padding included.
     pub fn vectors(&self, id: TensorId) -> usize {
         self.tensors.get(id).bytes() / 16
     }
 
-    /// Dispatches a kernel. Maps among the operands decide what its maps are stored in: all of them
-    /// are alike.
+    /// Dispatches a kernel, with the definition F16 if its maps are float16: all maps of a dispatch have
+    /// one format.
     pub fn push<P: Params>(
         &mut self,
         (file, entry, definitions): Permutation,
@@ -110,17 +110,17 @@ impl<'a> Lowering<'a> {
         });
     }
 
-    /// The definition that makes several invocations share each of `results` sums of `terms` terms,
-    /// where results alone would not keep a GPU busy.
+    /// The definition JOIN, by which several invocations share each of `results` sums of `terms` terms, if
+    /// one invocation per result would not keep a GPU busy.
     pub fn join(&self, results: usize, terms: usize) -> Option<(&'static str, u32)> {
-        /// Results that keep a GPU busy by themselves.
+        /// Invocations that keep a GPU busy.
         const MANY: usize = 1 << 15;
         let join = self.target.tiles.join;
         let pays = join > 1 && results < MANY && terms >= 2 * join as usize;
         pays.then_some(("JOIN", join))
     }
 
-    /// `y` becomes the sum of the rows of `partial`.
+    /// Dispatches the sum of the rows of `partial` into `y`.
     pub fn sum_rows(&mut self, partial: TensorId, y: TensorId) {
         let len = self.vectors(y);
         let rows = self.vectors(partial) / len;
@@ -130,7 +130,7 @@ impl<'a> Lowering<'a> {
         self.once(("sum_rows", "main", join.as_slice()), &operands, params, len);
     }
 
-    /// All of a tensor.
+    /// A whole tensor as an operand.
     pub fn whole(&self, id: TensorId) -> Operand {
         Operand { tensor: id, offset: 0, bytes: self.tensors.get(id).bytes() }
     }
@@ -140,18 +140,17 @@ impl<'a> Lowering<'a> {
         self.tensors.get(id).content_bytes() / n
     }
 
-    /// Some images of a tensor of `n`.
+    /// The images `slice` of a tensor of `n` images as an operand.
     pub fn part(&self, id: TensorId, n: usize, slice: Slice) -> Operand {
         let one = self.image_bytes(id, n);
         let (offset, end) = (slice.first * one, (slice.first + slice.count) * one);
-        // Words are filled up to whole vec4s after the last image.
+        // Words are padded to whole vec4s after the last image.
         let end = if end == n * one { self.tensors.get(id).bytes() } else { end };
         Operand { tensor: id, offset, bytes: end - offset }
     }
 
-    /// Slices of a batch of `n` images such that none of these tensors is larger than a kernel
-    /// may see, none has more arithmetic than a dispatch may, each starts at an aligned byte, and
-    /// holds whole groups of images.
+    /// Slices of a batch of `n` images within the limits on bindings and FLOPs. Each consists of whole
+    /// groups of `group` images, and starts at an aligned byte of every tensor in `ids`.
     fn slices(&self, n: usize, ids: impl Iterator<Item = TensorId>, group: usize) -> Vec<Slice> {
         let affordable = self.target.max_flops / (self.flops / n as u64).max(1);
         let (mut step, mut most) = (group, n.min(usize::try_from(affordable).unwrap_or(n)));
@@ -163,9 +162,9 @@ impl<'a> Lowering<'a> {
         Slice::each(n, count).collect()
     }
 
-    /// Dispatches a kernel that treats groups of `group` of the `n` images alike. Operands in
-    /// `each` have a share for every image, those in `whole` do not. `make` gives the parameters
-    /// and the number of threads of a slice.
+    /// Dispatches a kernel for each slice of a batch of `n` images, in whole groups of `group`. Operands
+    /// in `each` are cut along the batch, those in `whole` are not. `make` returns the parameters and the
+    /// number of invocations of a slice.
     pub fn per_group<P: Params>(
         &mut self,
         permutation: Permutation,
@@ -183,7 +182,7 @@ impl<'a> Lowering<'a> {
         }
     }
 
-    /// The same for a kernel that treats all images alike.
+    /// The same with groups of one image.
     pub fn per_image<P: Params>(
         &mut self,
         permutation: Permutation,

@@ -1,9 +1,9 @@
-//! The uniforms of the kernels. Their structs are written in the shaders, once: `build.rs` reads them
-//! there, and a test compares the layouts.
+//! The uniforms of the kernels. Their structs are defined in the shaders only: `build.rs` generates these
+//! from them, and a test compares the layouts.
 
 use bytemuck::{Pod, Zeroable};
 
-/// A parameter struct that can describe itself.
+/// A parameter struct with a description of its members.
 pub trait Params: Pod {
     /// Name, byte offset and size of each member.
     const MEMBERS: &'static [(&'static str, usize, usize)];

@@ -1,4 +1,4 @@
-//! Functions of each value by itself, and sums.
+//! Element-wise activations, and sums of two maps.
 
 use super::{Access, Misfit, Operation, alike};
 use crate::compiler::kernel::{Lowering, Named, activation, params, to_u32};
@@ -45,7 +45,7 @@ pub(super) fn value(act: Activation, x: f64) -> f64 {
     }
 }
 
-/// Its derivative at `x`, as PyTorch defines it where there is none.
+/// Its derivative at `x`; at kinks the value that PyTorch uses.
 pub(super) fn slope(act: Activation, x: f64) -> f64 {
     let inside = |slope: f64| if x > -3.0 && x < 3.0 { slope } else { 0.0 };
     match act {
@@ -57,7 +57,7 @@ pub(super) fn slope(act: Activation, x: f64) -> f64 {
     }
 }
 
-/// One invocation per vec4 of maps that all have the same shape.
+/// A kernel on maps of the same shape, with one invocation per vec4.
 fn dispatch(l: &mut Lowering, entry: &'static str, act: Activation, maps: Named) {
     let (shape, act) = (l.shape(maps[0].1), activation(act));
     let permutation = ("elementwise", entry, act.as_slice());
@@ -159,5 +159,37 @@ impl Operation for Add {
 
     fn lower(&self, l: &mut Lowering) {
         dispatch(l, "add", Activation::None, &[("a", self.a), ("b", self.b), ("y", self.y)]);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::compiler::ops::tests::{Table, assert_close};
+
+    #[test]
+    fn values_and_slopes_at_and_around_the_kinks() {
+        let mut t = Table::default();
+        let [x, y, dx] = [(); 3].map(|()| t.vector(6));
+        let (points, ones) = ([-4.0, -3.0, -1.5, 0.0, 3.0, 4.0], [1.0; 6]);
+        for (act, values, slopes) in [
+            (Activation::None, points, ones),
+            (Activation::Relu, [0.0, 0.0, 0.0, 0.0, 3.0, 4.0], [0.0, 0.0, 0.0, 0.0, 1.0, 1.0]),
+            (
+                Activation::HardSwish,
+                [0.0, 0.0, -0.375, 0.0, 3.0, 4.0],
+                [0.0, 0.0, 0.0, 0.5, 1.0, 1.0],
+            ),
+            (
+                Activation::HardSigmoid,
+                [0.0, 0.0, 0.25, 0.5, 1.0, 1.0],
+                [0.0, 0.0, 1.0 / 6.0, 1.0 / 6.0, 0.0, 0.0],
+            ),
+        ] {
+            let mut r = t.run(&Activate { x, y, act }, &[(x, &points), (dx, &ones)]);
+            ActivateGrad { x, dy: dx, dx, act }.reference(&mut r);
+            assert_close(r.get(y), &values);
+            assert_close(r.get(dx), &slopes);
+        }
     }
 }

@@ -1,4 +1,4 @@
-//! Batch norm (Ioffe and Szegedy, arXiv 1502.03167), with what follows it in the same pass.
+//! Batch norm (Ioffe and Szegedy, arXiv 1502.03167), fused with a residual sum and an activation.
 
 use super::activation::{slope, value};
 use super::{Access, Misfit, Operation, Scratch, alike, expect};
@@ -9,9 +9,9 @@ use crate::compiler::split;
 use crate::compiler::tensor::{TensorId, Tensors};
 use crate::net::layers;
 
-/// `y = act(norm(x) + residual)`, where `norm` brings each channel to a mean of `beta` and a
-/// deviation of `gamma` by the batch's mean and biased variance, which `stats` (2 rows) keeps;
-/// updates `running` with the unbiased variance.
+/// `y = act(norm(x) + residual)` with `norm(x) = gamma * (x - mean) / sqrt(var + eps) + beta` per channel.
+/// Mean and biased variance are those of the batch, and kept in `stats` (2 rows); `running` (2 rows) is
+/// updated with the mean and the unbiased variance.
 #[derive(Clone, PartialEq, Debug)]
 pub struct BatchNorm {
     pub x: TensorId,
@@ -24,7 +24,7 @@ pub struct BatchNorm {
     pub norm: layers::BatchNorm,
 }
 
-/// The same with the running statistics.
+/// [`BatchNorm`] with the running statistics.
 #[derive(Clone, PartialEq, Debug)]
 pub struct BatchNormEval {
     pub x: TensorId,
@@ -36,8 +36,7 @@ pub struct BatchNormEval {
     pub norm: layers::BatchNorm,
 }
 
-/// Gradients of [`BatchNorm`] without a residual; what the activation saw is computed again from
-/// `x`.
+/// Gradients of [`BatchNorm`] without a residual. The input of the activation is recomputed from `x`.
 #[derive(Clone, PartialEq, Debug)]
 pub struct BatchNormGrad {
     pub x: TensorId,
@@ -51,7 +50,7 @@ pub struct BatchNormGrad {
     pub norm: layers::BatchNorm,
 }
 
-/// The shape of a row of means and a row of variances.
+/// Shape of statistics: a row of means, then a row of variances.
 fn two_rows(x: Shape) -> Shape {
     Shape::new(1, 1, 2, x.c)
 }
@@ -61,7 +60,7 @@ fn partial_sums(x: Shape) -> Vec<Scratch> {
     vec![("scratch", Shape::rows(parts, 2 * x.c4() * LANES), Layout::Nhwc)]
 }
 
-/// Parameters of the kernels on some images of maps of shape `x`.
+/// Parameters of the kernels on the images `s` of maps of shape `x`.
 fn kernel_params(x: Shape, norm: layers::BatchNorm, s: Slice) -> params::BatchNorm {
     let cut = split::reduction(x);
     params::BatchNorm {
@@ -78,7 +77,7 @@ fn kernel_params(x: Shape, norm: layers::BatchNorm, s: Slice) -> params::BatchNo
     }
 }
 
-/// Invocations for each group of channels where each has several pixels.
+/// Invocations per group of four channels in kernels with eight pixels per invocation.
 fn across(x: Shape, s: Slice) -> usize {
     x.with_n(s.count).pixels().div_ceil(8)
 }
@@ -102,7 +101,7 @@ fn apply(
     l.per_image(("batch_norm", "apply", &flags), shape.n, &each, &whole, make);
 }
 
-/// One channel of pixels that lie one after another.
+/// The values of channel `ch`.
 fn channel(x: &[f64], ch: usize, channels: usize) -> impl ExactSizeIterator<Item = f64> + Clone {
     x[ch..].iter().step_by(channels).copied()
 }
@@ -117,7 +116,7 @@ fn channel_stats(x: &[f64], channels: usize) -> Vec<f64> {
 /// The running statistics after a batch of `count` values per channel.
 fn running_stats(running: &[f64], batch: &[f64], count: usize, momentum: f32) -> Vec<f64> {
     let momentum = f64::from(momentum);
-    // A single value has no unbiased variance: its biased one (zero) is as good as any.
+    // The unbiased variance of a single value is undefined; its biased variance is 0.
     let unbias = if count > 1 { count as f64 / (count - 1) as f64 } else { 1.0 };
     let channels = batch.len() / 2;
     let update = |(i, (old, new)): (usize, (&f64, &f64))| {
@@ -127,12 +126,12 @@ fn running_stats(running: &[f64], batch: &[f64], count: usize, momentum: f32) ->
     running.iter().zip(batch).enumerate().map(update).collect()
 }
 
-/// Reciprocal deviations.
+/// Reciprocal standard deviations.
 fn reciprocal(variances: &[f64], eps: f32) -> Vec<f64> {
     variances.iter().map(|var| (var + f64::from(eps)).sqrt().recip()).collect()
 }
 
-/// Batch norm by the given statistics, and what follows.
+/// Batch norm with the given statistics, residual and activation included.
 fn normalized(
     r: &Reference,
     (x, residual): (TensorId, Option<TensorId>),
@@ -182,7 +181,7 @@ impl Operation for BatchNorm {
     }
 
     fn operations(&self, t: Tensors) -> u64 {
-        // Statistics take three, the rest is applied.
+        // Three for the statistics, the others to apply them.
         (6 + u64::from(self.residual.is_some())) * t.elements(self.x) as u64
     }
 
@@ -286,7 +285,7 @@ impl Operation for BatchNormGrad {
         11 * t.elements(self.x) as u64
     }
 
-    /// Gradients through the batch's own statistics.
+    /// Differentiates through the batch's statistics.
     fn reference(&self, r: &mut Reference) {
         let (x, dy, norm) = (r.get(self.x), r.get(self.dy), self.norm);
         let (gamma, beta) = (r.get(self.gamma), r.get(self.beta));
@@ -294,7 +293,7 @@ impl Operation for BatchNormGrad {
         let (means, variances) = r.get(self.stats).split_at(channels);
         let scale = reciprocal(variances, norm.eps);
         let (mut dgamma, mut dbeta) = (vec![0.0; channels], vec![0.0; channels]);
-        // Per value: its normalised self, and its gradient before the activation.
+        // The normalised value, and the gradient before the activation.
         let mut pairs = Vec::with_capacity(x.len());
         for (i, (x, dy)) in x.iter().zip(dy).enumerate() {
             let ch = i % channels;
@@ -339,5 +338,57 @@ impl Operation for BatchNormGrad {
         let each = [maps[0], maps[1], ("y", self.dx)];
         let permutation = ("batch_norm", "grad_apply", act.as_slice());
         l.per_image(permutation, shape.n, &each, &whole, make);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::compiler::ops::tests::{Table, assert_close};
+    use crate::net::layers::Activation;
+
+    #[test]
+    fn stats_keep_biased_and_running_unbiased_variances() {
+        let mut t = Table::default();
+        let [x, y, other] = [(); 3].map(|()| t.maps(2, 1, 1, 2));
+        let [gamma, beta, _scratch] = [(); 3].map(|()| t.vector(2));
+        let [running, stats] = [(); 2].map(|()| t.maps(1, 1, 2, 2));
+        let norm = layers::BatchNorm { eps: 0.0, momentum: 0.25, act: Activation::Relu };
+        let residual = None;
+        let op = BatchNorm { x, residual, gamma, beta, running, stats, y, norm };
+        let inputs: [(TensorId, &[f64]); 4] = [
+            (x, &[1.0, 0.0, 3.0, 4.0]),
+            (gamma, &[2.0, -1.0]),
+            (beta, &[0.5, 0.0]),
+            (running, &[10.0, 0.0, 4.0, 0.0]),
+        ];
+        let mut r = t.run(&op, &inputs);
+        assert_close(r.get(stats), &[2.0, 2.0, 1.0, 4.0]);
+        assert_close(r.get(running), &[8.0, 0.5, 3.5, 2.0]);
+        assert_close(r.get(y), &[0.0, 1.0, 2.5, 0.0]);
+
+        r.set(running, vec![1.0, 4.0, 4.0, 16.0]);
+        let norm = layers::BatchNorm { act: Activation::None, ..norm };
+        BatchNormEval { x, residual, gamma, beta, running, y, norm }.reference(&mut r);
+        assert_close(r.get(y), &[0.5, 1.0, 2.5, 0.0]);
+
+        // The activation follows the sum.
+        r.set(other, vec![1.0, -2.0, -4.0, 0.5]);
+        let norm = layers::BatchNorm { act: Activation::Relu, ..norm };
+        BatchNormEval { x, residual: Some(other), gamma, beta, running, y, norm }.reference(&mut r);
+        assert_close(r.get(y), &[1.5, 0.0, 0.0, 0.5]);
+    }
+
+    #[test]
+    fn the_variance_of_a_single_value_is_zero() {
+        let mut t = Table::default();
+        let [x, gamma, beta, _scratch, y] = [(); 5].map(|()| t.vector(1));
+        let [running, stats] = [(); 2].map(|()| t.maps(1, 1, 2, 1));
+        let norm = layers::BatchNorm { eps: 1e-5, momentum: 0.25, act: Activation::None };
+        let op = BatchNorm { x, residual: None, gamma, beta, running, stats, y, norm };
+        let one: &[f64] = &[1.0];
+        let r = t.run(&op, &[(x, &[5.0]), (gamma, one), (beta, one), (running, &[1.0, 4.0])]);
+        assert_close(r.get(running), &[2.0, 3.0]);
+        assert_close(r.get(y), &[1.0]);
     }
 }

@@ -1,4 +1,4 @@
-//! Convolution, its two gradients, and that of a bias.
+//! Convolution, its gradients, and the gradient of a bias.
 
 use super::{Access, Misfit, Operation, Product, Scratch, advice, expect};
 use crate::base::shape::{Layout, Shape, Weight, Window};
@@ -109,7 +109,7 @@ impl Operation for Conv2d {
     }
 }
 
-/// A convolution from `x` to `y`; with DGRAD the gradient of one.
+/// A convolution from `x` to `y`; with the flag DGRAD, the gradient of one with respect to its input.
 fn dispatch(
     l: &mut Lowering,
     (x, y): (TensorId, TensorId),
@@ -261,5 +261,39 @@ impl Operation for BiasGrad {
         let (each, whole) = ([("dy", self.dy)], [("partial", partial)]);
         l.per_group(("bias_grad", "main", &[]), (shape.n, cut.images), &each, &whole, make);
         l.sum_rows(partial, self.db);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::compiler::ops::tests::{Table, counting};
+
+    #[test]
+    fn convolution_with_stride_padding_and_bias() {
+        let mut t = Table::default();
+        let (x, w, b, y) = (t.maps(1, 3, 3, 1), t.weight(3, 1, 1), t.vector(1), t.maps(1, 2, 2, 1));
+        let op = Conv2d { x, w, bias: Some(b), y, window: Window::same(3, 2) };
+        let nine = counting(9);
+        let r = t.run(&op, &[(x, &nine), (w, &nine), (b, &[0.5])]);
+        assert_eq!(r.get(y), [94.5, 106.5, 106.5, 94.5]);
+    }
+
+    #[test]
+    fn large_windows_stay_within_their_image() {
+        let mut t = Table::default();
+        let (x, w, y) = (t.maps(2, 1, 3, 1), t.weight(5, 1, 1), t.maps(2, 1, 3, 1));
+        let op = Conv2d { x, w, bias: None, y, window: Window::same(5, 1) };
+        let r = t.run(&op, &[(x, &[1.0, 10.0, 100.0, 0.0, 0.0, 1.0]), (w, &counting(25))]);
+        assert_eq!(r.get(y), [1653.0, 1542.0, 1431.0, 15.0, 14.0, 13.0]);
+    }
+
+    #[test]
+    fn weights_are_input_by_output_channels() {
+        let mut t = Table::default();
+        let (x, w, y) = (t.maps(1, 1, 1, 2), t.weight(1, 2, 3), t.maps(1, 1, 1, 3));
+        let op = Conv2d { x, w, bias: None, y, window: Window::same(1, 1) };
+        let r = t.run(&op, &[(x, &[1.0, 2.0]), (w, &counting(6))]);
+        assert_eq!(r.get(y), [9.0, 12.0, 15.0]);
     }
 }

@@ -1,4 +1,4 @@
-//! Convolution of each channel by itself, and its two gradients.
+//! Depthwise convolution, and its gradients.
 
 use super::conv2d::conv_flops;
 use super::{Access, Misfit, Operation, Scratch, expect};
@@ -8,7 +8,7 @@ use crate::compiler::reference::Reference;
 use crate::compiler::split;
 use crate::compiler::tensor::{TensorId, Tensors};
 
-/// `y = x * w`, zero padding, each channel by itself; `w` is `(k, k, 1, c)`.
+/// `y = x * w` for each channel separately, zero padding; `w` is `(k, k, 1, c)`.
 #[derive(Clone, PartialEq, Debug)]
 pub struct Depthwise {
     pub x: TensorId,
@@ -45,15 +45,14 @@ fn check(
     expect(t, y, window.output(from).ok_or("the window is larger than the maps")?)
 }
 
-/// How a kernel's strips lie on a map.
+/// Strips of output pixels; each invocation computes one for four channels.
 struct Strips {
     definitions: Vec<(&'static str, u32)>,
-    /// Strips of one image, for each group of four channels.
+    /// Strips per image and group of four channels.
     count: usize,
 }
 
-/// Strips of results that cover maps of `height` by `width`, for a window of `taps` × `taps` that
-/// slides by `step`.
+/// Strips that cover maps of `height` × `width`, for a window of `taps` × `taps` with stride `step`.
 fn strips(l: &Lowering, (height, width): (usize, usize), taps: usize, step: usize) -> Strips {
     let rows = l.target.tiles.depthwise_rows as usize;
     let columns = (l.target.tiles.depthwise_columns as usize).min(width);
@@ -66,7 +65,7 @@ fn strips(l: &Lowering, (height, width): (usize, usize), taps: usize, step: usiz
     }
 }
 
-/// The kernel of [`Depthwise`], or with DGRAD that of its gradient.
+/// The kernel of [`Depthwise`], or with DGRAD of its input's gradient, with `per_image` strips.
 fn dispatch(
     l: &mut Lowering,
     (x, w, y): (TensorId, TensorId, TensorId),
@@ -83,19 +82,19 @@ fn dispatch(
     l.per_image(("depthwise", "main", definitions), from.n, &each, &[("w", w)], make);
 }
 
-/// A depthwise convolution's shapes in f64; its three products walk the same taps.
-struct Reached {
+/// Taps of a depthwise convolution for the reference; forward and both gradients visit the same.
+struct Taps {
     x: Shape,
     window: Window,
 }
 
-impl Reached {
+impl Taps {
+    /// Number of output values.
     fn y(&self) -> usize {
         self.window.output(self.x).expect("checked shapes").elements()
     }
 
-    /// Calls `f` with the offsets of an input value, of a weight, and of the output value that
-    /// their product is part of.
+    /// Calls `f` for every product, with the offsets of its input value, weight and output value.
     fn each(&self, mut f: impl FnMut(usize, usize, usize)) {
         let c = self.x.c;
         crate::compiler::reference::window::for_each_tap(self.x, self.window, |tap| {
@@ -122,9 +121,9 @@ impl Operation for Depthwise {
     }
 
     fn reference(&self, r: &mut Reference) {
-        let reached = Reached { x: r.shape(self.x), window: self.window };
-        let (x, w, mut y) = (r.get(self.x), r.get(self.w), vec![0.0; reached.y()]);
-        reached.each(|x_at, w_at, y_at| y[y_at] += x[x_at] * w[w_at]);
+        let taps = Taps { x: r.shape(self.x), window: self.window };
+        let (x, w, mut y) = (r.get(self.x), r.get(self.w), vec![0.0; taps.y()]);
+        taps.each(|x_at, w_at, y_at| y[y_at] += x[x_at] * w[w_at]);
         r.set(self.y, y);
     }
 
@@ -153,13 +152,13 @@ impl Operation for DepthwiseDgrad {
     }
 
     fn reference(&self, r: &mut Reference) {
-        let reached = Reached { x: r.shape(self.dx), window: self.window };
-        let (dy, w, mut dx) = (r.get(self.dy), r.get(self.w), vec![0.0; reached.x.elements()]);
-        reached.each(|x_at, w_at, y_at| dx[x_at] += dy[y_at] * w[w_at]);
+        let taps = Taps { x: r.shape(self.dx), window: self.window };
+        let (dy, w, mut dx) = (r.get(self.dy), r.get(self.w), vec![0.0; taps.x.elements()]);
+        taps.each(|x_at, w_at, y_at| dx[x_at] += dy[y_at] * w[w_at]);
         r.set(self.dx, dx);
     }
 
-    /// Pixels of each phase see every `stride`-th position of the window, and slide by one.
+    /// Pixels of one phase use every `stride`-th position of the window, with stride 1.
     fn lower(&self, l: &mut Lowering) {
         let (to, stride) = (l.shape(self.dx), self.window.stride);
         let phase = (to.h.div_ceil(stride), to.w.div_ceil(stride));
@@ -195,10 +194,10 @@ impl Operation for DepthwiseWgrad {
     }
 
     fn reference(&self, r: &mut Reference) {
-        let reached = Reached { x: r.shape(self.x), window: self.window };
+        let taps = Taps { x: r.shape(self.x), window: self.window };
         let mut dw = vec![0.0; r.shape(self.dw).elements()];
         let (x, dy) = (r.get(self.x), r.get(self.dy));
-        reached.each(|x_at, w_at, y_at| dw[w_at] += x[x_at] * dy[y_at]);
+        taps.each(|x_at, w_at, y_at| dw[w_at] += x[x_at] * dy[y_at]);
         r.set(self.dw, dw);
     }
 
@@ -209,7 +208,7 @@ impl Operation for DepthwiseWgrad {
         let make = |s: Slice| {
             let params = conv(from.with_n(s.count), to.with_n(s.count), window);
             let mut params = cut_params(params, cut, s.first);
-            // This sum goes over strips of pixels.
+            // The kernel sums over strips of pixels.
             params.pixels = to_u32(s.count * strips.count);
             params.group = to_u32(cut.images * strips.count);
             (params, cut.count(s.count) * to.c4())
@@ -218,5 +217,21 @@ impl Operation for DepthwiseWgrad {
         let (each, partial) = ([("x", self.x), ("dy", self.dy)], l.scratch[0]);
         l.per_group(permutation, (from.n, cut.images), &each, &[("partial", partial)], make);
         l.sum_rows(partial, self.dw);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::compiler::ops::tests::{Table, counting};
+
+    #[test]
+    fn channels_are_separate() {
+        let mut t = Table::default();
+        let (x, w, y) = (t.maps(1, 1, 3, 2), t.maps(3, 3, 1, 2), t.maps(1, 1, 2, 2));
+        let op = Depthwise { x, w, y, window: Window::same(3, 2) };
+        let r = t.run(&op, &[(x, &[1.0, 10.0, 2.0, 20.0, 3.0, 30.0]), (w, &counting(18))]);
+        // The middle row of the window is 7, 9, 11 for the first channel and 8, 10, 12 for the other.
+        assert_eq!(r.get(y), [31.0, 340.0, 41.0, 460.0]);
     }
 }

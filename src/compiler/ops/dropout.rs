@@ -6,9 +6,9 @@ use crate::compiler::kernel::{Lowering, params, to_u32};
 use crate::compiler::reference::Reference;
 use crate::compiler::tensor::{TensorId, Tensors};
 
-/// Sets about `rate` of the values to 0 and divides the others by `1 - rate`, so that their mean
-/// stays (Srivastava et al., JMLR 15, 2014). Which ones depends on the two words of `key`, the number
-/// of the dropout layer and the value's position only, so the gradient is the same op.
+/// Sets each value to 0 with probability `rate` and divides the others by `1 - rate`, which preserves the
+/// expected value (Srivastava et al., JMLR 15, 2014). The choice depends only on the two words of `key`,
+/// the index of the dropout layer and the value's position, so the gradient is the same op.
 #[derive(Clone, PartialEq, Debug)]
 pub struct Dropout {
     pub x: TensorId,
@@ -25,7 +25,7 @@ fn mix(mut h: u32) -> u32 {
     h ^ (h >> 16)
 }
 
-/// Values are dropped if the random bits of their position are among the lowest.
+/// Drops the values whose 32 random bits are less than `rate` times 2^32.
 fn drop(values: &[f64], key: &[f64], layer: u32, rate: f32) -> Vec<f64> {
     let [first, second] = [key[0], key[1]].map(|word| word as u32);
     let second = second.wrapping_add(layer.wrapping_mul(0x9e37_79b9));
@@ -76,7 +76,7 @@ impl Operation for Dropout {
                 c4: to_u32(shape.c4()),
                 before: to_u32(shape.with_n(s.first).pixels()),
                 layer: self.layer,
-                // What 32 random bits must reach for a value to be kept.
+                // Values are kept if their 32 random bits are not less.
                 threshold: (f64::from(self.rate) * 2f64.powi(32)) as u32,
                 factor: 1.0 / (1.0 - self.rate),
             };
@@ -89,7 +89,7 @@ impl Operation for Dropout {
 mod tests {
     use super::*;
 
-    /// How many of so many values are kept, and how many in both of two ways.
+    /// Of 100,000 values, the number kept with key and layer `a`, and with both `a` and `b`.
     fn kept(a: ([f64; 2], u32), b: ([f64; 2], u32), rate: f32) -> (usize, usize) {
         let ones = vec![1.0; 100_000];
         let [a, b] = [a, b].map(|(key, layer)| drop(&ones, &key, layer, rate));
@@ -100,7 +100,7 @@ mod tests {
     }
 
     #[test]
-    fn the_share_is_right_and_every_part_of_the_key_matters() {
+    fn the_rate_is_right_and_every_part_of_the_key_changes_the_choice() {
         let base = ([17.0, 4e9], 0);
         for rate in [0.0f32, 0.2, 0.5, 0.9] {
             for other in [([18.0, 4e9], 0), ([17.0, 4e9 - 1.0], 0), ([17.0, 4e9], 1)] {

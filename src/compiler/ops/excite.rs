@@ -1,4 +1,4 @@
-//! What squeeze-and-excitation (Hu et al., arXiv 1709.01507) does to maps.
+//! The scaling of maps in squeeze-and-excitation (Hu et al., arXiv 1709.01507), and its gradients.
 
 use super::activation::{slope, value};
 use super::{Access, Misfit, Operation, advice, alike, expect};
@@ -27,8 +27,8 @@ pub struct ExciteGrad {
     pub ds: TensorId,
 }
 
-/// Gradient of squeeze-and-excitation with respect to maps that are both scaled and, by their means,
-/// decide the scale: `dx = dy * hard_sigmoid(s) + dmean / pixels`.
+/// Gradient of squeeze-and-excitation with respect to its input, which is scaled and whose means determine
+/// the scale: `dx = dy * hard_sigmoid(s) + dmean / pixels`.
 #[derive(Clone, PartialEq, Debug)]
 pub struct SqueezeExciteGrad {
     pub s: TensorId,
@@ -37,13 +37,12 @@ pub struct SqueezeExciteGrad {
     pub dx: TensorId,
 }
 
-/// One value for each of the maps.
+/// Shape of one value per image and channel.
 fn per_map(maps: Shape) -> Shape {
     Shape::rows(maps.n, maps.c)
 }
 
-/// A kernel on maps of shape `x` and tables with one value for each of them, whose results are the
-/// vec4s of `over`.
+/// A kernel on maps of shape `x` and values per image and channel, with one result per vec4 of `over`.
 fn dispatch(l: &mut Lowering, entry: &'static str, x: Shape, operands: Named, over: TensorId) {
     let over = l.shape(over);
     let join = l.join(over.pixels() * over.c4(), x.pixels() / over.pixels());
@@ -56,7 +55,7 @@ fn dispatch(l: &mut Lowering, entry: &'static str, x: Shape, operands: Named, ov
     });
 }
 
-/// What maps are multiplied by.
+/// The scale of each image and channel.
 fn factors(r: &Reference, s: TensorId) -> Vec<f64> {
     r.get(s).iter().map(|s| value(HardSigmoid, *s)).collect()
 }
@@ -163,5 +162,26 @@ impl Operation for SqueezeExciteGrad {
     fn lower(&self, l: &mut Lowering) {
         let operands = [("s", self.s), ("dy", self.dy), ("dmean", self.dmean), ("dx", self.dx)];
         dispatch(l, "squeeze_grad", l.shape(self.dx), &operands, self.dx);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::compiler::ops::tests::{Table, assert_close};
+
+    #[test]
+    fn scales_are_per_image_and_channel() {
+        let mut t = Table::default();
+        let [x, y, dx] = [(); 3].map(|()| t.maps(2, 1, 2, 1));
+        let [s, ds, dmean] = [(); 3].map(|()| t.maps(2, 1, 1, 1));
+        let inputs: [(_, &[f64]); 3] =
+            [(x, &[1.0, 2.0, 3.0, 4.0]), (s, &[0.0, 30.0]), (dmean, &[8.0, -2.0])];
+        let mut r = t.run(&Excite { x, s, y }, &inputs);
+        assert_eq!(r.get(y), [0.5, 1.0, 3.0, 4.0]);
+        ExciteGrad { x, s, dy: x, ds }.reference(&mut r);
+        assert_close(r.get(ds), &[5.0 / 6.0, 0.0]);
+        SqueezeExciteGrad { s, dy: x, dmean, dx }.reference(&mut r);
+        assert_eq!(r.get(dx), [4.5, 5.0, 2.0, 3.0]);
     }
 }

@@ -1,8 +1,8 @@
 //! The goodness of each class, and its gradients, from class maps or from Gram matrices.
 //!
-//! The class maps `x * w` are never stored for the whole batch. Of a 1×1 convolution, the goodness is
-//! `w_kᵀ M_i w_k` with the Gram matrix `M_i` of an image's pixels, the mean of `x xᵀ`: where there are
-//! few channels and many classes, that takes less arithmetic.
+//! The class maps `x * w` are never stored for the whole batch. For a 1×1 convolution, the goodness is
+//! `w_kᵀ M_i w_k` with the Gram matrix `M_i` of image `i`, the mean of `x xᵀ` over its pixels. With few
+//! channels and many classes, this takes fewer FLOPs.
 
 use super::conv2d::conv_flops;
 use super::{Access, Misfit, Operation, Product, Scratch, advice, alike, expect};
@@ -35,21 +35,21 @@ pub struct GoodnessGrad {
     pub scale: f32,
 }
 
-/// Of the head that Gram matrices are for.
+/// The window of heads that can use Gram matrices.
 const ONE: Window = Window::same(1, 1);
 
-/// Whether Gram matrices take less.
-fn by_gram(t: Tensors, x: TensorId, w: TensorId, window: Window) -> bool {
+/// Whether a head uses Gram matrices instead of class maps.
+fn uses_gram(t: Tensors, x: TensorId, w: TensorId, window: Window) -> bool {
     window.kernel == 1 && split::gram_pays(t.shape(x), t.shape(w).c)
 }
 
-/// Gram matrices of some images.
+/// Scratch for the Gram matrices of a slice of the batch, and the number of images of a slice.
 fn gram_scratch(t: Tensors, x: TensorId) -> (Scratch, usize) {
     let slice = split::gram_slice(t.layout(x), t.shape(x));
     (("gram", split::gram(t.shape(x).with_n(slice)), Layout::Nhwc), slice)
 }
 
-/// Floating-point operations of all Gram matrices of `x`, and of a product of each with the weight.
+/// FLOPs of the Gram matrices of `x`, and of a product of each with the weight.
 fn gram_flops(x: Shape, weight: Weight) -> u64 {
     2 * ((x.pixels() + x.n * weight.outputs) * x.c * x.c) as u64
 }
@@ -67,7 +67,7 @@ fn check(
     expect(t, scores, Shape::rows(from.n, classes))
 }
 
-/// All slices but the first add to its partial sums.
+/// The definition ADD, by which all slices but the first add to the partial sums.
 fn adding(slice: Slice) -> Option<(&'static str, u32)> {
     (slice.first > 0).then_some(("ADD", 1))
 }
@@ -88,7 +88,7 @@ impl Operation for Goodness {
     fn scratch(&self, t: Tensors) -> Vec<Scratch> {
         let (shape, classes) = (t.shape(self.x), t.weight(self.w).outputs);
         let partial = |n, parts| ("scratch", Shape::new(n, parts, 1, classes), Layout::Nhwc);
-        if by_gram(t, self.x, self.w, self.window) {
+        if uses_gram(t, self.x, self.w, self.window) {
             let (gram, slice) = gram_scratch(t, self.x);
             return vec![gram, partial(slice, split::goodness_parts(gram.1, 1))];
         }
@@ -97,23 +97,23 @@ impl Operation for Goodness {
 
     fn flops(&self, t: Tensors) -> u64 {
         let (x, w) = (t.shape(self.x), t.weight(self.w));
-        match by_gram(t, self.x, self.w, self.window) {
+        match uses_gram(t, self.x, self.w, self.window) {
             true => gram_flops(x, w),
             false => conv_flops(x, w),
         }
     }
 
     fn product(&self, t: Tensors) -> Option<Product> {
-        by_gram(t, self.x, self.w, self.window).then_some(Product::Gram)
+        uses_gram(t, self.x, self.w, self.window).then_some(Product::Gram)
     }
 
     fn loop_steps(&self, t: Tensors) -> Option<(usize, &'static str)> {
         let (x, kernel) = (t.shape(self.x), self.window.kernel);
         let steps = goodness_steps(x, kernel, split::goodness_parts(x, kernel));
-        (!by_gram(t, self.x, self.w, self.window)).then_some((steps, advice::KERNEL))
+        (!uses_gram(t, self.x, self.w, self.window)).then_some((steps, advice::KERNEL))
     }
 
-    /// By definition, not by Gram matrices: those are tested by it.
+    /// By class maps, even where the kernels use Gram matrices.
     fn reference(&self, r: &mut Reference) {
         let conv = Conv::new(r.shape(self.x), r.weight(self.w), self.window);
         let maps = conv.forward(r.get(self.x), r.get(self.w));
@@ -124,15 +124,15 @@ impl Operation for Goodness {
     }
 
     fn lower(&self, l: &mut Lowering) {
-        match by_gram(l.tensors, self.x, self.w, self.window) {
-            true => self.by_grams(l),
-            false => self.by_maps(l),
+        match uses_gram(l.tensors, self.x, self.w, self.window) {
+            true => self.lower_gram(l),
+            false => self.lower_maps(l),
         }
     }
 }
 
 impl Goodness {
-    fn by_maps(&self, l: &mut Lowering) {
+    fn lower_maps(&self, l: &mut Lowering) {
         let (from, partial) = (l.shape(self.x), ("partial", l.scratch[0]));
         let maps = from.with_c(l.shape(self.scores).c);
         let parts = l.shape(partial.1).h;
@@ -146,7 +146,7 @@ impl Goodness {
         let permutation = ("goodness", "squares", &tile.definitions[..]);
         let each = [("x", self.x), partial];
         l.per_image(permutation, from.n, &each, &[("w", self.w)], |s| {
-            make(s, tile.threads_for(s.count * parts))
+            make(s, tile.threads_for_tiles(s.count * parts))
         });
         let permutation = ("goodness", "sum", &tile.definitions[..]);
         l.per_image(permutation, from.n, &[partial, ("scores", self.scores)], &[], |s| {
@@ -154,8 +154,8 @@ impl Goodness {
         });
     }
 
-    /// Slice after slice of the batch: Gram matrices, and what the weights make of them.
-    fn by_grams(&self, l: &mut Lowering) {
+    /// For each slice of the batch: Gram matrices, then their products with the weights.
+    fn lower_gram(&self, l: &mut Lowering) {
         let [gram, partial] = [l.scratch[0], l.scratch[1]];
         let (n, slice) = (l.shape(self.x).n, l.shape(gram).n);
         let (classes, parts) = (l.shape(self.scores), l.shape(partial).h);
@@ -166,7 +166,7 @@ impl Goodness {
             let tile = l.tile(width, None);
             let partial = ("partial", l.part(partial, slice, Slice::first(s.count)));
             let operands = [("a", g.matrices), ("b", l.whole(self.w)), partial];
-            let threads = tile.threads_for(s.count * parts);
+            let threads = tile.threads_for_tiles(s.count * parts);
             l.push(("gram", "squares", &tile.definitions), &operands, params, threads);
 
             let one = Shape::rows(s.count, classes.c);
@@ -196,7 +196,7 @@ impl Operation for GoodnessGrad {
     fn scratch(&self, t: Tensors) -> Vec<Scratch> {
         let (shape, weight) = (t.shape(self.x), t.weight(self.w));
         let sums = |parts| ("scratch", Shape::rows(parts, weight.stored()), Layout::Nhwc);
-        if by_gram(t, self.x, self.w, self.window) {
+        if uses_gram(t, self.x, self.w, self.window) {
             let (gram, slice) = gram_scratch(t, self.x);
             return vec![gram, sums(split::gram_parts(slice, weight))];
         }
@@ -208,16 +208,16 @@ impl Operation for GoodnessGrad {
 
     fn flops(&self, t: Tensors) -> u64 {
         let (x, w) = (t.shape(self.x), t.weight(self.w));
-        match by_gram(t, self.x, self.w, self.window) {
-            // Gram matrices again, and as much from them.
+        match uses_gram(t, self.x, self.w, self.window) {
+            // Gram matrices are recomputed, and the gradients take as much.
             true => 2 * gram_flops(x, w),
-            // Class maps again, and two gradients from them.
+            // Class maps are recomputed, and two gradients follow.
             false => 3 * conv_flops(x, w),
         }
     }
 
     fn product(&self, t: Tensors) -> Option<Product> {
-        Some(match by_gram(t, self.x, self.w, self.window) {
+        Some(match uses_gram(t, self.x, self.w, self.window) {
             true => Product::Gram,
             // Gradients of maps and of the weight.
             false => Product::Weight(t.shape(self.dx).c),
@@ -227,7 +227,7 @@ impl Operation for GoodnessGrad {
     fn loop_steps(&self, t: Tensors) -> Option<(usize, &'static str)> {
         let c4 = t.shape(self.x).c4().max(t.shape(self.w).c4());
         let steps = convolution_steps(c4, self.window.kernel);
-        (!by_gram(t, self.x, self.w, self.window)).then_some((steps, advice::KERNEL))
+        (!uses_gram(t, self.x, self.w, self.window)).then_some((steps, advice::KERNEL))
     }
 
     fn reference(&self, r: &mut Reference) {
@@ -243,17 +243,17 @@ impl Operation for GoodnessGrad {
     }
 
     fn lower(&self, l: &mut Lowering) {
-        match by_gram(l.tensors, self.x, self.w, self.window) {
-            true => self.by_grams(l),
-            false => self.by_maps(l),
+        match uses_gram(l.tensors, self.x, self.w, self.window) {
+            true => self.lower_gram(l),
+            false => self.lower_maps(l),
         }
     }
 }
 
 impl GoodnessGrad {
-    /// Slice after slice of the batch: class maps again, times the gradient of the scores, and
-    /// from them the gradients of input and weight.
-    fn by_maps(&self, l: &mut Lowering) {
+    /// For each slice of the batch: recomputes class maps, times the gradient of the scores; then the
+    /// gradients of input and weight.
+    fn lower_maps(&self, l: &mut Lowering) {
         let [maps, sums] = [l.scratch[0], l.scratch[1]];
         let (from, slice) = (l.shape(self.x), l.shape(maps).n);
         let n = from.n;
@@ -288,9 +288,9 @@ impl GoodnessGrad {
         l.sum_rows(sums, self.dw);
     }
 
-    /// Slice after slice of the batch: Gram matrices again, their share of the weight's gradient;
-    /// then in their place the matrices that take pixels to their gradients.
-    fn by_grams(&self, l: &mut Lowering) {
+    /// For each slice of the batch: recomputes Gram matrices and adds their part of the weight's gradient,
+    /// then overwrites them with the matrices that map pixels to their gradients.
+    fn lower_gram(&self, l: &mut Lowering) {
         let [gram, sums] = [l.scratch[0], l.scratch[1]];
         let (n, classes) = (l.shape(self.x).n, to_u32(l.shape(self.dscores).c4()));
         let (weight, scores) = (l.whole(self.w), ("scores", l.whole(self.dscores)));
@@ -305,35 +305,35 @@ impl GoodnessGrad {
             tile.definitions.extend(adding(s));
             let partial = ("partial", l.whole(sums));
             let operands = [("a", g.matrices), ("b", weight), partial, scores];
-            let threads = parts * tile.threads_of(params.rows);
+            let threads = parts * tile.threads_for_rows(params.rows);
             l.push(("gram", "weight_grad", &tile.definitions), &operands, params, threads);
 
             let params = params::Gram { depth: classes, ..slopes };
             let tile = l.tile(params.width, None);
             let operands = [("w", weight), scores, ("y", g.matrices)];
-            let threads = s.count * tile.threads_of(params.rows);
+            let threads = s.count * tile.threads_for_rows(params.rows);
             l.push(("gram_slopes", "main", &tile.definitions), &operands, params, threads);
 
             let params = params::Gram { rows: to_u32(g.size()), ..g.params() };
             let tile = l.tile(params.width, None);
             let operands = [("a", g.x), ("b", g.matrices), ("y", l.part(self.dx, n, s))];
-            let threads = s.count * tile.threads_of(params.rows);
+            let threads = s.count * tile.threads_for_rows(params.rows);
             l.push(("gram", "product", &tile.definitions), &operands, params, threads);
         }
         l.sum_rows(sums, self.dw);
     }
 }
 
-/// Some images of the maps that a head sees, and the matrices that their pixels make.
+/// A slice of a head's input, and its Gram matrices.
 struct Grams {
-    /// Shape of these images.
+    /// Shape of the slice.
     shape: Shape,
     x: Operand,
     matrices: Operand,
 }
 
 impl Grams {
-    /// Of a product with the matrices of all these images; `depth` and `width` are theirs.
+    /// Parameters of a product with all these matrices; `depth` and `width` are those of a matrix.
     fn params(&self) -> params::Gram {
         let (images, c4) = (to_u32(self.shape.n), to_u32(self.shape.c4()));
         let (parts, first, factor) = (1, 0, 1.0);
@@ -341,13 +341,14 @@ impl Grams {
         params::Gram { images, rows, depth: c4, width: c4, parts, first, factor }
     }
 
+    /// Pixels per image.
     fn size(&self) -> usize {
         self.shape.h * self.shape.w
     }
 }
 
-/// The Gram matrices of some images: a weight gradient with the input as the output's gradient, in a
-/// part for each image.
+/// Dispatches the Gram matrices of a slice: the weight gradient of a 1×1 convolution with the input as the
+/// output's gradient, and one partial sum per image.
 fn grams(l: &mut Lowering, x: TensorId, gram: TensorId, s: Slice) -> Grams {
     let (n, shape) = (l.shape(x).n, l.shape(x).with_n(s.count));
     let x = l.part(x, n, s);
@@ -357,4 +358,20 @@ fn grams(l: &mut Lowering, x: TensorId, gram: TensorId, s: Slice) -> Grams {
     let operands = [("x", x), ("dy", x), ("partial", matrices)];
     l.push((file, "main", &definitions), &operands, params, threads * s.count);
     Grams { shape, x, matrices }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::compiler::ops::tests::{Table, assert_close};
+
+    #[test]
+    fn goodness_is_the_scaled_mean_square() {
+        let mut t = Table::default();
+        let (x, w, scores, _scratch) =
+            (t.maps(1, 1, 2, 1), t.weight(1, 1, 2), t.maps(1, 1, 1, 2), t.vector(1));
+        let op = Goodness { x, w, scores, window: Window::same(1, 1), scale: 0.5 };
+        let r = t.run(&op, &[(x, &[1.0, 3.0]), (w, &[1.0, 2.0])]);
+        assert_close(r.get(scores), &[2.5, 10.0]);
+    }
 }

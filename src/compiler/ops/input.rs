@@ -1,4 +1,4 @@
-//! Images on their way into the network.
+//! The network's input: gathers, augments and normalises images.
 
 use bytemuck::Zeroable;
 
@@ -12,10 +12,10 @@ use crate::compiler::tensor::{TensorId, Tensors};
 use crate::net::augment::{SAMPLE_WORDS, Sample};
 use crate::net::options::{IMAGE_CHANNELS, Normalize};
 
-/// Gathers a batch of u8 images (`pixels`, four to a word) and its labels; changes images as `samples`
-/// say ([`crate::net::augment`]) and normalises them. `stored` is their height and width. Colours
-/// change if there is `jitter`. With `partners`, images are mixed, and `samples` has one more, the
-/// partner of the last.
+/// Gathers a batch of u8 images (`pixels`, four values per word) and its labels, augments the images as
+/// described by `samples` ([`crate::net::augment`]) and normalises them. `stored` is the height and width
+/// of the stored images; `jitter` enables changes of colours. With `partners`, each image is mixed with
+/// the next, and `samples` has one more, the partner of the last.
 #[derive(Clone, PartialEq, Debug)]
 pub struct Input {
     pub pixels: TensorId,
@@ -29,8 +29,7 @@ pub struct Input {
     pub normalize: Normalize,
 }
 
-/// How much each of `channels` channels counts for the grey of a pixel; red, green and blue as in
-/// ITU-R BT.601.
+/// Weights of `channels` channels in the grey of a pixel; red, green and blue as in ITU-R BT.601.
 const fn luma(channels: usize) -> [f32; 4] {
     match channels {
         1 => [1.0, 0.0, 0.0, 0.0],
@@ -64,8 +63,8 @@ impl Operation for Input {
         self.partners.map_or(Ok(()), |partners| expect(t, partners, words))
     }
 
-    /// For the mean grey of each image, which contrast is relative to: rows of partial sums, each with
-    /// a value per sample, and a value per sample.
+    /// For the mean grey of each image, which contrast is relative to: partial sums (a row per part, a
+    /// value per sample), and the mean per sample.
     fn scratch(&self, t: Tensors) -> Vec<Scratch> {
         if !self.jitter {
             return Vec::new();
@@ -84,7 +83,7 @@ impl Operation for Input {
         Some((x.h * x.w / split::grey_parts(x), advice::IMAGE))
     }
 
-    /// Stage by stage, as [`crate::net::augment`] lists them.
+    /// In the stages that [`crate::net::augment`] lists.
     fn reference(&self, r: &mut Reference) {
         let samples = samples(r.get(self.samples));
         let shape = r.shape(self.x);
@@ -141,14 +140,14 @@ impl Operation for Input {
     }
 }
 
-/// Records that lie in words; the words know nothing of signs and floats.
+/// Decodes sample records from words, which hold the bits of their signed and float fields.
 fn samples(words: &[f64]) -> Vec<Sample> {
     let words: Vec<u32> = words.iter().map(|word| *word as u32).collect();
     let record = |words| bytemuck::pod_read_unaligned(bytemuck::cast_slice(words));
     words.chunks_exact(SAMPLE_WORDS).map(record).collect()
 }
 
-/// Each image's share of itself and of the one after it; the last has none after it.
+/// Mixes each image with the next; the last one is a partner only.
 fn mixed(images: &[Vec<f64>], samples: &[Sample]) -> Vec<Vec<f64>> {
     let mix = |(pair, sample): (&[Vec<f64>], &Sample)| {
         let share = f64::from(sample.partner_share);
@@ -157,7 +156,7 @@ fn mixed(images: &[Vec<f64>], samples: &[Sample]) -> Vec<Vec<f64>> {
     images.windows(2).zip(samples).map(mix).collect()
 }
 
-/// What is the same for all images of a batch.
+/// What all images of a batch have in common.
 struct View {
     /// Height and width of the stored images.
     stored: [usize; 2],
@@ -169,8 +168,7 @@ struct View {
 }
 
 impl View {
-    /// A normalised image per sample; `pixels` are words of four bytes that know nothing of
-    /// images.
+    /// A normalised image per sample; `pixels` are words of four bytes, and an image may begin inside one.
     fn all(&self, pixels: &[f64], samples: &[Sample]) -> Vec<Vec<f64>> {
         assert!(self.input.c <= IMAGE_CHANNELS && self.input.n <= samples.len());
         samples.iter().map(|sample| self.one(pixels, sample)).collect()
@@ -201,7 +199,7 @@ impl View {
         image
     }
 
-    /// The box at the input's size, bilinearly.
+    /// The sample's region, resized bilinearly to the input's size.
     fn resized(&self, pixels: &[f64], sample: &Sample) -> Vec<f64> {
         let Shape { h, w, c, .. } = self.input;
         let [rows, columns] = self.stored;
@@ -216,7 +214,7 @@ impl View {
             let pixel = (sample.index as usize * rows + row) * columns + column;
             byte(pixel * c + channel) / 255.0
         };
-        // Weights of the two pixels next to a position of the output.
+        // The two stored pixels next to a position of the output, and their weights.
         let taps = |at: usize, to: usize, from: usize| {
             let place = ((at as f64 + 0.5) * from as f64 / to as f64 - 0.5).max(0.0);
             let low = place.floor();
@@ -241,7 +239,7 @@ impl View {
     }
 }
 
-/// Brightness, contrast and saturation, each with its clamp.
+/// Brightness, contrast and saturation, each clamped to 0 to 1.
 fn jitter(image: &mut [f64], channels: usize, sample: &Sample) {
     let weights: &[f64] = match channels {
         1 => &[1.0],
@@ -263,3 +261,6 @@ fn jitter(image: &mut [f64], channels: usize, sample: &Sample) {
         pixel.iter_mut().for_each(|v| *v = blend(*v, own, sample.saturation));
     }
 }
+
+#[cfg(test)]
+mod tests;

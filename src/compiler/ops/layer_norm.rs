@@ -1,4 +1,4 @@
-//! Layer norm per image: what lies between blocks.
+//! Layer norm over each image, as at the end of a block.
 
 use super::{Access, Misfit, Operation, Scratch, advice, alike, expect};
 use crate::base::shape::{LANES, Layout, Shape};
@@ -11,7 +11,7 @@ use crate::compiler::tensor::{TensorId, Tensors};
 const EPS: f64 = 1e-5;
 
 /// `y = (x - mean) / sqrt(var + 1e-5)` per image over rows, columns and channels, no affine;
-/// `stats` keeps mean and reciprocal deviation.
+/// `stats` keeps mean and reciprocal standard deviation per image.
 #[derive(Clone, PartialEq, Debug)]
 pub struct LayerNorm {
     pub x: TensorId,
@@ -19,8 +19,8 @@ pub struct LayerNorm {
     pub stats: TensorId,
 }
 
-/// Gradient of [`LayerNorm`], from its output. With `relu`, its input is what a ReLU gave, and the
-/// gradient goes on through that: where the input was 0 shows in the output.
+/// Gradient of [`LayerNorm`], computed from its output. With `relu`, its input is the output of a ReLU, and
+/// `dx` is the gradient of the ReLU's input: 0 where `y` is no more than what layer norm maps 0 to.
 #[derive(Clone, PartialEq, Debug)]
 pub struct LayerNormGrad {
     pub y: TensorId,
@@ -49,7 +49,7 @@ fn kernel_params(x: Shape, s: Slice) -> params::LayerNorm {
     }
 }
 
-/// Groups of four values in some images.
+/// Number of vec4s in the images `s`.
 fn vectors(x: Shape, s: Slice) -> usize {
     x.with_n(s.count).pixels() * x.c4()
 }
@@ -183,5 +183,41 @@ impl Operation for LayerNormGrad {
         l.per_image(("layer_norm", "grad_apply", &flags), shape.n, &each, &[], |s| {
             (kernel_params(shape, s), vectors(shape, s))
         });
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::compiler::ops::tests::{Table, assert_close, counting};
+    use crate::compiler::ops::{Activate, ActivateGrad};
+    use crate::net::layers::Activation;
+
+    #[test]
+    fn statistics_are_per_image() {
+        let mut t = Table::default();
+        let (x, y, stats, _scratch) =
+            (t.maps(2, 1, 2, 1), t.maps(2, 1, 2, 1), t.maps(2, 1, 1, 2), t.vector(1));
+        let op = LayerNorm { x, y, stats };
+        let r = t.run(&op, &[(x, &[1.0, 3.0, 2.0, 2.0])]);
+        let scale = 1.0 / 1.00001f64.sqrt();
+        assert_close(r.get(y), &[-scale, scale, 0.0, 0.0]);
+        assert_close(r.get(stats), &[2.0, scale, 2.0, 1.0 / 1e-5f64.sqrt()]);
+    }
+
+    #[test]
+    fn the_gradient_through_a_relu_is_that_of_separate_ops() {
+        let mut t = Table::default();
+        let [x, h, y, dy, dn, dx, again] = [(); 7].map(|()| t.maps(2, 1, 3, 2));
+        let (stats, _scratch) = (t.maps(2, 1, 1, 2), t.vector(1));
+        let act = Activation::Relu;
+        let values = [-1.0, 2.0, 0.5, -3.0, 0.0, 1.0, -1.0, -2.0, 4.0, 1e-9, -0.5, 3.0];
+        let mut r = t.run(&Activate { x, y: h, act }, &[(x, &values), (dy, &counting(12))]);
+        LayerNorm { x: h, y, stats }.reference(&mut r);
+        LayerNormGrad { y, dy, stats, dx: dn, relu: false }.reference(&mut r);
+        ActivateGrad { x: h, dy: dn, dx: again, act }.reference(&mut r);
+        LayerNormGrad { y, dy, stats, dx, relu: true }.reference(&mut r);
+        assert_eq!(r.get(dx), r.get(again));
+        assert_eq!(r.get(dx).iter().filter(|v| **v == 0.0).count(), 6);
     }
 }

@@ -7,7 +7,7 @@ use crate::compiler::reference::Reference;
 use crate::compiler::reference::window::{for_each_share, for_each_tap};
 use crate::compiler::tensor::{TensorId, Tensors};
 
-/// Largest value under each window; `argmax` keeps its position, a byte per channel.
+/// Largest value in each window; `argmax` keeps its position in the window, a byte per channel.
 #[derive(Clone, PartialEq, Debug)]
 pub struct MaxPool {
     pub x: TensorId,
@@ -16,7 +16,7 @@ pub struct MaxPool {
     pub window: Window,
 }
 
-/// Routes each gradient to the position that was the largest.
+/// Gradient of [`MaxPool`]: each value goes to the position of the maximum.
 #[derive(Clone, PartialEq, Debug)]
 pub struct MaxPoolGrad {
     pub dy: TensorId,
@@ -25,22 +25,23 @@ pub struct MaxPoolGrad {
     pub window: Window,
 }
 
-/// Mean over rows and columns of what each value of `y` covers: with a single one the whole map, else
-/// rows `i * h / p` to `(i + 1) * h / p` (rounded outwards) for row `i` of `p`, and columns likewise.
+/// Adaptive average pooling: row `i` of the `p` rows of `y` is a mean over rows `i * h / p` to
+/// `(i + 1) * h / p` of `x` (rounded outwards), and columns likewise. A single output pixel is the mean of
+/// the whole map.
 #[derive(Clone, PartialEq, Debug)]
 pub struct AvgPool {
     pub x: TensorId,
     pub y: TensorId,
 }
 
-/// Gradient of [`AvgPool`]: spreads each value evenly over what it covers.
+/// Gradient of [`AvgPool`]: spreads each value evenly over the pixels that it is the mean of.
 #[derive(Clone, PartialEq, Debug)]
 pub struct AvgPoolGrad {
     pub dy: TensorId,
     pub dx: TensorId,
 }
 
-/// The words that keep the positions of the maxima of maps `y`.
+/// Shape of the words that hold the argmax of pooled maps of shape `y`, four channels per word.
 pub fn argmax_shape(y: Shape) -> Shape {
     y.with_c(y.c4())
 }
@@ -80,7 +81,7 @@ fn dispatch_max(
     });
 }
 
-/// Means over parts of maps of shape `x` to `y`, or their gradient, with an invocation per vec4 of
+/// Average pooling of maps of shape `x` to `y`, or its gradient, with one result per vec4 of maps of shape
 /// `over`.
 fn dispatch_avg(
     l: &mut Lowering,
@@ -120,7 +121,7 @@ impl Operation for MaxPool {
         (t.elements(self.y) * self.window.kernel * self.window.kernel) as u64
     }
 
-    /// Of equal values the first one counts.
+    /// Of equal values, the first is the maximum.
     fn reference(&self, r: &mut Reference) {
         let (x, c) = (r.get(self.x), r.shape(self.x).c);
         let mut best: Vec<Option<(f64, usize)>> = vec![None; r.shape(self.y).elements()];
@@ -132,7 +133,7 @@ impl Operation for MaxPool {
                 }
             }
         });
-        // The max pools of the networks pad by half of their window at most: each has a tap on the map.
+        // Networks pad max pools by at most half of the window, so that each window has a tap on the map.
         let (values, places): (Vec<f64>, Vec<usize>) =
             best.into_iter().map(|b| b.expect("a window that touches the map")).unzip();
         let word = |lanes: &[usize]| lanes.iter().rev().fold(0, |word, place| word << 8 | place);
@@ -192,7 +193,7 @@ impl Operation for MaxPoolGrad {
 fn check_avg(t: Tensors, x: TensorId, y: TensorId) -> Result<(), Misfit> {
     let (from, to) = (t.shape(x), t.shape(y));
     let fits = to.n == from.n && to.c == from.c && to.h <= from.h && to.w <= from.w;
-    if fits { Ok(()) } else { Err(format!("maps {from} have no means {to}")) }
+    if fits { Ok(()) } else { Err(format!("maps of {from} cannot be averaged to {to}")) }
 }
 
 fn avg_steps(x: Shape, y: Shape) -> Option<(usize, &'static str)> {
@@ -264,5 +265,60 @@ impl Operation for AvgPoolGrad {
     fn lower(&self, l: &mut Lowering) {
         let (from, to) = (l.shape(self.dx), l.shape(self.dy));
         dispatch_avg(l, "grad", (from, to, from), &[("maps", self.dx), ("means", self.dy)]);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::compiler::ops::tests::{Table, assert_close};
+
+    #[test]
+    fn averages_overlap_where_sizes_do_not_divide() {
+        let mut t = Table::default();
+        let (x, y, dx) = (t.maps(1, 1, 5, 1), t.maps(1, 1, 3, 1), t.maps(1, 1, 5, 1));
+        // Columns 0-1, 1-3 and 3-4, as PyTorch's adaptive average pool has them.
+        let mut r = t.run(&AvgPool { x, y }, &[(x, &[1.0, 3.0, 6.0, 9.0, 11.0])]);
+        assert_close(r.get(y), &[2.0, 6.0, 10.0]);
+        AvgPoolGrad { dy: y, dx }.reference(&mut r);
+        assert_close(r.get(dx), &[1.0, 3.0, 2.0, 7.0, 5.0]);
+    }
+
+    #[test]
+    fn argmax_is_the_first_maximum_and_takes_a_byte_per_channel() {
+        let mut t = Table::default();
+        let (x, y, dx) = (t.maps(1, 2, 2, 5), t.maps(1, 1, 1, 5), t.maps(1, 2, 2, 5));
+        let argmax = t.words(2);
+        let window = Window { kernel: 2, stride: 2, pad: 0 };
+        #[rustfmt::skip]
+        let values = [
+            1.0, 0.0, 0.0, 0.0, -5.0,
+            1.0, 2.0, 1.0, 0.0, -2.0,
+            1.0, 2.0, 3.0, 0.0, -1.0,
+            1.0, 1.0, 3.0, 1.0, -1.0,
+        ];
+        let mut r = t.run(&MaxPool { x, y, argmax, window }, &[(x, &values)]);
+        assert_eq!(r.get(y), [1.0, 2.0, 3.0, 1.0, -1.0]);
+        assert_eq!(r.get(argmax), [f64::from(0x0302_0100), 2.0]);
+
+        MaxPoolGrad { dy: y, argmax, dx, window }.reference(&mut r);
+        #[rustfmt::skip]
+        let routed = [
+            1.0, 0.0, 0.0, 0.0, 0.0,
+            0.0, 2.0, 0.0, 0.0, 0.0,
+            0.0, 0.0, 3.0, 0.0, -1.0,
+            0.0, 0.0, 0.0, 1.0, 0.0,
+        ];
+        assert_eq!(r.get(dx), routed);
+    }
+
+    #[test]
+    fn max_pool_ignores_padding() {
+        let mut t = Table::default();
+        let (x, y, argmax) = (t.maps(2, 2, 2, 1), t.maps(2, 1, 1, 1), t.words(2));
+        let op = MaxPool { x, y, argmax, window: Window::same(3, 2) };
+        let r = t.run(&op, &[(x, &[-4.0, -3.0, -2.0, -1.0, -7.0, -7.0, -7.0, -7.0])]);
+        assert_eq!(r.get(y), [-1.0, -7.0]);
+        assert_eq!(r.get(argmax), [8.0, 4.0]);
     }
 }

@@ -1,4 +1,4 @@
-//! From scores to losses and metrics.
+//! Scaling of scores, cross-entropy and metrics.
 
 use super::{Access, Misfit, Operation, Scratch, advice, alike, expect};
 use crate::base::shape::{ALIGNMENT, LANES, Layout, Shape};
@@ -6,15 +6,14 @@ use crate::compiler::kernel::{Lowering, Named, params, to_u32};
 use crate::compiler::reference::Reference;
 use crate::compiler::tensor::{TensorId, Tensors};
 
-/// Words in the `step` tensor: what changes from one step to the next.
-///
+/// Words in the `step` tensor, the values of a step:
 /// `[learning rate, 1 - beta1^t, 1 - beta2^t, valid images]`, all float32.
 pub const STEP_WORDS: usize = 4;
 
-/// Words per image that say with what it is mixed: the partner's label, and its share as float32.
+/// Words per image in the `partners` tensor: the partner's label, and its share as float32.
 pub const PARTNER_WORDS: usize = 2;
 
-/// `y = exp(log_scale) * x`, for scores; `log_scale` is a single value.
+/// `y = exp(log_scale) * x` on scores; `log_scale` is a single trained value.
 #[derive(Clone, PartialEq, Debug)]
 pub struct ScaleScores {
     pub x: TensorId,
@@ -22,7 +21,7 @@ pub struct ScaleScores {
     pub y: TensorId,
 }
 
-/// Gradients of [`ScaleScores`], from its output `y`.
+/// Gradients of [`ScaleScores`], computed from its output `y`.
 #[derive(Clone, PartialEq, Debug)]
 pub struct ScaleScoresGrad {
     pub y: TensorId,
@@ -32,8 +31,9 @@ pub struct ScaleScoresGrad {
     pub dlog_scale: TensorId,
 }
 
-/// `loss[i] = logsumexp(scores[i]) - scores[i, label]`; `dscores` is `scale` times the gradient of its
-/// mean. With `partners`, it is the mean of this for the label and for the partner's, by share.
+/// `loss[i] = logsumexp(scores[i]) - scores[i, label]`; `dscores` is `scale` times the gradient of the mean
+/// loss. With `partners`, the loss is the mean of those for the image's label and for its partner's,
+/// weighted by their shares.
 #[derive(Clone, PartialEq, Debug)]
 pub struct CrossEntropy {
     pub scores: TensorId,
@@ -44,9 +44,9 @@ pub struct CrossEntropy {
     pub scale: f32,
 }
 
-/// Sums over the valid images: loss per block, then correct answers per block, then those of the votes
-/// of all blocks, the later half, and the last. A zero for each block follows, which
-/// [`super::Finite`] may change. `scores` and `losses` hold the blocks one after another.
+/// Sums over the valid images: loss per block; correct answers per block; correct answers of the votes of
+/// all blocks, the later half, and the last. Then one 0 per block, which [`super::Finite`] sets to 1 if the
+/// block is not finite. `scores` and `losses` are slabs with a member per block.
 #[derive(Clone, PartialEq, Debug)]
 pub struct Metrics {
     pub scores: TensorId,
@@ -58,22 +58,22 @@ pub struct Metrics {
     pub classes: usize,
 }
 
-/// The first block of the later half, whose mean score is the `late` vote.
+/// Index of the first block of the later half, whose mean score is the `late` vote.
 pub const fn late_half(blocks: usize) -> usize {
     blocks / 2
 }
 
-/// Sums in the tensor that [`Metrics`] writes.
+/// Number of sums that [`Metrics`] writes.
 pub const fn metrics_words(blocks: usize) -> usize {
     2 * blocks + 3
 }
 
-/// All values in that tensor: the sums, and for each block whether it is not finite.
+/// Number of values that [`Metrics`] writes: the sums, and a flag per block, 1 if it is not finite.
 pub const fn result_words(blocks: usize) -> usize {
     metrics_words(blocks) + blocks
 }
 
-/// A kernel on scores.
+/// A kernel on the scores of each image.
 fn dispatch_scale(
     l: &mut Lowering,
     entry: &'static str,
@@ -160,10 +160,10 @@ impl Operation for ScaleScoresGrad {
     }
 }
 
-/// Classes that an image should have, and the share of each.
+/// Target classes of an image, and the share of each.
 type Target = [(usize, f64); 2];
 
-/// What images should be; `partners` are words that know nothing of floats.
+/// Targets of all images; `partners` holds the bits of float32 shares.
 fn targets(labels: &[f64], partners: Option<&[f64]>) -> Vec<Target> {
     let target = |(image, label): (usize, &f64)| {
         let (other, share) = partners.map_or((*label, 0.0), |words| {
@@ -210,7 +210,7 @@ impl Operation for CrossEntropy {
         let (scores, images) = (r.get(self.scores), targets.len());
         let (mut losses, mut grads) = (Vec::new(), Vec::with_capacity(scores.len()));
         for (scores, target) in scores.chunks_exact(scores.len() / images).zip(&targets) {
-            // The largest score is taken out of the exponentials, which could overflow.
+            // The largest score is subtracted, so that the exponentials do not overflow.
             let largest = scores.iter().copied().fold(f64::NEG_INFINITY, f64::max);
             let sum: f64 = scores.iter().map(|s| (s - largest).exp()).sum();
             let log_sum = largest + sum.ln();
@@ -247,7 +247,7 @@ impl Operation for CrossEntropy {
     }
 }
 
-/// The class with the largest value; of equal ones the first.
+/// The class with the largest value; the first of equal ones.
 fn first_largest(values: impl Iterator<Item = f64>) -> usize {
     let best = values.enumerate().reduce(|best, next| if next.1 > best.1 { next } else { best });
     // Networks have two classes or more.
@@ -346,3 +346,6 @@ impl Operation for Metrics {
         l.once(("metrics", "sum", join.as_slice()), &operands, params, words);
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -1,4 +1,4 @@
-//! What happens to a block's parameters: sums of gradients, AdamW, and a look at what came out.
+//! Updates of a block's parameters: sums of gradients, AdamW, and a check that the result is finite.
 
 use super::scores::STEP_WORDS;
 use super::{Access, Misfit, Operation, expect};
@@ -8,8 +8,8 @@ use crate::compiler::reference::Reference;
 use crate::compiler::tensor::{TensorId, Tensors};
 use crate::net::options;
 
-/// `total = factor * x`, added to the old total if the first value of `keep` is not 0: sums gradients
-/// over micro-batches. Both hold the same layout.
+/// `total = factor * x`, plus the old total if `keep`, a single value, is not 0: sums gradients over
+/// micro-batches. Both slabs have the same members.
 #[derive(Clone, PartialEq, Debug)]
 pub struct Accumulate {
     pub x: TensorId,
@@ -18,8 +18,8 @@ pub struct Accumulate {
     pub factor: f32,
 }
 
-/// Updates a block's parameters in place (Loshchilov and Hutter, arXiv 1711.05101), by gradients of
-/// which `grads` holds `scale` times the values; all four hold the same layout.
+/// Updates a block's parameters and moments in place (Loshchilov and Hutter, arXiv 1711.05101). `grads`
+/// holds gradients times `scale`; all four slabs have the same members.
 #[derive(Clone, PartialEq, Debug)]
 pub struct AdamW {
     pub params: TensorId,
@@ -31,7 +31,7 @@ pub struct AdamW {
     pub scale: f32,
 }
 
-/// Sets value `at` of `out` to 1 if a value of `x` is not finite, and leaves it else.
+/// Sets value `at` of `out` to 1 if a value of `x` is not finite, else leaves it unchanged.
 #[derive(Clone, PartialEq, Debug)]
 pub struct Finite {
     pub x: TensorId,
@@ -39,7 +39,7 @@ pub struct Finite {
     pub at: usize,
 }
 
-/// Checks that slabs have members of the same bytes at the same offsets.
+/// Checks that slabs have members of the same shapes at the same offsets.
 fn same_members(t: Tensors, slabs: &[TensorId]) -> Result<(), Misfit> {
     let layout = |slab: &TensorId| -> Vec<(usize, Shape)> {
         t.members(*slab).into_iter().map(|(offset, id)| (offset, t.shape(id))).collect()
@@ -114,11 +114,11 @@ impl Operation for AdamW {
         vec![self.step]
     }
 
-    /// The decay sees the parameter before the step.
+    /// Weight decay uses the parameter before the step.
     fn reference(&self, r: &mut Reference) {
         let options::AdamW { beta1, beta2, eps, weight_decay } = self.adamw;
         let [beta1, beta2, eps, decay] = [beta1, beta2, eps, weight_decay].map(f64::from);
-        // What is left of the moments' bias towards zero.
+        // The corrections divide out the moments' bias towards zero.
         let [rate, correction1, correction2, _]: [f64; STEP_WORDS] =
             r.get(self.step).try_into().expect("checked shapes");
         for [p, g, m, v] in r.matching_members([self.params, self.grads, self.m, self.v]) {
@@ -159,9 +159,9 @@ impl Operation for AdamW {
     }
 }
 
-/// Vectors that an invocation looks at: members begin at multiples of it.
+/// vec4s that an invocation checks: members begin at multiples of it.
 const RUN: usize = ALIGNMENT / 16;
-/// Members that one dispatch looks at: what its parameters have room for.
+/// Members that one dispatch checks: the size of the array in its parameters.
 const MEMBERS: usize = 24;
 
 impl Operation for Finite {
@@ -192,7 +192,7 @@ impl Operation for Finite {
         r.set(self.out, values);
     }
 
-    /// Memory between members holds anything: only members are looked at.
+    /// Checks members only, because memory between them is undefined.
     fn lower(&self, l: &mut Lowering) {
         let part = |(offset, id)| [offset / 16, (offset + l.tensors.get(id).bytes()) / 16];
         let members: Vec<_> = l.tensors.members(self.x).into_iter().map(part).collect();
@@ -211,5 +211,56 @@ impl Operation for Finite {
             let operands = [("x", self.x), ("result", self.out)];
             l.once(("finite", "main", &[("RUN", to_u32(RUN))]), &operands, params, pieces);
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::compiler::ops::tests::{Table, assert_close};
+
+    #[test]
+    fn the_first_step_of_adamw_follows_the_sign_of_the_gradient() {
+        let mut t = Table::default();
+        let [params, grads, m, v] = [(); 4].map(|()| t.vector(2));
+        let step = t.vector(4);
+        let adamw = options::AdamW { beta1: 0.5, beta2: 0.75, eps: 0.0, weight_decay: 0.5 };
+        let scale = 8.0;
+        let op = AdamW { params, grads, m, v, step, adamw, scale };
+        let zeros: &[f64] = &[0.0; 2];
+        let inputs: [(TensorId, &[f64]); 5] = [
+            (params, &[1.0, -2.0]),
+            (grads, &[4.0, -2.0]),
+            (m, zeros),
+            (v, zeros),
+            (step, &[0.1, 0.5, 0.25, 1.0]),
+        ];
+        let r = t.run(&op, &inputs);
+        assert_close(r.get(params), &[0.85, -1.8]);
+        assert_close(r.get(m), &[0.25, -0.125]);
+        assert_close(r.get(v), &[0.0625, 0.015625]);
+    }
+
+    #[test]
+    fn adamw_pairs_members_by_offset() {
+        let mut t = Table::default();
+        let roots = [(); 4].map(|()| t.vector(8));
+        let step = t.vector(4);
+        let [small, large] = [Shape::vector(1), Shape::vector(3)];
+        // The gradients stand in the other order in the table.
+        let [p, m, v] =
+            [0, 2, 3].map(|i| [t.member(roots[i], 0, small), t.member(roots[i], 16, large)]);
+        let g1 = t.member(roots[1], 16, large);
+        let g0 = t.member(roots[1], 0, small);
+        let [params, grads, m_root, v_root] = roots;
+        let adamw = options::AdamW { beta1: 0.5, beta2: 0.5, eps: 0.0, weight_decay: 0.0 };
+        let op = AdamW { params, grads, m: m_root, v: v_root, step, adamw, scale: 1.0 };
+        let zeros = [0.0; 3];
+        let mut inputs: Vec<(TensorId, &[f64])> =
+            [p, m, v].iter().flat_map(|[a, b]| [(*a, &zeros[..1]), (*b, &zeros[..])]).collect();
+        inputs.extend([(g0, &[7.0][..]), (g1, &[-1.0, 2.0, -3.0]), (step, &[1.0, 0.5, 0.5, 1.0])]);
+        let r = t.run(&op, &inputs);
+        assert_close(r.get(p[0]), &[-1.0]);
+        assert_close(r.get(p[1]), &[1.0, -1.0, 1.0]);
     }
 }

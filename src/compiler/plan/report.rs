@@ -1,4 +1,4 @@
-//! What a plan needs, by purpose and by block.
+//! Memory of a plan, by kind of tensor and by block.
 
 use std::fmt;
 
@@ -8,22 +8,22 @@ use super::Plan;
 use crate::compiler::program::Program;
 use crate::compiler::tensor::Kind;
 
-/// Figures of a plan. All in bytes; tensors that are updated in place count once.
+/// Memory of a plan, in bytes. Tensors that share memory by in-place ops count once.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize)]
 pub struct MemoryReport {
     /// Bytes of the arena.
     pub peak_bytes: usize,
     /// Largest sum of simultaneously live bytes.
     pub lower_bound_bytes: usize,
-    /// Each kind's own largest simultaneous bytes.
+    /// Peak of each kind by itself.
     pub max_live_by_kind: LiveByKind,
-    /// Activations and workspace together, at most at a time.
+    /// Peak of activations and workspace together.
     pub activations_and_workspace: usize,
     /// Peak of each block.
     pub blocks: Vec<BlockPeak>,
 }
 
-/// Largest simultaneous bytes of each kind.
+/// Most live bytes of each kind at a time.
 #[derive(Clone, Default, PartialEq, Eq, Debug, Serialize)]
 pub struct LiveByKind {
     /// Weights and running statistics.
@@ -40,7 +40,7 @@ pub struct LiveByKind {
     pub io: usize,
 }
 
-/// Largest live bytes while the ops of one block run, without what persists.
+/// Most live bytes during the ops of one block, without tensors that persist.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize)]
 pub struct BlockPeak {
     /// The block's name.
@@ -50,7 +50,7 @@ pub struct BlockPeak {
 }
 
 impl MemoryReport {
-    /// Counts; `blocks` are the names of the program's blocks.
+    /// The report of a plan; `blocks` are the names of the program's blocks.
     pub fn new(program: &Program, plan: &Plan, blocks: &[String]) -> Self {
         let ops = program.ops().len();
         let kind = |cell: &super::Cell| program.tensor(cell.tensors[0]).kind;
@@ -98,7 +98,7 @@ impl MemoryReport {
         }
     }
 
-    /// The planner's share of the peak: how far it is above the live bytes, as a fraction.
+    /// How far the peak is above the lower bound, as a fraction of that.
     pub fn overhead(&self) -> f64 {
         self.peak_bytes as f64 / self.lower_bound_bytes.max(1) as f64 - 1.0
     }

@@ -10,20 +10,20 @@ use crate::{Error, Result};
 /// Checks `plan` against what the ops of `program` read and write.
 ///
 /// # Errors
-/// [`Error::Model`] names the first op that would read bytes which something else has
-/// overwritten, or write over an operand that it still needs.
+/// [`Error::Model`] names the first op that reads overwritten bytes, or overwrites an operand that it
+/// still needs.
 pub fn verify(program: &Program, plan: &Plan) -> Result<()> {
     let range = |id: TensorId| -> Range<usize> {
         plan.offset(id)..plan.offset(id) + program.tensor(id).bytes()
     };
-    let meet = |a: TensorId, b: TensorId| {
+    let overlap = |a: TensorId, b: TensorId| {
         let (a, b) = (range(a), range(b));
         a.start < b.end && b.start < a.end
     };
     let related = |a: TensorId, b: TensorId| program.root(a).0 == program.root(b).0;
     let persistent: Vec<TensorId> =
         program.ids().filter(|id| program.tensor(*id).persists()).collect();
-    // Which tensors hold their value at the moment.
+    // Which tensors hold their value before the current op.
     let mut whole: Vec<bool> = program.tensors().iter().map(Tensor::persists).collect();
     for (index, op) in program.ops().iter().enumerate() {
         let fail = |what: &str, a: TensorId, b: TensorId| {
@@ -39,19 +39,21 @@ pub fn verify(program: &Program, plan: &Plan) -> Result<()> {
         let in_place = op.in_place();
         let outputs: Vec<TensorId> = access.writes.iter().chain(&access.scratch).copied().collect();
         for (at, out) in outputs.iter().enumerate() {
-            for read in access.reads.iter().filter(|r| !related(**r, *out) && meet(**r, *out)) {
+            for read in access.reads.iter().filter(|r| !related(**r, *out) && overlap(**r, *out)) {
                 if !in_place.contains(&(*out, *read)) || range(*out) != range(*read) {
                     return fail("writes over its own input", *out, *read);
                 }
             }
-            if let Some(other) = outputs[..at].iter().find(|o| meet(**o, *out)) {
+            if let Some(other) = outputs[..at].iter().find(|o| overlap(**o, *out)) {
                 return fail("writes two results to one place", *out, *other);
             }
-            if let Some(kept) = persistent.iter().find(|p| !related(**p, *out) && meet(**p, *out)) {
+            if let Some(kept) =
+                persistent.iter().find(|p| !related(**p, *out) && overlap(**p, *out))
+            {
                 return fail("writes over a tensor that is kept", *out, *kept);
             }
             for id in program.ids().filter(|id| !related(*id, *out)) {
-                whole[id.0] &= !meet(id, *out);
+                whole[id.0] &= !overlap(id, *out);
             }
         }
         for id in access.writes {

@@ -13,12 +13,12 @@ use crate::compiler::ops::scores::metrics_words;
 use crate::compiler::tensor::TensorId;
 use crate::net::layers::{Activation, Goodness, Head, Layer, Network};
 
-/// Builds the program. Blocks go in order: forward, loss, backward; a block is updated as soon as
-/// no later loss reaches it, and its activations die there. Without a window that is before the
-/// next block begins.
+/// Builds the program. Each block runs forward, loss and backward, in order. A block is updated as soon as
+/// no later loss reaches it, which ends the life of its activations; with a window of 0, that is before
+/// the next block begins.
 ///
 /// # Errors
-/// [`crate::Error::Model`] if the network cannot work on such images.
+/// [`crate::Error::Model`] if the network is invalid or does not fit the images.
 pub fn build(network: &Network, setup: &Setup) -> Result<Built> {
     check(network, setup)?;
     let mut emitter = Emitter::new(setup.train.is_some(), setup.micro_batches > 1, setup.recompute);
@@ -44,7 +44,7 @@ pub fn build(network: &Network, setup: &Setup) -> Result<Built> {
     Ok(Built { program, train, update, eval, parameters, running, blocks, recompute })
 }
 
-/// One of the program's routines, to be built.
+/// Builds one of the program's routines.
 pub(super) struct RoutineBuilder<'a> {
     pub network: &'a Network,
     pub setup: &'a Setup,
@@ -52,18 +52,18 @@ pub(super) struct RoutineBuilder<'a> {
     pub name: &'static str,
 }
 
-/// A block whose loss is known but which later losses may still reach.
+/// A block after its loss, which waits for gradients of later losses.
 struct Waiting {
     block: usize,
     tape: Tape,
     /// The layer norm at the block's end.
     norm: Option<Norm>,
-    /// Gradient of the block's own loss with respect to its output, behind the norm.
+    /// Gradient of the block's own loss with respect to its normalised output.
     dy: TensorId,
 }
 
 impl RoutineBuilder<'_> {
-    /// Emits one batch: images in, block after block, metrics out.
+    /// Emits one batch: input, all blocks, metrics.
     fn build(&self, e: &mut Emitter) -> Result<Routine> {
         e.routine(self.name, self.training());
         let mut routine = self.declare(e)?;
@@ -99,7 +99,7 @@ impl RoutineBuilder<'_> {
         Ok(())
     }
 
-    /// A block's update by its gradients; with several micro-batches, these are added to their sum.
+    /// Updates a block by its gradients, or with several micro-batches adds these to their sum.
     fn update(&self, e: &mut Emitter, routine: &Routine, block: usize) {
         e.block(block);
         match routine.keep {
@@ -108,7 +108,7 @@ impl RoutineBuilder<'_> {
         }
     }
 
-    /// Sums for the host, and whether what was updated is finite.
+    /// Metrics for the host, and a check that the updated blocks are finite.
     fn metrics(&self, e: &mut Emitter, routine: &Routine, updated: &[usize]) {
         let &Routine { labels, step, metrics, .. } = routine;
         let blocks = self.network.blocks.len();
@@ -130,12 +130,11 @@ impl RoutineBuilder<'_> {
         }
     }
 
-    /// Backward from the newest of the waiting blocks to the oldest one. Returns the blocks whose
-    /// gradients are complete by that, and which wait no more.
+    /// Runs backward from the newest waiting block to the oldest. Removes the blocks whose gradients are
+    /// complete from the queue and returns them.
     ///
-    /// Gradients add up, so one pass over a window serves all of its losses: what reaches the
-    /// oldest block through the others is the sum for it. Only blocks that are due take gradients
-    /// of their weights from it.
+    /// Gradients are additive, so one pass serves all losses of a window: the gradient that reaches the
+    /// oldest block is the sum of theirs. Weight gradients are computed only for blocks that are complete.
     fn backward(&self, e: &mut Emitter, waiting: &mut VecDeque<Waiting>) -> Vec<usize> {
         let (Some(oldest), Some(newest)) = (waiting.front(), waiting.back()) else {
             return Vec::new();
@@ -160,8 +159,8 @@ impl RoutineBuilder<'_> {
         waiting.drain(..due).map(|done| done.block).collect()
     }
 
-    /// Layer norm, goodness, loss and, in training, its gradients down to the block's output. The
-    /// normalised output is what the next block reads, with the value from before any update.
+    /// Layer norm, goodness, loss and, in training, its gradients down to the block's normalised output.
+    /// The next block reads this output, with the value from before the update.
     fn goodness(
         &self,
         e: &mut Emitter,
@@ -206,7 +205,7 @@ impl RoutineBuilder<'_> {
         tape.push(e.conv2d(last, x, routine.scores[0], window, true));
         for name in ["classifier.0", last] {
             if let Some(weight) = e.parameters.get_mut(&format!("{name}.weight")) {
-                // A linear layer's weight has no rows and columns.
+                // In files, a linear layer's weight has two dimensions.
                 weight.file_shape.truncate(2);
             }
         }
@@ -214,8 +213,8 @@ impl RoutineBuilder<'_> {
         Ok((h, dy.map(|dy| Waiting { block: 0, tape, norm: None, dy })))
     }
 
-    /// Cross-entropy of a block's scores; in training also the gradient of the scores, times the
-    /// factor on gradients.
+    /// Cross-entropy of a block's scores; in training also the gradient of the scores, times the gradient
+    /// scale.
     fn loss(&self, e: &mut Emitter, routine: &Routine, block: usize) -> Option<TensorId> {
         let &Routine { labels, partners, .. } = routine;
         let (scores, loss) = (routine.scores[block], routine.losses[block]);
@@ -235,7 +234,7 @@ mod tests {
     use crate::net::options::TrainOptions;
 
     #[test]
-    fn networks_that_cannot_work_are_refused() {
+    fn invalid_networks_are_refused() {
         let conv = |name: &str, kernel| {
             let window = Window { kernel, stride: 1, pad: 0 };
             Layer::Conv2d { name: name.into(), out: 4, window, bias: false }

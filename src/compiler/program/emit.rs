@@ -10,14 +10,14 @@ use crate::compiler::ops::pool::argmax_shape;
 use crate::compiler::tensor::{Kind, TensorId};
 use crate::net::options::{AdamW, Recompute};
 
-/// How a parameter begins.
+/// Initial values of a parameter.
 #[derive(Clone, Copy, PartialEq, Debug)]
 pub enum Init {
-    /// Everywhere the same.
+    /// The same value everywhere.
     Constant(f32),
     /// Normal with mean 0 and this standard deviation (He et al., arXiv 1502.01852).
     Normal(f32),
-    /// Uniform between minus and plus this.
+    /// Uniform between minus and plus this value.
     Uniform(f32),
 }
 
@@ -34,9 +34,9 @@ pub struct Parameter {
     pub v: TensorId,
     /// The block that trains it.
     pub block: usize,
-    /// How its values begin.
+    /// Initial values.
     pub init: Init,
-    /// Its shape in files: output channels first, as torchvision has it.
+    /// Its shape in files: output channels first, as in torchvision.
     pub file_shape: Vec<usize>,
 }
 
@@ -58,7 +58,7 @@ struct Slabs {
     total: Option<TensorId>,
 }
 
-/// Appends ops to a program; keeps count of parameters and names.
+/// Appends ops to a program, and keeps track of parameters and names.
 pub struct Emitter {
     pub program: Program,
     /// Every trained tensor, by its name on disk.
@@ -67,27 +67,27 @@ pub struct Emitter {
     pub running: BTreeMap<String, TensorId>,
     /// Whether gradients are summed over several micro-batches before an update.
     pub summing: bool,
-    /// What backward computes again.
+    /// What backward recomputes.
     pub recompute: Recompute,
-    /// Outputs of batch norm in training, and how they come about.
+    /// Operands of the batch norms in training, by output, to recompute it.
     pub normalized: BTreeMap<TensorId, Normalized>,
-    /// Outputs of squeeze-and-excitation: the maps, and what says how much each is scaled.
+    /// Operands of the excitations in training (maps, and scales before the hard-sigmoid), by output.
     pub excited: BTreeMap<TensorId, (TensorId, TensorId)>,
     /// Whether forward is for training: batch statistics, values kept for backward.
     pub training: bool,
     /// Whether parameters need gradients and moments at all.
     pub trainable: bool,
-    /// Whether backward takes gradients of weights, or only passes gradients on.
+    /// Whether backward computes gradients of weights, or of maps only.
     pub weight_gradients: bool,
-    /// Whether parameters that are made now are never trained, though others are.
+    /// Whether new parameters are frozen: never trained, though others are.
     pub frozen: bool,
-    /// What decides what this routine's dropout layers drop, if it has any.
+    /// The random key of this routine's dropout layers, if it has any.
     pub dropout_key: Option<TensorId>,
-    /// Dropout layers of this routine so far.
+    /// Number of this routine's dropout layers so far.
     pub dropouts: u32,
     block: usize,
     slabs: Vec<Slabs>,
-    /// What names of its tensors begin with.
+    /// Prefix of the names of this routine's tensors.
     pub prefix: &'static str,
     serial: usize,
 }
@@ -159,17 +159,17 @@ impl Emitter {
         id
     }
 
-    /// Maps, or gradients of maps, that are stored as those of `other` are.
+    /// Maps, or gradients of maps, in the layout of `other`.
     pub fn like(&mut self, other: TensorId, what: &str, shape: Shape) -> TensorId {
         self.temporary(what, shape, self.layout(other), Kind::Activation)
     }
 
-    /// Statistics, means and scores, which are always exact.
+    /// Statistics, means or scores, which are always float32.
     pub fn exact(&mut self, what: &str, shape: Shape) -> TensorId {
         self.temporary(what, shape, Layout::Nhwc, Kind::Activation)
     }
 
-    /// Positions of the maxima of pooled maps.
+    /// The argmax of pooled maps.
     pub fn argmax(&mut self, pooled: Shape) -> TensorId {
         self.temporary("argmax", argmax_shape(pooled), Layout::Words, Kind::Activation)
     }
@@ -182,7 +182,7 @@ impl Emitter {
         self.program.tensor(id).layout
     }
 
-    /// The parameter called `name`: made at first use, the same one later.
+    /// The parameter called `name`, created at its first use.
     pub fn parameter(
         &mut self,
         name: &str,
@@ -196,7 +196,7 @@ impl Emitter {
             return known.value;
         }
         if self.frozen {
-            // Outside of the slab, all of which is updated.
+            // Outside of the slab, because an update covers all of that.
             let value = self.program.add(name, shape, layout, Kind::Parameter);
             self.program.set_block(value, self.block);
             self.insert(name, [value; 4], shape, layout, init);
@@ -258,15 +258,15 @@ impl Emitter {
         }
     }
 
-    /// Updates all parameters of the block by gradients that are `scale` times too large.
+    /// Updates all parameters of the block by gradients that are multiplied by `scale`.
     pub fn adamw(&mut self, step: TensorId, adamw: AdamW, scale: f32) {
         let Slabs { value, grad, m, v, total } = self.slabs[self.block];
         let grads = total.unwrap_or(grad);
         self.program.push(ops::AdamW { params: value, grads, m, v, step, adamw, scale });
     }
 
-    /// Notes in value `at` of `out` whether the block's weights and their second moments are
-    /// finite: a gradient that is too large for its square shows in the latter alone.
+    /// Sets value `at` of `out` if the block's weights or their second moments are not finite. A gradient
+    /// whose square overflows shows in the moments only.
     pub fn check_finite(&mut self, out: TensorId, at: usize) {
         let Slabs { value, v, .. } = self.slabs[self.block];
         for x in [value, v] {

@@ -1,7 +1,7 @@
-//! Fusion: adjacent ops that one kernel does in one pass.
+//! Fusion of adjacent ops into one.
 //!
-//! A batch norm takes over the sum with the other branch of a residual, and the ReLU after that.
-//! Tensors between them are not needed then.
+//! A batch norm absorbs the sum with the other branch of a residual, and the ReLU after that. The tensors
+//! between them are removed.
 
 use super::Program;
 use crate::compiler::ops::{Activate, Add, BatchNorm, BatchNormEval, Op};
@@ -9,7 +9,7 @@ use crate::compiler::tensor::TensorId;
 use crate::net::layers::{self, Activation};
 
 impl Program {
-    /// Fuses ops from `first` on, which is where a routine begins.
+    /// Fuses ops from `first` on, where the routine begins.
     pub(super) fn fuse(&mut self, first: usize) {
         let mut at = first;
         while at + 1 < self.ops.len() {
@@ -24,8 +24,7 @@ impl Program {
         }
     }
 
-    /// One op for the op at `at` and the next one, and what was between them, if nothing else reads
-    /// that.
+    /// The op at `at` fused with the next one, and the tensor between them, if nothing else reads that.
     fn fused(&self, first: usize, at: usize) -> Option<(Op, TensorId)> {
         let mut op = self.ops[at].op.clone();
         let norm = Norm::of(&mut op)?;
@@ -68,8 +67,8 @@ impl<'a> Norm<'a> {
         Some(())
     }
 
-    /// Backward of a batch norm without a residual computes what the activation saw again; with one
-    /// it cannot, and needs the slope from the output, which only a ReLU shows.
+    /// Backward of a batch norm with a residual cannot recompute the input of the activation, and takes the
+    /// slope from the output instead, which only a ReLU allows.
     fn activate(self, act: Activation, y: TensorId) -> Option<()> {
         if self.residual.is_none() || act != Activation::Relu {
             return None;
@@ -85,7 +84,7 @@ mod tests {
     use crate::base::shape::{Layout, Shape};
     use crate::compiler::tensor::Kind;
 
-    /// A batch norm, its sum with another tensor, a ReLU, and perhaps somebody else who reads the sum.
+    /// A batch norm, its sum with another tensor, a ReLU, and optionally another reader of the sum.
     fn residual(read_sum: bool) -> Program {
         let mut program = Program::default();
         let maps = Shape::new(1, 2, 2, 4);
@@ -107,7 +106,7 @@ mod tests {
     }
 
     #[test]
-    fn a_batch_norm_takes_over_what_follows() {
+    fn a_batch_norm_absorbs_sum_and_relu() {
         let mut program = residual(false);
         program.fuse(0);
         let [op] = program.ops() else { panic!("{program}") };
@@ -122,7 +121,7 @@ mod tests {
     }
 
     #[test]
-    fn what_others_read_stays() {
+    fn tensors_with_other_readers_are_kept() {
         let mut program = residual(true);
         program.fuse(0);
         let names: Vec<_> = program.ops().iter().map(|op| op.name()).collect();

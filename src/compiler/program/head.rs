@@ -1,4 +1,4 @@
-//! Goodness heads to ops: forward, and backward through what forward kept.
+//! Goodness heads: their ops, forward and backward.
 
 use std::ops::Range;
 
@@ -12,9 +12,9 @@ use crate::net::layers::{Goodness, Scale};
 
 /// What a goodness head keeps from forward for backward.
 pub struct Kept {
-    /// What leads from the block's output to `x`.
+    /// The layers from the block's output to `x`.
     tape: Tape,
-    /// The maps that are convolved to the classes, by the parameter `w`.
+    /// Input of the convolution to class maps; `w` is the name of its weight.
     x: TensorId,
     w: String,
     window: Window,
@@ -24,7 +24,7 @@ pub struct Kept {
 /// The factor on the goodness.
 enum Factor {
     Fixed(f32),
-    /// Its logarithm's name, and the scores that it made.
+    /// Name of the parameter with its logarithm, and the scaled scores.
     Learnable {
         name: String,
         scores: TensorId,
@@ -32,7 +32,7 @@ enum Factor {
 }
 
 impl Factor {
-    /// The part of it that the goodness op does.
+    /// The factor that the goodness op applies.
     fn fixed(&self) -> f32 {
         match self {
             Self::Fixed(scale) => *scale,
@@ -58,7 +58,7 @@ impl Emitter {
             let (y, name) = (self.like(x, "depthwise", self.shape(x)), format!("{name}.depthwise"));
             tape.push(self.depthwise(&name, x, y, Window::same(kernel, 1)));
             if let Some(weight) = self.parameters.get_mut(&format!("{name}.weight")) {
-                // Maps stay as large as they are: the goodness begins as that of a full head.
+                // Preserves the magnitude of maps, so that the goodness starts like that of a full head.
                 weight.init = Init::Normal(1.0 / kernel as f32);
             }
             (x, kernel) = (y, 1);
@@ -116,8 +116,8 @@ impl Emitter {
     }
 }
 
-/// Appends convolutions that make the class maps which the goodness ops in `range` do without: a
-/// tensor for each block, which keeps its value. Returns them, and the ops that write them.
+/// Appends convolutions to the class maps of the goodness ops in `range`, which do not store these. Returns
+/// the maps, a persistent tensor for each block, and the range of the convolutions.
 pub fn class_maps(program: &mut Program, range: Range<usize>) -> (Vec<TensorId>, Range<usize>) {
     let heads = program.ops()[range].iter().filter_map(|node| match &node.op {
         Op::Goodness(goodness) => Some(goodness.clone()),

@@ -53,7 +53,7 @@ impl Emitter {
         }
     }
 
-    /// The shape of maps behind a window over `x`.
+    /// The shape of maps after a window over `x`.
     fn windowed(&self, x: TensorId, window: Window) -> Result<Shape> {
         let shape = self.shape(x);
         window.output(shape).ok_or_else(|| {
@@ -64,7 +64,7 @@ impl Emitter {
         })
     }
 
-    /// A value for backward to read: the one of forward, or the same computed again.
+    /// A value for backward to read: that of forward, or recomputed.
     fn recall(&mut self, y: TensorId) -> TensorId {
         if self.recompute != Recompute::Cheap {
             return y;

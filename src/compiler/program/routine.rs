@@ -1,4 +1,4 @@
-//! What a routine exchanges with the host, and how it begins.
+//! The tensors that a routine exchanges with the host, and its first op.
 
 use super::build::RoutineBuilder;
 use super::emit::Emitter;
@@ -15,23 +15,23 @@ impl RoutineBuilder<'_> {
         self.name == "train"
     }
 
-    /// The factor on gradients.
+    /// The scale of gradients, which float16 needs.
     pub(super) fn gradient_scale(&self) -> f32 {
         self.setup.precision.gradient_scale(self.feed.batch)
     }
 
-    /// How images are changed.
+    /// Augmentation of this routine's images.
     fn augment(&self) -> Augment {
         if self.training() { self.setup.augment } else { Augment::default() }
     }
 
-    /// Checks that there are enough images, of sides that kernels can count.
+    /// Checks the number and the sides of images.
     fn check(&self) -> Result<()> {
         let (feed, image) = (self.feed, self.setup.image);
         let records = feed.batch + self.augment().partners();
         if feed.batch == 0 || feed.resident < records {
             return Err(Error::Model(format!(
-                "a batch of {} reads {records} images, but there is room for {}",
+                "a batch of {} reads {records} images, but {} are on the device",
                 feed.batch, feed.resident
             )));
         }
@@ -70,7 +70,7 @@ impl RoutineBuilder<'_> {
             augment.mixes().then(|| words("partners", batch * PARTNER_WORDS, Kind::Activation));
         let (image, maps) = (setup.image.with_n(batch), setup.precision.maps());
         let x = program.add(&format!("{name}.x"), image, maps, Kind::Activation);
-        // One op treats the scores of all blocks, and their losses.
+        // Slabs, because one op reads the scores of all blocks, and their losses.
         let mut members = |what: &str, shape| {
             let slab = program.add_slab(&format!("{name}.{what}"), Kind::Activation);
             let member = |block| {

@@ -1,4 +1,4 @@
-//! What a program is built for, and where to find things in it.
+//! Options of a program, and the tensors and ranges of ops in a built one.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Range;
@@ -14,12 +14,12 @@ use crate::net::options::{
 };
 use crate::{Error, Result};
 
-/// How images reach a routine.
+/// How a routine gets its images.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Feed {
-    /// Images per step.
+    /// Images per batch: of a step, or of one of its micro-batches.
     pub batch: usize,
-    /// Images that are kept on the device; with no more than a step reads, each brings its own.
+    /// Images on the device: the whole set, or only those of a batch, which is uploaded each time.
     pub resident: usize,
     /// Height and width of the images as they are stored. They may differ from the network's
     /// input, see [`crate::net::augment`].
@@ -27,46 +27,44 @@ pub struct Feed {
 }
 
 impl Feed {
-    /// Batches of `batch` of the stored `images`, each with `partners` more: all images stay on the
-    /// device if they take at most `room` bytes there.
-    pub fn new(images: Shape, batch: usize, partners: usize, room: usize) -> Self {
+    /// Batches of `batch` images and `partners` more, from `images` as stored. The whole set stays on the
+    /// device if it has at most `max_resident` bytes.
+    pub fn new(images: Shape, batch: usize, partners: usize, max_resident: usize) -> Self {
         let reads = batch + partners;
-        let resident = if images.elements() <= room { images.n.max(reads) } else { reads };
+        let resident = if images.elements() <= max_resident { images.n.max(reads) } else { reads };
         Self { batch, resident, stored: [images.h, images.w] }
     }
 }
 
-/// What a program is built for, besides the network.
+/// Options of a program, besides the network.
 #[derive(Clone, Debug)]
 pub struct Setup {
     /// The network's input: `(1, height, width, channels)`.
     pub image: Shape,
     /// Per-channel normalisation of the images.
     pub normalize: Normalize,
-    /// How training images are changed.
+    /// Augmentation of training images.
     pub augment: Augment,
     /// Training, if wanted.
     pub train: Option<Feed>,
     /// Evaluation, if wanted.
     pub eval: Option<Feed>,
-    /// Runs of the training routine whose gradients make one step; [`Feed::batch`] is the
-    /// number of images of each. Batch norm sees each alone.
+    /// Micro-batches per step, of [`Feed::batch`] images each, whose gradients are averaged. Batch norm
+    /// takes its statistics from one micro-batch.
     pub micro_batches: usize,
     /// The optimiser.
     pub adamw: AdamW,
-    /// What backward computes again.
+    /// What backward recomputes.
     pub recompute: Recompute,
-    /// What maps are stored in.
+    /// Number format of maps.
     pub precision: Precision,
-    /// How many blocks before a block its loss reaches besides its own. With 0 no gradient
-    /// crosses from block to block (the paper's algorithm); with all, every block learns from
-    /// every later loss (deep supervision).
+    /// Number of earlier blocks that a block's loss reaches. With 0, no gradient crosses blocks (the paper's
+    /// algorithm); with all, every block learns from every later loss (deep supervision).
     pub window: usize,
 }
 
 impl Setup {
-    /// For images that the network sees in the shape `image`, trained with `options`. There is no
-    /// feed yet, and no normalisation.
+    /// For training with `options` on inputs of shape `image`; without feeds and normalisation.
     pub fn new(image: Shape, options: &TrainOptions) -> Self {
         Self {
             image,
@@ -83,18 +81,18 @@ impl Setup {
     }
 }
 
-/// A range of ops that runs as one submit, and the tensors through which the host talks to it.
+/// The ops that run on one batch, and the tensors that they exchange with the host.
 #[derive(Clone, Debug)]
 pub struct Routine {
     /// Indices of its ops; the first one reads the images.
     pub ops: Range<usize>,
-    /// Images per step.
+    /// Images per batch.
     pub batch: usize,
     /// u8 pixels, NHWC, four to a word.
     pub pixels: TensorId,
     /// A label per image in `pixels`.
     pub all_labels: TensorId,
-    /// A [`crate::net::augment::Sample`] per image of the batch, and where images are mixed one for the
+    /// A [`crate::net::augment::Sample`] per image of the batch; if images are mixed, one more for the
     /// partner of the last.
     pub samples: TensorId,
     /// Per-step values, see [`crate::compiler::ops::scores::STEP_WORDS`].
@@ -103,24 +101,23 @@ pub struct Routine {
     pub x: TensorId,
     /// The labels of the batch.
     pub labels: TensorId,
-    /// The label and the share of each image's partner, where images are mixed.
+    /// Label and share of each image's partner, if images are mixed.
     pub partners: Option<TensorId>,
     /// Scores per class, a tensor for each block.
     pub scores: Vec<TensorId>,
     /// Loss per image, a tensor for each block.
     pub losses: Vec<TensorId>,
-    /// Two random words that decide what dropout drops, where there is dropout; other ones for
-    /// each run.
+    /// The key of the dropout layers, if any: two random words, new for each batch.
     pub dropout_key: Option<TensorId>,
-    /// Where micro-batches are summed: 0 in its first value starts a new sum.
+    /// With several micro-batches, a single value: 0 starts a new sum of gradients.
     pub keep: Option<TensorId>,
     /// Results of the step, see [`crate::compiler::ops::Metrics`].
     pub metrics: TensorId,
-    /// Input and output (after layer norm, where there is one) of each block.
+    /// Input and output (after layer norm, if any) of each block.
     pub maps: Vec<(TensorId, TensorId)>,
 }
 
-/// A program, and where to find things in it.
+/// A program, with its routines and parameters.
 #[derive(Clone, Debug)]
 pub struct Built {
     /// The ops.
@@ -138,11 +135,11 @@ pub struct Built {
     pub running: BTreeMap<String, TensorId>,
     /// Names of the blocks.
     pub blocks: Vec<String>,
-    /// What backward computes again.
+    /// What backward recomputes.
     pub recompute: Recompute,
 }
 
-/// Checks that a network can work on such images.
+/// Checks the options of a network and the shape of its input.
 pub(super) fn check(network: &Network, setup: &Setup) -> Result<()> {
     let fail = |message: String| Err(Error::Model(message));
     let image = setup.image;

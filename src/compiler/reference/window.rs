@@ -1,18 +1,18 @@
-//! What several ops make of maps: sliding windows, sums over maps.
+//! Sliding windows and sums over maps, for the references of several ops.
 
 use crate::base::shape::{Shape, Weight, Window};
 
-/// A window's position over a map joins one input pixel with one output pixel.
+/// One term of a sliding window: an input pixel, its position in the window, and the output pixel.
 pub struct Tap {
     /// Input pixel, counted over the whole batch.
     pub x: usize,
     /// Output pixel, counted over the whole batch.
     pub y: usize,
-    /// Place in the window, row-major.
+    /// Position in the window, row-major.
     pub k: usize,
 }
 
-/// Calls `f` for all taps inside the maps: output pixels in order, and places in order in each.
+/// Calls `f` for all taps inside the maps, ordered by output pixel, then position.
 pub fn for_each_tap(x: Shape, window: Window, mut f: impl FnMut(Tap)) {
     let y = output(x, window);
     let inside = |out: usize, place: usize, side: usize| {
@@ -31,11 +31,11 @@ pub fn for_each_tap(x: Shape, window: Window, mut f: impl FnMut(Tap)) {
 }
 
 fn output(x: Shape, window: Window) -> Shape {
-    // The program gives its output the shape that `Window::output` gave it, or is not built.
+    // Programs are built only if `Window::output` accepts their windows.
     window.output(x).expect("a window no larger than the padded map")
 }
 
-/// A convolution's shapes; its three products walk the same taps.
+/// Shapes of a convolution; forward and both gradients visit the same taps.
 pub struct Conv {
     x: Shape,
     w: Weight,
@@ -65,7 +65,7 @@ impl Conv {
         y
     }
 
-    /// The gradient of the maps.
+    /// The gradient with respect to the input.
     pub fn dgrad(&self, dy: &[f64], w: &[f64]) -> Vec<f64> {
         assert_eq!(dy.len(), self.y().elements());
         let mut dx = vec![0.0; self.x.elements()];
@@ -77,7 +77,7 @@ impl Conv {
         dx
     }
 
-    /// The gradient of the weight.
+    /// The gradient with respect to the weight.
     pub fn wgrad(&self, x: &[f64], dy: &[f64]) -> Vec<f64> {
         assert_eq!(dy.len(), self.y().elements());
         let mut dw = vec![0.0; self.w.elements()];
@@ -89,8 +89,8 @@ impl Conv {
         dw
     }
 
-    /// Calls `f` with the offsets of an input value, and of the rows of output channels in the
-    /// weight and in the output that it meets.
+    /// Calls `f` for every input value of every tap, with its offset and those of its rows of output
+    /// channels in the weight and in the output.
     fn for_each_row(&self, mut f: impl FnMut(usize, usize, usize)) {
         let (cin, cout) = (self.x.c, self.w.outputs);
         for_each_tap(self.x, self.window, |tap| {
@@ -101,7 +101,7 @@ impl Conv {
     }
 }
 
-/// Position in a table of one value per image and channel that belongs to value `i` of maps.
+/// Index of value `i` of maps in a table of one value per image and channel.
 fn map_of(i: usize, shape: Shape) -> usize {
     i / (shape.h * shape.w * shape.c) * shape.c + i % shape.c
 }
@@ -133,8 +133,8 @@ pub fn spread_over_maps(dy: &[f64], shape: Shape) -> Vec<f64> {
     (0..shape.elements()).map(|i| dy[map_of(i, shape)] / pixels).collect()
 }
 
-/// Calls `f` with the offsets of an input value, of an output value that is a mean over parts of
-/// the maps, and the input's share of it.
+/// Calls `f` for every term of an average pool, with the offsets of the input and output value and the
+/// weight of the input.
 pub fn for_each_share(x: Shape, y: Shape, mut f: impl FnMut(usize, usize, f64)) {
     let part = |i: usize, from: usize, to: usize| i * from / to..((i + 1) * from).div_ceil(to);
     for pixel in 0..y.pixels() {

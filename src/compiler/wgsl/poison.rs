@@ -1,5 +1,5 @@
-//! Makes reads of workgroup memory that nobody wrote show up in tests: devices are not asked to
-//! clear it, so a kernel must write before it reads.
+//! Exposes reads of uninitialised workgroup memory in tests: sessions do not zero it, so a kernel must
+//! write before it reads.
 
 use naga::{AddressSpace, ArraySize, Scalar, TypeInner};
 
@@ -21,7 +21,7 @@ pub fn poison(name: &str, shader: &Composed, entry: &str) -> Result<String> {
     let (Some(index), Some(at)) = (index, wgsl.find(&start)) else {
         return Err(fail(format!("has no entry point {entry}")));
     };
-    let workers: u32 = module.entry_points[index].workgroup_size.iter().product();
+    let invocations: u32 = module.entry_points[index].workgroup_size.iter().product();
     let mut fill = String::new();
     for (handle, variable) in module.global_variables.iter() {
         let used = !info.get_entry_point(index)[handle].is_empty();
@@ -39,7 +39,7 @@ pub fn poison(name: &str, shader: &Composed, entry: &str) -> Result<String> {
             return Err(fail(format!("workgroup memory {variable_name} is no array of floats")));
         };
         fill += &format!(
-            "for (var i = invocation.local; i < {len}u; i += {workers}u) {{ {variable_name}[i] = {value}; }}\n"
+            "for (var i = invocation.local; i < {len}u; i += {invocations}u) {{ {variable_name}[i] = {value}; }}\n"
         );
     }
     if !fill.is_empty() {
@@ -49,7 +49,7 @@ pub fn poison(name: &str, shader: &Composed, entry: &str) -> Result<String> {
     Ok(format!("{before}{fill}{after}"))
 }
 
-/// A value of a type that no result can hide.
+/// A value so large that it shows in every result.
 fn huge(ty: &TypeInner) -> Option<&'static str> {
     match *ty {
         TypeInner::Scalar(Scalar::F32) => Some("3e38f"),
@@ -77,7 +77,7 @@ fn main(invocation: Invocation) {
 ";
 
     #[test]
-    fn what_an_entry_point_uses_is_filled_before_anything_else() {
+    fn the_workgroup_memory_of_an_entry_point_is_filled_first() {
         let poisoned = poison("test", &SHADER.into(), "main").unwrap();
         let body = poisoned.split_once("fn main(invocation: Invocation) {\n").unwrap().1;
         let lines: Vec<_> = body.lines().map(str::trim).collect();

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use super::{Composed, Source};
 use crate::{Error, Result};
 
-/// Names that a permutation gives to its shader: tile sizes, and flags (1 is on).
+/// Definitions of a permutation: tile sizes, and flags (1 is on).
 pub type Definitions = BTreeMap<&'static str, u32>;
 
 type Variables<'a> = BTreeMap<&'a str, u32>;
@@ -13,13 +13,13 @@ type Variables<'a> = BTreeMap<&'a str, u32>;
 struct Expander<'a> {
     sources: &'a [Source],
     out: Composed,
-    /// Paths of the files that are there already.
+    /// Paths of imported files.
     imported: Vec<&'static str>,
-    /// Braces that are open.
+    /// Number of open braces.
     depth: i32,
 }
 
-/// Expands `source`, which imports others of `sources`.
+/// Expands `source`, which may import others of `sources`.
 pub fn expand(source: Source, definitions: &Definitions, sources: &[Source]) -> Result<Composed> {
     let out = Composed { wgsl: String::new(), origins: Vec::new() };
     let mut expander = Expander { sources, out, imported: Vec::new(), depth: 0 };
@@ -137,7 +137,8 @@ impl Expander<'_> {
         Ok(())
     }
 
-    /// Expands what is between two directives: with it or without it, the file is well formed.
+    /// Expands the lines between two directives. Their braces must balance, so that the file is well formed
+    /// with and without them.
     fn balanced(&mut self, body: Lines, vars: &Variables) -> Result<()> {
         let depth = self.depth;
         self.lines(body, vars)?;
@@ -170,7 +171,7 @@ fn value(expression: &str, vars: &Variables) -> Result<u32, String> {
     if rest.is_empty() { Ok(value) } else { Err(left) }
 }
 
-/// Takes a token of which `is` holds from the front of `rest`.
+/// Takes a token of characters for which `is` holds from the front of `rest`.
 fn take<'a>(rest: &mut &'a str, is: impl Fn(char) -> bool) -> Option<&'a str> {
     let end = rest.find(|c| !is(c)).unwrap_or(rest.len());
     let (token, after) = rest.split_at(end);
@@ -281,7 +282,7 @@ mod tests {
     }
 
     #[test]
-    fn every_line_knows_where_it_comes_from() {
+    fn every_line_has_its_source_file_and_line() {
         let shared = "fn shared() {\n#for i in 0..2\n    ${i}\n#endfor\n}";
         let sources = [
             Source { path: "test", text: "// Doc.\n#import shared\nend" },
@@ -298,7 +299,7 @@ mod tests {
     }
 
     #[test]
-    fn a_mistake_names_file_and_line() {
+    fn errors_name_file_and_line() {
         for (text, expected) in [
             ("ok\n#if A", "line 2: #if without #endif"),
             ("#for i in 0..M\n#endfor", "line 1: loop bounds"),

@@ -35,13 +35,13 @@ pub struct Reflection {
     pub bindings: Vec<Binding>,
     /// Members of the struct behind the uniform.
     pub params: Vec<Member>,
-    /// Names of those that are float32, or of float32.
+    /// Names of the members that are float32, or vectors or arrays of it.
     pub float_params: Vec<String>,
     /// Bytes of that struct.
     pub params_size: u32,
 }
 
-/// Extensions of the language that some kernels use, where a device has them.
+/// Language extensions that some kernels use.
 const CAPABILITIES: Capabilities = Capabilities::SHADER_FLOAT16
     .union(Capabilities::SUBGROUP)
     .union(Capabilities::COOPERATIVE_MATRIX);
@@ -49,8 +49,7 @@ const CAPABILITIES: Capabilities = Capabilities::SHADER_FLOAT16
 /// Parses and validates a shader.
 ///
 /// # Errors
-/// [`Error::Shader`] with naga's message and the places that it is about: lines of files in
-/// `shaders/`.
+/// [`Error::Shader`] with naga's message and the lines in `shaders/` that it refers to.
 pub fn validate(name: &str, shader: &Composed) -> Result<(naga::Module, naga::valid::ModuleInfo)> {
     let wgsl = &shader.wgsl;
     let module = naga::front::wgsl::parse_str(wgsl)
@@ -58,7 +57,7 @@ pub fn validate(name: &str, shader: &Composed) -> Result<(naga::Module, naga::va
     let info =
         Validator::new(ValidationFlags::all(), CAPABILITIES).validate(&module).map_err(|e| {
             let labels = e.spans().map(|(span, label)| (*span, label.as_str()));
-            // From the general to the particular.
+            // From the error to its root cause.
             let mut causes = vec![e.as_inner().to_string()];
             let mut cause = std::error::Error::source(e.as_inner());
             while let Some(error) = cause {
@@ -162,7 +161,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn errors_name_the_file_and_line_that_a_person_can_open() {
+    fn errors_name_the_source_file_and_line() {
         let message = |shared: &'static str| {
             let sources = [
                 Source { path: "kernel", text: "// Doc.\n#import common/shared\nfn f() {}" },

@@ -1,4 +1,4 @@
-//! What the languages of the backends make of a shader.
+//! Translation of shaders to the languages of the backends.
 
 use naga::back::{hlsl, msl, spv};
 use naga::proc::{BoundsCheckPolicies, BoundsCheckPolicy};
@@ -10,13 +10,13 @@ use crate::{Error, Result};
 pub struct Translated {
     /// SPIR-V, in words.
     pub spirv: Vec<u32>,
-    /// Metal's language.
+    /// Metal Shading Language.
     pub msl: String,
-    /// DirectX's language; it has no cooperative matrices.
+    /// HLSL; `None` for shaders with cooperative matrices, which it lacks.
     pub hlsl: Option<String>,
 }
 
-/// Sessions run their kernels without checks of indices, loops and divisors.
+/// Sessions run kernels without bounds checks.
 const UNCHECKED: BoundsCheckPolicies = BoundsCheckPolicies {
     index: BoundsCheckPolicy::Unchecked,
     buffer: BoundsCheckPolicy::Unchecked,

@@ -63,8 +63,8 @@ const fn norm(act: Activation) -> BatchNorm {
     BatchNorm { eps: 1e-3, momentum: 0.01, act }
 }
 
-/// Hidden channels of squeeze-and-excitation: a quarter, rounded to a multiple of 8, but not down by
-/// more than a tenth.
+/// Hidden channels of squeeze-and-excitation: a quarter, rounded to a multiple of 8, but not down
+/// by more than a tenth.
 fn squeezed(channels: usize) -> usize {
     let wanted = channels / 4;
     let rounded = ((wanted + 4) / 8 * 8).max(8);

@@ -1,4 +1,4 @@
-//! A headless Chromium: pages as they are rendered.
+//! Rendering of pages in a headless Chromium.
 
 use std::fs;
 use std::io::Write;
@@ -13,8 +13,8 @@ use image::RgbImage;
 use serde_json::Value;
 use tempfile::TempDir;
 
-/// How long a page may take; software rendering on a busy machine is slow.
-const PATIENCE: Duration = Duration::from_secs(180);
+/// Time limit for a page; software rendering on a busy machine is slow.
+const TIMEOUT: Duration = Duration::from_secs(180);
 
 const OPTIONS: [&str; 9] = [
     "--headless",
@@ -28,8 +28,8 @@ const OPTIONS: [&str; 9] = [
     "--hide-scrollbars",
 ];
 
-/// Measures the pages in the frames of a page, and puts what it finds into the element `found`, as
-/// JSON in base64, so that no letter of it looks like HTML.
+/// A script that measures the page in each frame and writes the results into the element `found`,
+/// as JSON in base64, which needs no escaping in HTML.
 const MEASURE: &str = r#"
 function measure(frame) {
   const view = frame.contentWindow, doc = frame.contentDocument, width = frame.clientWidth;
@@ -51,7 +51,7 @@ function measure(frame) {
     clipped: texts.filter(outside).map(([, text]) => name(text)),
     tiny: texts.filter(([, text]) => text.textContent && box(text).height < 9).map(([, text]) => name(text)),
     headings: all('h1, h2').map(e => e.textContent),
-    hollow: all('section').filter(e => box(e).height < 80).map(name),
+    empty: all('section').filter(e => box(e).height < 80).map(name),
     figures: svgs.length,
     unnamed: svgs.filter(svg => !svg.getAttribute('aria-label')).length,
     pictures: all('img').length,
@@ -71,14 +71,14 @@ onload = () => {
 };
 "#;
 
-/// A browser, and a folder for what it leaves.
+/// A browser, and a folder for its files.
 pub struct Browser {
     program: PathBuf,
     folder: TempDir,
 }
 
 impl Browser {
-    /// The one that is installed, if there is one.
+    /// The installed browser, if any.
     pub fn find() -> Option<Self> {
         let path = std::env::var_os("PATH").unwrap_or_default();
         let folders: Vec<PathBuf> = std::env::split_paths(&path).collect();
@@ -86,13 +86,13 @@ impl Browser {
         let all = names.iter().flat_map(|name| folders.iter().map(move |f| f.join(name)));
         let found = all.into_iter().find(|file| file.is_file());
         if found.is_none() {
-            // Not by a macro, whose output a test that passes keeps to itself.
-            let _ = writeln!(std::io::stderr(), "skipped: there is no Chromium to look at pages");
+            // Written directly: a passing test captures the output of `eprintln!`.
+            let _ = writeln!(std::io::stderr(), "skipped: no Chromium is installed");
         }
         Some(Self { program: found?, folder: tempfile::tempdir().unwrap() })
     }
 
-    /// What [`MEASURE`] finds of a page in frames of several widths.
+    /// The results of [`MEASURE`] for a page in frames of several widths, in pixels.
     pub fn measure(&self, page: &str, widths: &[u32]) -> Vec<Value> {
         let content = page.replace('&', "&amp;").replace('"', "&quot;");
         let frame = |width: &u32| {
@@ -111,10 +111,10 @@ impl Browser {
         serde_json::from_slice(&STANDARD.decode(found).unwrap()).unwrap()
     }
 
-    /// A picture of the top of a page that is `width` pixels wide.
-    pub fn picture(&self, page: &str, width: u32, dark: bool) -> RgbImage {
+    /// A screenshot of the top of a page that is `width` pixels wide.
+    pub fn screenshot(&self, page: &str, width: u32, dark: bool) -> RgbImage {
         let path = self.folder.path().join("shot.png");
-        // The window itself may not be as narrow as a phone.
+        // A frame, because a window has a minimum width that is more than a phone's.
         let content = page.replace('&', "&amp;").replace('"', "&quot;");
         let wrapper = format!(
             "<!DOCTYPE html><meta charset=\"utf-8\"><meta name=\"color-scheme\" content=\"light dark\"><body style=\"margin:0\"><iframe width=\"{width}\" height=\"900\" style=\"border:0\" srcdoc=\"{content}\"></iframe>"
@@ -123,13 +123,13 @@ impl Browser {
         let scheme = format!("--blink-settings=preferredColorScheme={}", if dark { 0 } else { 1 });
         let size = format!("--window-size={},900", width.max(600));
         self.run(&wrapper, &[&shot, &scheme, &size]);
-        let picture = image::open(&path).expect("a picture was taken").into_rgb8();
+        let picture = image::open(&path).expect("a screenshot").into_rgb8();
         fs::remove_file(&path).unwrap();
         let (width, height) = (width.min(picture.width()), picture.height());
         image::imageops::crop_imm(&picture, 0, 0, width, height).to_image()
     }
 
-    /// Opens a page; returns what the browser prints.
+    /// Opens a page and returns the browser's standard output.
     fn run(&self, page: &str, options: &[&str]) -> Vec<u8> {
         let file = |name: &str| self.folder.path().join(name);
         let (html, out) = (file("page.html"), file("out"));
@@ -150,17 +150,17 @@ impl Browser {
     }
 }
 
-/// Waits for a program that might hang.
+/// Waits for the browser, and kills it after [`TIMEOUT`].
 fn wait(mut child: Child, err: &Path) {
     let start = Instant::now();
     loop {
         match child.try_wait().unwrap() {
             Some(status) if status.success() => return,
-            None if start.elapsed() < PATIENCE => sleep(Duration::from_millis(50)),
+            None if start.elapsed() < TIMEOUT => sleep(Duration::from_millis(50)),
             status => {
                 let _ = child.kill();
                 let _ = child.wait();
-                panic!("the browser gave up: {status:?}\n{}", fs::read_to_string(err).unwrap());
+                panic!("the browser failed: {status:?}\n{}", fs::read_to_string(err).unwrap());
             }
         }
     }

@@ -1,4 +1,4 @@
-//! A golden file: its tensors, and the network that its metadata describes.
+//! Golden files: their tensors, and the networks that their metadata describe.
 
 use std::cell::RefCell;
 use std::collections::{BTreeMap, BTreeSet};
@@ -14,14 +14,14 @@ use sff::internals::net::options::AdamW;
 
 use super::repr::Module;
 
-/// The pool of the networks in the golden files. Their modules apply it without owning it, so
-/// it does not show in the metadata.
+/// The pool of the networks in the golden files. Their modules apply it as a function, so it is not in
+/// the metadata.
 const POOL: Window = Window { kernel: 2, stride: 2, pad: 0 };
 
-/// Settings that do not change a single step at a constant learning rate.
+/// Settings that have no effect on a single step at a constant learning rate.
 const WITHOUT_EFFECT: [&str; 5] = ["aux_init", "sched", "batch", "epochs", "flip"];
 
-/// The values of one tensor as PyTorch has them.
+/// A tensor in PyTorch's layout.
 struct Golden {
     shape: Vec<usize>,
     values: Vec<f64>,
@@ -32,7 +32,7 @@ pub struct Case {
     /// The file's name without `_f64.safetensors`.
     pub name: String,
     tensors: BTreeMap<String, Golden>,
-    /// Keys that were asked for: what is left over was never compared.
+    /// Keys that were read; the others were never compared.
     used: RefCell<BTreeSet<String>>,
     settings: Value,
     blocks: Vec<Module>,
@@ -105,7 +105,7 @@ impl Case {
         permute(values, &dims, order)
     }
 
-    /// The images' height, width and channels, behind their number.
+    /// The number of images, then their height, width and channels.
     pub fn images(&self) -> [usize; 4] {
         let shape = &self.golden("x").shape;
         [shape[0], shape[2], shape[3], shape[1]]
@@ -140,20 +140,20 @@ impl Case {
         self.blocks.iter().map(largest).fold(0.0, f64::max)
     }
 
-    /// Keys that nobody has asked for.
+    /// Keys that were not read.
     pub fn unused(&self) -> Vec<&str> {
         let used = self.used.borrow();
         self.tensors.keys().filter(|key| !used.contains(*key)).map(String::as_str).collect()
     }
 
-    /// The network, or why it cannot be built yet.
+    /// The network, or why it is not supported.
     pub fn network(&self) -> Result<Network, String> {
         let plain = serde_json::json!({
             "norm": "chw", "aux_in": "post", "aux_bias": false,
             "aux_act": "none", "margin": 0.0, "smooth": 0.0,
         });
         let known = ["aux_k", "aux_pool", "scale", "learn_scale", "lr", "wd", "betas", "eps"];
-        for (key, value) in self.settings.as_object().ok_or("cfg is no object")? {
+        for (key, value) in self.settings.as_object().ok_or("cfg is not an object")? {
             let fine = match plain.get(key) {
                 Some(plain) => value == plain,
                 None => known.contains(&key.as_str()) || WITHOUT_EFFECT.contains(&key.as_str()),
@@ -192,8 +192,8 @@ impl Case {
         Ok(Network { blocks, head, classes: self.classes })
     }
 
-    /// What follows the batch norms of a block. Functions do not show in the metadata; in the
-    /// family with inverted residuals all but the first of those use hard-swish.
+    /// The activation after the batch norms of a block, which is not in the metadata. In the networks
+    /// with inverted residuals, all of these but the first use hard-swish.
     fn activation(&self, block: usize) -> Activation {
         let is_inverted = |module: &Module| module.has("InvertedResidual");
         let first = self.blocks.iter().position(is_inverted);
@@ -204,9 +204,9 @@ impl Case {
         }
     }
 
-    /// How many of a block's first units are followed by a pool: as many as lead from the size
-    /// of the block's input to that of its output. The output of a network trained by
-    /// backpropagation is not in the file; the first two convolutions of this family are pooled.
+    /// The number of a block's first units that are followed by a pool, from the sizes of the block's
+    /// input and output. The output of a network trained by backpropagation is not in the file; its
+    /// first two convolutions are pooled.
     fn pools(&self, block: usize, units: &[Vec<Layer>]) -> Result<usize, String> {
         let plain = |layer: &Layer| matches!(layer, Layer::Conv2d { .. } | Layer::BatchNorm { .. });
         if !units.iter().flatten().all(plain) {
@@ -250,8 +250,8 @@ fn permute(values: &[f64], dims: &[usize], order: [usize; 4]) -> Vec<f64> {
     out
 }
 
-/// The layers of each unit in nested `Sequential`s: `ConvUnit`s (convolution, batch norm,
-/// activation), basic blocks, inverted residuals and what is in them.
+/// Adds the layers of each unit in nested `Sequential`s to `units`: `ConvUnit`s (convolution, batch
+/// norm, activation), basic blocks, inverted residuals and their parts.
 fn layers(
     module: &Module,
     name: &str,
@@ -283,7 +283,7 @@ fn layers(
         ("SqueezeExcite", ["Conv2d", "Conv2d"]) => {
             let (fc1, name1) = inside(0);
             let Layer::Conv2d { out: hidden, .. } = conv2d(fc1, name1)? else {
-                return Err(format!("{name} is no squeeze-and-excitation"));
+                return Err(format!("{name} is not a squeeze-and-excitation"));
             };
             units.push(vec![Layer::SqueezeExcite { name: name.to_owned(), hidden }]);
         }
@@ -298,7 +298,7 @@ fn layers(
         }
         ("InvertedResidual", ["Sequential"]) => {
             let mut body = child(0, act)?;
-            // The last convolution projects: nothing follows its batch norm.
+            // The last convolution is a projection: no activation follows its batch norm.
             if let Some(Layer::BatchNorm { norm, .. }) = body.last_mut() {
                 norm.act = Activation::None;
             }
@@ -312,7 +312,7 @@ fn layers(
     Ok(())
 }
 
-/// Whether what comes out of the convolutions in `module` could be added to what goes in.
+/// Whether the output of the convolutions in `module` has the shape of their input.
 fn keeps_shape(module: &Module) -> bool {
     let units = module.children.iter().filter(|(_, unit)| unit.kind == "ConvUnit");
     let convs: Vec<&Module> = units.map(|(_, unit)| &unit.children[0].1).collect();
@@ -326,7 +326,7 @@ fn conv2d(module: &Module, name: String) -> Result<Layer, String> {
     let mut arguments = module.arguments.clone();
     let square = |pair: &str| -> Result<usize, String> {
         let sides = pair.trim_matches(['(', ')']).split_once(", ");
-        let (a, b) = sides.ok_or(format!("{name}: {pair} is no pair"))?;
+        let (a, b) = sides.ok_or(format!("{name}: {pair} is not a pair"))?;
         if a == b { a.parse().map_err(|_| pair.to_owned()) } else { Err(format!("{name}: {pair}")) }
     };
     let mut take =
@@ -362,7 +362,7 @@ fn batch_norm(module: &Module, name: String, act: Activation) -> Result<Layer, S
 }
 
 #[test]
-fn golden_layers_without_kernels_are_told_from_the_metadata() {
+fn unsupported_layers_are_found_in_the_metadata() {
     let reason = |unit: &str| {
         let text = format!("Sequential(\n  (0): {unit}\n)");
         layers(&Module::parse(&text), "b0", Activation::Relu, &mut Vec::new()).err()

@@ -1,4 +1,4 @@
-//! What runs a program's ops one at a time: the f64 reference, or a session on the device.
+//! Two ways to run a program's ops one at a time: the f64 reference, and a session on the device.
 
 use sff::internals::compiler::ops::Node;
 use sff::internals::compiler::reference::Reference;
@@ -14,7 +14,7 @@ pub trait Machine {
     fn run(&mut self, op: usize);
 }
 
-/// The meaning of the ops, in f64.
+/// The reference, in f64.
 pub struct Interpreter<'a> {
     pub ops: &'a [Node],
     pub reference: Reference<'a>,

@@ -1,8 +1,8 @@
 //! Parity with golden vectors: one training step of tiny networks, computed in float64 by an
 //! independent PyTorch implementation, against the f64 reference interpreter and the device.
 //!
-//! The folder is `SFF_GOLDEN`, or `tests/golden`. Every `*_f64.safetensors` file in it is run; a
-//! file whose network has layers without kernels is named in the output.
+//! The folder is `SFF_GOLDEN`, or `tests/golden`. Every `*_f64.safetensors` file in it is run. A file
+//! whose network is not supported is skipped, and named in the output with the reason.
 
 mod case;
 mod machine;
@@ -30,26 +30,26 @@ struct Bounds {
     forward: f64,
     /// Gradients.
     gradient: f64,
-    /// Running statistics, and what evaluation makes of them and of the weights.
+    /// Running statistics, and results of evaluation.
     running: f64,
     /// Weights after a step, and moments after one with the golden gradients.
     weight: f64,
 }
 
-/// The ops compute in f64, but their constants are float32, as the program has them. In training
-/// only batch norm's eps has a say; it is off by 3e-8 of itself, or 3e-13 next to a variance
-/// of 1. Its momentum is off by 1.5e-8 of itself, which is what limits running statistics and
-/// evaluation. The learning rate is off by 9e-9 of itself, which a weight of zero shows in full.
+/// The reference computes in f64, but the constants of the program are float32. In training only batch
+/// norm's eps matters: its relative error is 3e-8, or 3e-13 of a variance of 1. The relative error of
+/// its momentum, 1.5e-8, limits running statistics and evaluation. The learning rate's is 9e-9, and a
+/// weight that starts at zero has the same.
 const REFERENCE: Bounds = Bounds { forward: 3e-12, gradient: 1e-11, running: 1e-8, weight: 2e-8 };
 
-/// An eps of 1e-3 is off by 5e-11, and that stands next to the small variances of narrow layers.
+/// An eps of 1e-3 has an error of 5e-11, which matters for the small variances of narrow layers.
 const COARSE_EPS: Bounds = Bounds { forward: 1e-9, gradient: 1e-7, ..REFERENCE };
 
 /// Rounding to float32 at every op: at most 1e-6 forward and 2e-6 in the gradients with Mesa's
 /// llvmpipe. Divisions, roots and exponentials may be rounded more coarsely elsewhere.
 const DEVICE: Bounds = Bounds { forward: 1e-5, gradient: 2e-5, running: 1e-5, weight: 1e-6 };
 
-/// The cases that can run; the others are named.
+/// The cases that are supported; prints the names of the others.
 fn cases() -> Vec<(Case, Network)> {
     let default = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/golden");
     let folder = std::env::var_os("SFF_GOLDEN").map_or_else(|| default.into(), PathBuf::from);
@@ -58,7 +58,7 @@ fn cases() -> Vec<(Case, Network)> {
         let case = Case::read(&path);
         match case.network() {
             Ok(network) => cases.push((case, network)),
-            Err(reason) => println!("golden {}: left to later work, {reason}", case.name),
+            Err(reason) => println!("golden {}: skipped, not supported: {reason}", case.name),
         }
     }
     assert!(!cases.is_empty(), "no golden case in {} can run", folder.display());
@@ -70,7 +70,7 @@ fn compile(case: &Case, network: &Network) -> Built {
     let feed = Some(Feed { batch: n, resident: n, stored: [h, w] });
     let setup = Setup {
         image: Shape::new(1, h, w, c),
-        // Images go in as floats, past the op that would normalise them.
+        // Images are written as floats, behind the op that normalises them.
         normalize: Normalize { mean: [0.0; 4], std: [1.0; 4] },
         augment: Augment::default(),
         train: feed,

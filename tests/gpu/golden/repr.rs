@@ -1,13 +1,13 @@
-//! PyTorch modules as they print themselves.
+//! Parses the `repr` of PyTorch modules.
 
 use std::collections::BTreeMap;
 
 /// A module: `Kind(arguments)`, or `Kind(` and a line for each child.
 #[derive(PartialEq, Debug)]
 pub struct Module {
-    /// The class.
+    /// The name of its class.
     pub kind: String,
-    /// By name, or by position for those without one.
+    /// By name, or by position for positional arguments.
     pub arguments: BTreeMap<String, String>,
     /// By name, in order.
     pub children: Vec<(String, Module)>,
@@ -19,14 +19,14 @@ impl Module {
         self.kind == kind || self.children.iter().any(|(_, child)| child.has(kind))
     }
 
-    /// Reads what `repr(module)` gives.
+    /// Parses the text of `repr(module)`.
     pub fn parse(text: &str) -> Self {
         let mut lines = text.lines().map(str::trim);
         let first = lines.next().expect("a module prints at least one line");
         Self::rest(first, &mut lines)
     }
 
-    /// A module that begins with `first` and goes on in `lines`.
+    /// Parses a module whose first line is `first`, and whose other lines are next in `lines`.
     fn rest<'a>(first: &str, lines: &mut impl Iterator<Item = &'a str>) -> Self {
         let (kind, arguments) = first.split_once('(').expect("Kind(…");
         let mut module =
@@ -60,7 +60,7 @@ fn split(arguments: &str) -> BTreeMap<String, String> {
 }
 
 #[test]
-fn golden_modules_are_read_as_they_print_themselves() {
+fn the_repr_of_a_module_is_parsed() {
     let text = "Sequential(\n  (0): ConvUnit(\n    (conv): Conv2d(2, 6, kernel_size=(3, 3), bias=False)\n  )\n  (act): ReLU()\n)";
     let module = Module::parse(text);
     let [(zero, unit), (act, relu)] = &module.children[..] else { panic!("{module:?}") };

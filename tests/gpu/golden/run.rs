@@ -1,4 +1,4 @@
-//! One golden case on one machine: a training step, AdamW by itself, and an evaluation.
+//! Runs a golden case on a machine: a training step, AdamW alone, and an evaluation.
 
 use std::collections::BTreeMap;
 
@@ -11,7 +11,7 @@ use sff::internals::compiler::ops::{AdamW, LayerNorm, Op};
 use sff::internals::compiler::program::{Built, Parameter, Routine};
 use sff::internals::compiler::tensor::TensorId;
 
-/// Golden values by the tensor that must have them: kind, name and values.
+/// Golden values by tensor: kind, name and values.
 type Expected = BTreeMap<TensorId, Vec<(&'static str, String, Vec<f64>)>>;
 
 /// Values of gradients, by tensor.
@@ -46,7 +46,7 @@ fn mean(values: &[f64]) -> f64 {
     values.iter().sum::<f64>() / values.len() as f64
 }
 
-/// The mean over some blocks of the score of each image for each class.
+/// The mean of some blocks' scores, for each image and class.
 fn vote(scores: &[Vec<f64>]) -> Vec<f64> {
     let score = |at: usize| scores.iter().map(|s| s[at]).sum::<f64>() / scores.len() as f64;
     (0..scores[0].len()).map(score).collect()
@@ -59,7 +59,7 @@ pub struct Run<'a> {
     pub built: &'a Built,
     pub machine: &'a mut dyn Machine,
     pub bounds: &'a Bounds,
-    /// The worst difference of each kind, to show how tight the bounds are.
+    /// The largest difference of each kind, to print how tight the bounds are.
     pub worst: BTreeMap<&'static str, f64>,
 }
 
@@ -108,7 +108,8 @@ impl Run<'_> {
             self.feed(eval);
             self.evaluation(eval);
         }
-        // Maps of the auxiliary convolutions are never stored, and the first input is given.
+        // Maps of the auxiliary convolutions are never stored, and the first input is an input of the
+        // case.
         let skipped = |key: &str| key == "b0.in" || (key.starts_with('b') && key.ends_with(".a"));
         let left: Vec<_> = case.unused().into_iter().filter(|key| !skipped(key)).collect();
         assert!(left.is_empty(), "{}: never compared: {left:?}", self.label);
@@ -120,15 +121,14 @@ impl Run<'_> {
         each.collect::<Vec<_>>().join(", ")
     }
 
-    /// Gives a routine its images, labels and per-step values.
+    /// Writes a routine's images, labels and per-step values.
     fn feed(&mut self, routine: &Routine) {
         self.machine.set(routine.x, &self.golden("x", routine.x));
         self.machine.set_words(routine.labels, &self.golden("y", routine.labels));
         self.machine.set(routine.step, &self.step(routine).map(f64::from));
     }
 
-    /// The first step's values. The corrections belong to the betas that the op has, which are
-    /// float32.
+    /// The values of the first step. The bias corrections use the float32 betas of the op.
     fn step(&self, routine: &Routine) -> [f32; 4] {
         let adamw = self.case.adamw();
         let [first, second] = [adamw.beta1, adamw.beta2].map(|beta| 1.0 - beta);
@@ -160,8 +160,8 @@ impl Run<'_> {
         [row("running_mean"), row("running_var")].concat()
     }
 
-    /// Compares every value as soon as it is whole: its memory may hold another one later.
-    /// Gradients of parameters are read right before they are used.
+    /// Compares every tensor as soon as it is written, because its memory may be reused later.
+    /// Gradients of parameters are read right before the update.
     fn train_step(&mut self, routine: &Routine) {
         let built = self.built;
         let mut expected = self.expected_maps(routine);
@@ -194,7 +194,7 @@ impl Run<'_> {
                 }
             }
             if let Op::AdamW(AdamW { params, .. }) = &op.op {
-                // A gradient's square is off by twice as much as the gradient.
+                // The relative error of a square is twice that of the gradient.
                 self.compare_update(*params, &gradients, 2.0 * self.bounds.gradient);
                 blocks += 1;
             }
@@ -215,8 +215,8 @@ impl Run<'_> {
         self.scaled_goodness(routine, block, ("g", "w0"))
     }
 
-    /// The file has the goodness before it is scaled; the scale may be a parameter, with the value
-    /// that it had at the time `when`.
+    /// The goodness of the file, which is before scaling, times the scale. The scale may be a
+    /// parameter; its value is then read at the time `when`.
     fn scaled_goodness(
         &self,
         routine: &Routine,
@@ -232,7 +232,8 @@ impl Run<'_> {
         (key, goodness.into_iter().map(|g| scale * g).collect())
     }
 
-    /// What forward must give: blocks' inputs, outputs before and after layer norm, and scores.
+    /// Golden values of the forward pass: inputs of blocks, outputs before and after layer norm, and
+    /// scores.
     fn expected_maps(&self, routine: &Routine) -> Expected {
         let mut expected = Expected::new();
         let mut expect = |id: TensorId, (key, golden): (String, Vec<f64>)| {
@@ -244,7 +245,7 @@ impl Run<'_> {
         };
         for (block, (input, n)) in routine.maps.iter().enumerate() {
             expect(routine.scores[block], self.scores(routine, block));
-            // The raw output is what layer norm reads; a linear head has none.
+            // The raw output is the input of layer norm; a linear head has no layer norm.
             let ops = &self.built.program.ops()[routine.ops.clone()];
             let raw = ops.iter().find_map(|op| match &op.op {
                 Op::LayerNorm(LayerNorm { x, y, .. }) if y == n => Some(*x),
@@ -268,7 +269,7 @@ impl Run<'_> {
         self.compare(("loss", &key), (&[loss], &golden), self.bounds.forward);
     }
 
-    /// The named parameters of a slab: those whose `part` lies in it.
+    /// The parameters whose `part` is in a slab, by name.
     fn members(
         &self,
         slab: TensorId,
@@ -294,13 +295,13 @@ impl Run<'_> {
 
     /// Compares moments and weights after an update with `gradients`.
     ///
-    /// The moments are `(1 - beta) g` and `(1 - beta) g²`. The op has float32 betas, and
-    /// `1 - 0.999f32` is off by 1.3e-5 of itself: the golden moments are scaled by that first.
+    /// The moments are `(1 - beta) g` and `(1 - beta) g²`. The op has float32 betas, and the relative
+    /// error of `1 - 0.999f32` is 1.3e-5: the golden moments are corrected by that first.
     ///
-    /// Weights move by `lr · u(g)`, where `u(g) = g / (|g| + eps)` is nearly the sign of the
-    /// gradient. So each weight may be off by what separates the u of its own gradient from that
-    /// of the golden one, and no more. That is nothing but for gradients that are so close to
-    /// zero that their sign is rounding, and those were compared before.
+    /// Weights change by `lr · u(g)`, where `u(g) = g / (|g| + eps)` is nearly the sign of the
+    /// gradient. So each weight has a slack of `lr` times the difference between u of its gradient and
+    /// u of the golden one. It is about 0 except for gradients so close to zero that rounding decides
+    /// their sign; these were compared before.
     fn compare_update(&mut self, slab: TensorId, gradients: &Gradients, moments: f64) {
         let (case, adamw) = (self.case, self.case.adamw());
         let (lr, eps) = (case.setting("lr"), case.setting("eps"));
@@ -323,13 +324,13 @@ impl Run<'_> {
         }
     }
 
-    /// Starts again from the initial weights and gives AdamW the golden gradients.
+    /// Runs AdamW from the initial weights with the golden gradients.
     fn adamw_from_golden_gradients(&mut self, routine: &Routine) {
         let built = self.built;
         self.reset_parameters();
         for index in routine.ops.clone() {
             let Op::AdamW(AdamW { params, .. }) = built.program.ops()[index].op else { continue };
-            // One block at a time: blocks' gradients may share memory.
+            // One block at a time, because gradients of blocks may share memory.
             let mut gradients = Gradients::new();
             for (name, p) in self.members(params, |p| p.value) {
                 let golden = self.golden(&key(&name, "grad"), p.grad);
@@ -342,7 +343,7 @@ impl Run<'_> {
     }
 
     /// Compares scores, votes and metrics in evaluation, with the weights that
-    /// [`Run::adamw_from_golden_gradients`] left and the running statistics of the training step.
+    /// [`Run::adamw_from_golden_gradients`] wrote and the running statistics of the training step.
     fn evaluation(&mut self, routine: &Routine) {
         let (built, bound) = (self.built, self.bounds.running);
         let mut scores = Vec::new();
@@ -374,7 +375,7 @@ impl Run<'_> {
         self.compare_metrics(routine, &golden, bound);
     }
 
-    /// Compares the routine's metrics with what follows from golden scores.
+    /// Compares the routine's metrics with those computed from golden scores.
     fn compare_metrics(&mut self, routine: &Routine, scores: &[Vec<f64>], bound: f64) {
         let labels = self.case.values("y", Layout::Words);
         let blocks = scores.len();

@@ -52,7 +52,7 @@ impl Emitter {
         (y, Some(Box::new(BatchNorm { x, name: name.to_owned(), stats, norm })))
     }
 
-    /// The output of a batch norm in training, computed again.
+    /// Recomputes the output of a batch norm in training.
     pub(super) fn normalize_again(&mut self, from: Normalized) -> TensorId {
         let Normalized { x, gamma, beta, stats, norm } = from;
         let y = self.like(x, "again", self.shape(x));

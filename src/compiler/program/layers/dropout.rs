@@ -6,13 +6,13 @@ use crate::compiler::program::tape::Saved;
 use crate::compiler::tensor::{Kind, TensorId};
 
 struct Dropout {
-    /// Counts the dropout layers of the routine.
+    /// Index among the dropout layers of the routine.
     layer: u32,
     rate: f32,
 }
 
 impl Emitter {
-    /// Dropout in training; in evaluation, nothing.
+    /// Dropout in training, the identity in evaluation.
     pub(super) fn dropout(&mut self, x: TensorId, rate: f32) -> Forward {
         if !self.training {
             return (x, None);

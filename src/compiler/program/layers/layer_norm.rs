@@ -9,7 +9,7 @@ use crate::compiler::tensor::TensorId;
 pub struct Norm {
     /// Its output.
     pub y: TensorId,
-    /// Mean and reciprocal deviation of each image.
+    /// Mean and reciprocal standard deviation of each image.
     stats: TensorId,
     /// Whether its input comes from a ReLU. Then `y` shows where that was 0, and the input need not
     /// be kept.

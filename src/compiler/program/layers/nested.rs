@@ -1,4 +1,4 @@
-//! Layers made of layers: groups, residuals, and what is frozen.
+//! Layers made of layers: groups, residuals and frozen layers.
 
 use super::Forward;
 use crate::compiler::ops;

@@ -38,7 +38,7 @@ impl Emitter {
         self.avg_pool(x, Shape::rows(shape.n, shape.c)).0
     }
 
-    /// Means over parts of maps, always exact, as maps of shape `to`.
+    /// Average pooling of maps to the shape `to`, always in float32.
     pub fn avg_pool(&mut self, x: TensorId, to: Shape) -> (TensorId, Box<dyn Saved>) {
         let y = self.exact("mean", to);
         self.program.push(ops::AvgPool { x, y });

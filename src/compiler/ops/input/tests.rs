@@ -1,13 +1,8 @@
-//! Images changed by hand.
+use super::*;
+use crate::compiler::ops::tests::{Table, assert_close};
+use crate::net::augment::{Region, Sizes};
 
-use bytemuck::Zeroable;
-
-use super::tests::{Table, assert_close};
-use crate::compiler::ops::Input;
-use crate::net::augment::{Region, SAMPLE_WORDS, Sample, Sizes};
-use crate::net::options::Normalize;
-
-/// Images of one shape, some of which become the input of a network.
+/// Stored images, and the samples that make a network's input of them.
 struct Case<'a> {
     /// Height, width and channels.
     stored: [usize; 3],
@@ -19,7 +14,7 @@ struct Case<'a> {
 }
 
 impl Case<'_> {
-    /// Pixels from 0 to 1, and the words that describe partners.
+    /// The input's values, not normalised, and the words of the partners.
     fn run(&self) -> (Vec<f64>, Vec<f64>) {
         let mut t = Table::default();
         let [h, w, c] = self.stored;
@@ -68,7 +63,7 @@ fn sample(index: u32, region: [i32; 4]) -> Sample {
 }
 
 #[test]
-fn boxes_of_the_same_size_are_copied() {
+fn regions_of_the_same_size_are_copied() {
     // Two images of 2×3 bytes: the second begins inside a word.
     let bytes: Vec<u8> = (1..=12).collect();
     let same = [0, 0, 2, 3];
@@ -76,7 +71,7 @@ fn boxes_of_the_same_size_are_copied() {
         (sample(0, same), [1, 2, 3, 4, 5, 6]),
         (sample(1, same), [7, 8, 9, 10, 11, 12]),
         (Sample { mirror: 1, ..sample(1, same) }, [9, 8, 7, 12, 11, 10]),
-        // Up and right, and what comes in is black; mirrored and left.
+        // Shifted up and right, black outside of the image; then mirrored and shifted left.
         (sample(1, [1, -1, 2, 3]), [0, 10, 11, 0, 0, 0]),
         (Sample { mirror: 1, ..sample(1, [0, 1, 2, 3]) }, [0, 9, 8, 0, 12, 11]),
         (
@@ -97,7 +92,7 @@ fn boxes_of_the_same_size_are_copied() {
 }
 
 #[test]
-fn channels_lie_side_by_side() {
+fn channels_of_a_pixel_stay_together() {
     let sizes = Sizes { stored: [1, 2], input: [1, 2] };
     let samples = [Sample { mirror: 1, ..Sample::plain(0, sizes) }];
     let bytes = [255, 0, 51, 0, 102, 204];
@@ -126,15 +121,15 @@ fn resizing_is_bilinear_with_half_pixel_centres() {
     assert_eq!(resized(&[0, 60, 90], [0, 0, 1, 3], [1, 2]), [15.0, 82.5]);
     // Shrinking by three takes every third pixel.
     assert_eq!(resized(&[9, 1, 9, 9, 2, 9], [0, 0, 1, 6], [1, 2]), [1.0, 2.0]);
-    // The border of the box goes on, not what lies behind it.
+    // Beyond its border, a region repeats its edge, not the pixels outside.
     assert_eq!(resized(&[7, 0, 100, 7], [0, 1, 1, 2], [1, 4]), [0.0, 25.0, 75.0, 100.0]);
     assert_eq!(resized(&[0, 100], [0, 0, 1, 2], [2, 2]), [0.0, 100.0, 0.0, 100.0]);
-    // A box that hangs over sees black there.
+    // Outside of the image, a region is black.
     assert_eq!(resized(&[100, 40], [0, -2, 1, 4], [1, 2]), [0.0, 70.0]);
 }
 
 #[test]
-fn colours_change_in_order() {
+fn brightness_contrast_and_saturation_change_in_this_order() {
     let one = |bytes: &[u8], channels: usize, factors: [f32; 3]| {
         let width = bytes.len() / channels;
         let [brightness, contrast, saturation] = factors;
@@ -148,7 +143,7 @@ fn colours_change_in_order() {
     assert_close(&one(&[51, 204], 1, [0.5, 1.0, 1.0]), &[0.1, 0.4]);
     assert_close(&one(&[51, 204], 1, [1.0, 0.5, 1.0]), &[0.35, 0.65]);
     assert_close(&one(&[51, 204], 1, [1.0, 2.0, 1.0]), &[0.0, 1.0]);
-    // The mean is that of what brightness left.
+    // Contrast is relative to the mean after brightness.
     assert_close(&one(&[51, 204], 1, [0.5, 0.5, 1.0]), &[0.175, 0.325]);
     // Grey has no saturation.
     assert_close(&one(&[51, 204], 1, [1.0, 1.0, 0.0]), &[0.2, 0.8]);
@@ -158,9 +153,9 @@ fn colours_change_in_order() {
 }
 
 #[test]
-fn images_are_mixed_with_the_next() {
+fn each_image_is_mixed_with_the_next() {
     let whole = [0, 0, 1, 2];
-    // The holes are cut before: one image shows through that of the other.
+    // Holes are cut before mixing: in a hole of one image, the other still shows.
     let samples = [
         Sample { partner_share: 0.25, hole_side: 1, ..sample(2, whole) },
         Sample { mirror: 1, ..sample(0, whole) },
