@@ -46,7 +46,7 @@ fn data_sets_are_listed_with_their_folders() {
     let text = sandbox.ok("data list");
     let line = |name: &str| text.lines().find(|line| line.starts_with(name)).unwrap();
     assert!(line("mnist").ends_with("12 MB  datasets/mnist"), "{text}");
-    assert!(line("cifar10 ").ends_with("170 MB  not here"), "{text}");
+    assert!(line("cifar10 ").ends_with("170 MB  not found"), "{text}");
     assert!(text.contains("MIT licence") && text.contains("non-commercial"), "{text}");
     sandbox.refuses("data list --data none", &["--data none: no such folder"]);
 }
@@ -166,7 +166,7 @@ fn runs_on_photos_can_be_evaluated_streamed_and_resumed() {
     let streamed = format!("{PHOTOS} --photo-cache 0 --memory 100KiB");
     sandbox.ok(&format!("{PHOTOS} --memory 100KiB --out whole"));
     let ran = sandbox.run(&format!("{streamed} --out streamed"));
-    assert!(ran.err.contains("images are brought step by step"), "{}", ran.err);
+    assert!(ran.err.contains("images are copied step by step"), "{}", ran.err);
     ran.ok();
     for name in ["metrics.jsonl", "model.safetensors", "state.safetensors"] {
         assert!(sandbox.files("whole")[name] == sandbox.files("streamed")[name], "{name}");
