@@ -12,7 +12,7 @@ pub(super) const TRAIN: [&str; 2] = ["train", "training"];
 pub(super) const TEST: [&str; 9] =
     ["val", "valid", "validation", "dev", "test", "testing", "eval", "evaluation", "holdout"];
 
-/// The folders for training and for testing.
+/// The folders for training and for testing, and notes about folders that are not used.
 pub(super) struct Parts {
     pub train: Option<PathBuf>,
     pub test: Option<PathBuf>,
@@ -20,7 +20,10 @@ pub(super) struct Parts {
 }
 
 impl Parts {
-    /// Finds them in `root` by their names, and refuses folders that could be read in two ways.
+    /// Finds the folders in `root` by their names.
+    ///
+    /// # Errors
+    /// [`Error::Usage`] for folders whose meaning is not clear; [`Error::Io`].
     pub fn of(root: &Path) -> Result<Self> {
         let below = walk::folders(root)?;
         let train = named(&below, &TRAIN)?;
