@@ -71,7 +71,7 @@ fn with_on_oom_shrink_a_run_continues_within_less_memory() {
         assert!(ran.err.contains(part), "{}", ran.err);
     }
     let within = |err: &str| err.lines().find(|l| l.starts_with("within ")).unwrap().to_owned();
-    assert!(within(&ran.err).contains(" of the device: "), "{}", ran.err);
+    assert!(within(&ran.err).contains(" of device memory: "), "{}", ran.err);
     ran.ok();
     assert_eq!(progress(&sandbox, "late"), (2, 0));
     sandbox.ok("eval --run late");

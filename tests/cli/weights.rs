@@ -187,7 +187,7 @@ fn unusable_tensors_files_and_options_are_refused() {
     let sizes = |side: &str| IMPORT.replace("--image-size 16", &format!("--image-size {side}"));
     sandbox.refuses(&sizes("0"), &["0×0×3 images"]);
     sandbox.refuses(&sizes("1"), &["does not fit"]);
-    sandbox.refuses(&IMPORT.replace("m.safe", "w.safe"), &["is the file that is read"]);
+    sandbox.refuses(&IMPORT.replace("m.safe", "w.safe"), &["is the input file"]);
     assert_eq!(sandbox.files("").len(), 2);
 }
 

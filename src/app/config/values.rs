@@ -85,7 +85,7 @@ impl FromStr for Batch {
 
 /// A [`Batch`] in a file.
 #[derive(Serialize, Deserialize)]
-#[serde(untagged, expecting = "expected a number that is not negative, or a string")]
+#[serde(untagged, expecting = "expected a number that is not negative, or a text")]
 enum Raw {
     Number(usize),
     Text(String),
