@@ -1,4 +1,4 @@
-//! What the command does: runs and their folders, and what is made of them.
+//! What the commands do: runs and their folders, experiments, inference, profiles and pages.
 
 pub mod config;
 pub mod experiment;

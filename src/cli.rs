@@ -1,4 +1,4 @@
-//! Command line: one file per command, and what they share.
+//! The command line: one file per command, and shared options and output.
 
 mod bench;
 mod compare;
@@ -49,8 +49,8 @@ use serde::Serialize;
   0    success
   2    bad options, bad files, and everything else
   3    the device was lost, has no memory left, or does not answer
-  4    a number is not finite, or not what the reference computes
-  130  interrupted by SIGINT (Ctrl-C); 143 by SIGTERM: a run saves first, unless asked again"
+  4    NaN or infinity, or a result that differs from the reference
+  130  interrupted by SIGINT (Ctrl-C); 143 by SIGTERM: a run saves first; a second signal ends it at once"
 )]
 struct Cli {
     #[command(subcommand)]
@@ -63,25 +63,25 @@ enum Command {
     Devices(devices::Devices),
     /// Train a network
     Train(Box<train::Train>),
-    /// Do an experiment: several ways to train, several seeds, tables and a chart
+    /// Run an experiment: several ways to train, several seeds, tables and a chart
     Compare(compare::Compare),
     /// Measure a trained network on its test images
     Eval(eval::Eval),
     /// Classify pictures with a trained network
     Predict(predict::Predict),
-    /// Show what a model holds, how it was trained and what it reached
+    /// Show the tensors of a model, how it was trained and its accuracy
     Inspect(inspect::Inspect),
-    /// Make a model of a state dict with torchvision's names
+    /// Make a model from a state dict with torchvision's names
     Import(Box<import::Import>),
     /// Write a model's weights as a state dict with torchvision's names
     Export(export::Export),
-    /// Show what memory training takes, and where it goes; needs no GPU
+    /// Show how much memory training takes, and for what; needs no GPU
     Plan(Box<plan::Plan>),
-    /// List the kernels of a training step, and write them down; needs no GPU
+    /// List the kernels of a training step, and write them to files; needs no GPU
     Kernels(Box<kernels::Kernels>),
-    /// Time every kernel of a training step, next to what the device can do at best
+    /// Time every kernel of a training step, compared with the peak of the device
     Profile(Box<profile::Profile>),
-    /// Measure the device
+    /// Measure the device: its peak, and the fastest kernels
     Bench(bench::Bench),
     /// List, fetch, check and look at data sets
     Data(data::Data),
@@ -108,15 +108,15 @@ impl DeviceArg {
 /// How kernels are chosen.
 #[derive(Args)]
 struct TuneArg {
-    /// How to compute each op: as suits devices of its kind (off), or as is the fastest on this one,
-    /// after timing what was not timed yet: on a GPU for a few seconds (auto), or on any device for as
-    /// long as it takes (full)
+    /// How to choose the variant of each op: the usual one for this kind of device (off), or the fastest
+    /// on this device, after timing those that were not timed yet: for a few seconds, on GPUs only
+    /// (auto), or without a limit, on any device (full)
     #[arg(long, value_name = "off|auto|full", default_value = "auto", hide_possible_values = true, value_parser = one_of::<Tune>())]
     tune: Tune,
 }
 
 impl TuneArg {
-    /// The GPU with its choices for a program.
+    /// The GPU with its choices of variants for a program.
     fn tune(&self, gpu: &Gpu, program: &Program) -> Result<Gpu> {
         tune::check(gpu, program)?;
         let (gpu, tuning) =
@@ -131,12 +131,12 @@ impl TuneArg {
     }
 }
 
-/// Says on standard error what tuning found wrong.
+/// Prints the warnings of tuning to standard error.
 fn warn_tuning(tuning: &Tuning) {
     tuning.warnings().for_each(|warning| note(&format!("warning: {warning}")));
 }
 
-/// A line on standard error. The command is of use even if nobody reads it.
+/// Prints a line to standard error. The command goes on if that is closed.
 fn note(line: &str) {
     let _ = writeln!(std::io::stderr(), "{line}");
 }
@@ -148,7 +148,7 @@ struct ModelArg {
     /// Run folder
     #[arg(long, value_name = "FOLDER")]
     run: Option<PathBuf>,
-    /// Model file: the model.safetensors of a run, or what `sff import` made
+    /// Model file: the model.safetensors of a run, or a model made by `sff import`
     #[arg(long, visible_alias = "model", value_name = "MODEL")]
     init: Option<PathBuf>,
 }
@@ -162,23 +162,23 @@ impl ModelArg {
     }
 }
 
-/// What maps are stored in.
+/// The type that maps are stored in.
 #[derive(Args)]
 struct PrecisionArg {
-    /// What maps are stored in; f16 needs a device that can compute with it [default: as in
+    /// Type that maps are stored in; f16 needs a device that can compute with it [default: as in
     /// training]
     #[arg(long, value_parser = one_of::<Precision>())]
     precision: Option<Precision>,
 }
 
 impl PrecisionArg {
-    /// Puts what is asked for in the place of a model's own.
+    /// Replaces a model's precision by the given one.
     fn choose(&self, info: &mut ModelInfo) {
         info.config.precision = self.precision.or(info.config.precision);
     }
 }
 
-/// How classes are called.
+/// Names of the classes.
 #[derive(Args)]
 struct ClassesArg {
     /// Text file with the name of each class, one a line
@@ -194,7 +194,7 @@ impl ClassesArg {
     }
 }
 
-/// Parses the command line and does what it says.
+/// Parses the command line and runs the command.
 pub fn run() -> Result<()> {
     match parse()?.command {
         Command::Devices(command) => command.run(),
@@ -215,23 +215,24 @@ pub fn run() -> Result<()> {
     }
 }
 
-/// Clap's own errors, too, become one line: what it says before the usage, which `--help` shows.
+/// Parses the command line. Clap's errors become one line: the text before the usage, which `--help`
+/// shows.
 fn parse() -> Result<Cli> {
-    let matches = manual::laid_out(Cli::command()).try_get_matches();
+    let matches = manual::with_layout(Cli::command()).try_get_matches();
     matches.and_then(|matches| Cli::from_arg_matches(&matches)).map_err(|error| {
         if !error.use_stderr() {
-            // `--help` and `--version` are no errors.
+            // `--help` and `--version` print and exit with success.
             error.exit();
         }
         let text = error.to_string();
-        let said = text.lines().take_while(|line| !line.starts_with("Usage:"));
-        let said: Vec<_> = said.filter(|line| !line.starts_with("For more")).collect();
-        let said = said.join(" ");
-        Error::Usage(format!("{} (see --help)", said.trim_start_matches("error: ").trim_end()))
+        let lines = text.lines().take_while(|line| !line.starts_with("Usage:"));
+        let lines: Vec<_> = lines.filter(|line| !line.starts_with("For more")).collect();
+        let message = lines.join(" ");
+        Error::Usage(format!("{} (see --help)", message.trim_start_matches("error: ").trim_end()))
     })
 }
 
-/// Prints to standard output; a reader that went away is no error of ours.
+/// Prints to standard output. A closed pipe, such as of `head`, is no error.
 fn print(text: &str) -> Result<()> {
     let mut out = std::io::stdout().lock();
     match out
@@ -246,7 +247,7 @@ fn print(text: &str) -> Result<()> {
     }
 }
 
-/// Says on standard error where a data set was found, and what of it was left out.
+/// Prints to standard error where a data set was found, and which files were left out.
 fn tell_found(dataset: &Dataset) {
     if !dataset.found.source.is_empty() {
         note(&dataset.found.source);
@@ -254,24 +255,24 @@ fn tell_found(dataset: &Dataset) {
     warn_left_out(dataset);
 }
 
-/// Says on standard error what was left out: photos, and whatever is not used.
+/// Prints to standard error which photos were left out and which files are not used.
 fn warn_left_out(dataset: &Dataset) {
-    /// Files to name; more than these are only counted.
+    /// Number of files to name; the others are only counted.
     const NAMED: usize = 10;
-    let all = &dataset.skipped;
+    let skipped = &dataset.skipped;
     let notes = dataset.found.notes.iter().map(|note| format!("warning: {}", words::message(note)));
-    let left_out = all.iter().take(NAMED).map(|problem| format!("warning: left out {problem}"));
+    let left_out = skipped.iter().take(NAMED).map(|problem| format!("warning: left out {problem}"));
     let mut lines: Vec<String> = notes.chain(left_out).collect();
-    if !all.is_empty() {
-        let total = all.len() + dataset.train.len() + dataset.test.len();
-        lines.push(format!("warning: {} of {total} pictures left out", all.len()));
+    if !skipped.is_empty() {
+        let total = skipped.len() + dataset.train.len() + dataset.test.len();
+        lines.push(format!("warning: {} of {total} pictures left out", skipped.len()));
     }
     lines.iter().for_each(|line| note(line));
 }
 
 fn print_json(value: &impl Serialize) -> Result<()> {
     let text = serde_json::to_string_pretty(value)
-        .map_err(|e| Error::Usage(format!("the result has no form in JSON: {e}")))?;
+        .map_err(|e| Error::Usage(format!("the result cannot be written as JSON: {e}")))?;
     print(&text)
 }
 
@@ -284,7 +285,7 @@ fn percent(fraction: f64) -> String {
 mod tests {
     use super::*;
 
-    /// Every command that does something, with its name and its help.
+    /// Every command without subcommands, with its name and its help.
     fn leaves(command: clap::Command, name: &str) -> Vec<(String, String)> {
         let mut command = command;
         let help = command.render_help().to_string();
@@ -298,10 +299,10 @@ mod tests {
 
     #[test]
     fn help_begins_with_examples_that_work() {
-        let all = leaves(manual::laid_out(Cli::command()), "sff");
+        let all = leaves(manual::with_layout(Cli::command()), "sff");
         assert!(all.iter().any(|(name, _)| name == "sff data list"));
         for (name, help) in all {
-            let (before, after) = help.split_once("Usage:").expect("help tells the usage");
+            let (before, after) = help.split_once("Usage:").expect("help has the usage");
             assert!(after.contains("Options:") && !after.contains("Example"), "{help}");
             let (_, examples) = before.split_once("Example").unwrap_or_else(|| panic!("{help}"));
             let lines = examples.trim_start_matches('s').trim_start_matches(':').lines();
@@ -316,7 +317,7 @@ mod tests {
     }
 
     #[test]
-    fn the_command_line_is_sound() {
+    fn clap_accepts_the_command_line() {
         Cli::command().debug_assert();
     }
 }

@@ -188,11 +188,9 @@ fn modules_have_no_import_cycles() {
 /// Unit tests are a `tests` module at the end of their file, or in `x/tests.rs` beside `x.rs`.
 #[test]
 fn sources_have_no_path_attribute() {
-    // The exception: its tests are yet to be moved into the file.
-    let known = Path::new("app/fetch/unpack.rs");
     for Source { file, .. } in sources() {
         let text = fs::read_to_string(&file).unwrap();
         let has_path = text.lines().any(|line| line.trim_start().starts_with("#[path"));
-        assert!(!has_path || file.ends_with(known), "{} has a #[path]", file.display());
+        assert!(!has_path, "{} has a #[path]", file.display());
     }
 }

@@ -1,5 +1,5 @@
-//! What a run is: options as the command line and recipes give them, and the effective
-//! configuration that they resolve to.
+//! The options of a run as the command line and recipes give them, and the effective configuration
+//! that they resolve to.
 
 mod blocks;
 mod declare;
@@ -26,7 +26,7 @@ use crate::train::trainer;
 use crate::{Error, Result};
 
 choice! {
-    /// How a network learns.
+    /// How a network is trained.
     pub enum Method {
         /// Scalable Forward-Forward: each block by its own goodness.
         Sff = "sff",
@@ -39,7 +39,7 @@ impl Recipe {
     /// Reads a recipe, or the `config.toml` of a run.
     ///
     /// # Errors
-    /// [`Error::Io`], or [`Error::Corrupt`] with the line that cannot be understood.
+    /// [`Error::Io`], or [`Error::Corrupt`] with the number of the line that is wrong.
     pub fn read(path: &Path) -> Result<Self> {
         let text = read_text(path)?;
         toml::from_str(&text).map_err(|e| {
@@ -49,7 +49,7 @@ impl Recipe {
         })
     }
 
-    /// The same for a trial of two steps.
+    /// These options for a trial of two steps.
     pub fn shortened(self) -> Self {
         let few = 2 * match self.batch {
             Some(Batch::Images(images)) => images,
@@ -59,7 +59,7 @@ impl Recipe {
         Self { epochs: Some(1), train_limit, test_limit: Some(64), ..self }
     }
 
-    /// The options without those that are of this machine only and change no result.
+    /// The options without those that hold for this machine only and change no result.
     pub fn portable(self) -> Self {
         Self { data: None, strict: None, photo_cache: None, ..self }
     }
@@ -70,7 +70,7 @@ impl Recipe {
     }
 }
 
-/// What the names in a configuration stand for, so that nobody has to look them up again.
+/// What the names in a configuration stand for, looked up once.
 #[derive(Clone, PartialEq, Debug)]
 struct Checked {
     arch: Arch,
@@ -80,7 +80,7 @@ struct Checked {
     frozen: usize,
 }
 
-/// Longest side of what a network sees, as model files have it.
+/// Longest side of a network's input in pixels, for options and for model files.
 pub const LARGEST_INPUT: usize = 4096;
 
 /// Default batch size.
@@ -94,11 +94,11 @@ const SMALL_BATCH: usize = 32;
 const PHOTO_CACHE: usize = 2 << 30;
 
 impl Config {
-    /// Fills in defaults and checks names. [`Batch::Auto`] becomes the default here: what fits
-    /// is known to [`crate::app::run::configure`].
+    /// Fills in defaults and checks names. [`Batch::Auto`] becomes the default batch size here;
+    /// [`crate::app::run::configure`] replaces it by one that fits the device.
     ///
     /// # Errors
-    /// [`Error::Usage`] for an unknown architecture or block, or impossible widths.
+    /// [`Error::Usage`] for an unknown architecture or block, and for values out of range.
     pub fn resolve(recipe: Recipe) -> Result<Self> {
         let unknown =
             |name: &String| Error::Usage(suggest::unknown("architecture", name, &Arch::names()));
@@ -140,8 +140,9 @@ impl Config {
         Ok(())
     }
 
-    /// Completes a head that is given in part to the plainest one, and checks it. The head stays
-    /// open, until the images are known, if nothing of it is given.
+    /// Checks the options of the goodness heads, and fills in the rest with those of a full 5×5 head.
+    /// If none is given, the head of a network other than the cnn stays open until the image size is
+    /// known.
     fn complete_head(&mut self) -> Result<()> {
         let Self { aux_kernel, aux_separable, aux_pool, .. } = *self;
         let (kernel, separable) = (aux_kernel.unwrap_or(5), aux_separable.unwrap_or(false));
@@ -177,16 +178,16 @@ impl Config {
         Self::resolve(Recipe::read(path)?)
     }
 
-    /// As TOML, readable as a recipe.
+    /// The configuration as TOML, which [`Recipe::read`] reads.
     ///
     /// # Errors
-    /// [`Error::Usage`] if a value has no form in TOML.
+    /// [`Error::Usage`] if a value cannot be written as TOML.
     pub fn to_toml(&self) -> Result<String> {
         toml::to_string(&self.recipe())
             .map_err(|e| Error::Usage(format!("this configuration cannot be saved: {e}")))
     }
 
-    /// What to load.
+    /// The images to load.
     pub fn request(&self) -> data::Request {
         data::Request {
             name: self.dataset.clone(),
@@ -238,12 +239,12 @@ impl Config {
         }
     }
 
-    /// What the network sees of the images: one, in the network's size.
+    /// The shape of one image as the network's input.
     pub fn image(&self, dataset: &Dataset) -> Shape {
         trainer::image(&self.training(), dataset)
     }
 
-    /// The network for so many classes, and images with sides of so many pixels.
+    /// The network for a number of classes, and for images with `side` × `side` pixels.
     pub fn network(&self, classes: usize, side: usize) -> Network {
         let mut blocks = self.blocks(self.stem.unwrap_or(Stem::for_side(side)), self.partition);
         let Checked { arch, frozen, .. } = self.checked;
@@ -265,8 +266,8 @@ impl Config {
         Some(Goodness { kernel, separable, pool, scale: self.aux_scale })
     }
 
-    /// This configuration with a batch size: the given one, else the default for `images` training
-    /// images, which is never larger than they are.
+    /// This configuration with a batch size: the given one, or the default for `images` training
+    /// images, which is at most their number.
     pub fn batched(&self, images: usize) -> Self {
         let default = match images > SMALL_SET {
             true => BATCH,
@@ -283,8 +284,8 @@ impl Config {
         Self { batch: Some(Batch::Images(images)), ..self.clone() }
     }
 
-    /// This configuration on the machine that `recipe` tells of: where the images are, and how
-    /// they are read, which changes no result.
+    /// This configuration with the options of `recipe` that hold for this machine only: where the
+    /// images are and how they are read. They change no result.
     pub fn on_machine(&self, recipe: &Recipe) -> Self {
         Self {
             data: recipe.data.clone().or_else(|| self.data.clone()),
@@ -294,8 +295,8 @@ impl Config {
         }
     }
 
-    /// The same with what depends on the images: options that files then keep, so that other
-    /// defaults in a later version leave a model what it is.
+    /// This configuration with the default head for these images as explicit options. Files keep
+    /// them, so that a later version with other defaults builds the same network.
     pub fn settled(&self, classes: usize, side: usize) -> Self {
         let Head::Goodness(head) = self.network(classes, side).head else { return self.clone() };
         Self {

@@ -1,4 +1,4 @@
-//! Experiments: ways to train × what varies × seeds, each a run of its own, and tables of them.
+//! Experiments: ways to train × columns × seeds, each combination a run, and tables of the results.
 
 mod page;
 
@@ -20,26 +20,25 @@ use crate::gpu::device::Gpu;
 use crate::train::metrics::{Vote, Votes};
 use crate::{Error, Result};
 
-/// An experiment as its file describes it. Options are those of [`Recipe`]; what a way says wins
-/// over what a column says, and that over `options`.
+/// An experiment as its file describes it. Options are those of [`Recipe`]: a way's options override
+/// the column's, and those override `options`.
 #[derive(Clone, Debug, Deserialize)]
 #[serde(deny_unknown_fields, rename_all = "kebab-case")]
 pub struct Experiment {
-    /// What it is about.
+    /// The title of tables and charts.
     pub title: String,
-    /// A run of every way and column for each of these.
+    /// Every way and column has a run for each of these seeds.
     pub seeds: Vec<u64>,
     /// Options of every run.
     #[serde(default)]
     pub options: Table,
-    /// If given, each run begins from the model of another one, with these options in place of
-    /// the column's.
+    /// If given, each run begins from the model of a run with these options instead of the column's.
     #[serde(default)]
     pub pretrain: Option<Table>,
-    /// What varies; a single column without options if nothing does.
+    /// What varies, such as the number of images; by default a single column without options.
     #[serde(default)]
     pub columns: Vec<Part>,
-    /// What is compared.
+    /// The ways to train that are compared.
     pub ways: Vec<Part>,
 }
 
@@ -49,7 +48,7 @@ pub struct Experiment {
 pub struct Part {
     /// Its name in tables.
     pub name: String,
-    /// Which vote of the blocks tables show.
+    /// Which vote of the blocks tables show for it.
     #[serde(default)]
     pub vote: Vote,
     /// Whether its runs begin from random weights although the experiment has `pretrain`.
@@ -77,7 +76,7 @@ pub struct Cell {
     pub before: Option<(PathBuf, Recipe)>,
 }
 
-/// What a run reached.
+/// The result of a run.
 #[derive(Clone, Copy, PartialEq, Debug)]
 pub struct Outcome {
     /// Index into [`Experiment::ways`].
@@ -120,12 +119,15 @@ impl Experiment {
             });
         }
         if this.ways.is_empty() || this.seeds.is_empty() {
-            return Err(Error::corrupt(path, "it needs a way and a seed at least"));
+            return Err(Error::corrupt(path, "it needs at least one way and one seed"));
         }
         for parts in [&this.ways, &this.columns] {
             let mut names = BTreeSet::new();
             if let Some(twice) = parts.iter().find(|part| !names.insert(slug(&part.name))) {
-                let problem = format!("two parts have the name `{}`, or nearly so", twice.name);
+                let problem = format!(
+                    "two parts are named `{}`, or the same but for signs and case",
+                    twice.name
+                );
                 return Err(Error::corrupt(path, problem));
             }
         }
@@ -180,7 +182,7 @@ impl Experiment {
 
     /// A Markdown table: a row for each way, mean ± standard deviation in percent.
     pub fn markdown(&self, outcomes: &[Outcome]) -> String {
-        // A bar would end the cell, and a line the row.
+        // A bar would end the cell, and a line break the row.
         let cell = |name: &str| name.replace('|', "\\|").replace(['\r', '\n'], " ");
         let names: String = self.columns.iter().map(|c| format!(" {} |", cell(&c.name))).collect();
         let mut out = format!("| |{names}\n|---|{}\n", "---|".repeat(self.columns.len()));
@@ -212,7 +214,7 @@ impl Experiment {
     }
 }
 
-/// Does one run, or what is left of it, in a folder below `root`; the folder in `options` is ignored.
+/// Does one run, or resumes it, in a folder below `root`; the folder in `options` is ignored.
 ///
 /// # Errors
 /// Those of [`run::configure`] and [`run::train`].
@@ -252,18 +254,18 @@ fn finish(
     Ok(last.ok_or_else(|| Error::Usage("a run has no epochs".into()))?.accuracy)
 }
 
-/// The later tables win over the earlier ones.
+/// The recipe of some tables; later tables override earlier ones.
 fn recipe(options: &[&Table], seed: u64) -> Result<Recipe> {
     let mut all = Table::new();
     for table in options {
         all.extend(table.iter().map(|(k, v)| (k.clone(), v.clone())));
     }
-    let said = |e: toml::de::Error| Error::Usage(suggest::serde_message(e.message()));
-    let recipe: Recipe = all.try_into().map_err(said)?;
+    let usage = |e: toml::de::Error| Error::Usage(suggest::serde_message(e.message()));
+    let recipe: Recipe = all.try_into().map_err(usage)?;
     Ok(Recipe { seed: Some(seed), ..recipe })
 }
 
-/// A name as part of a path.
+/// A name as a part of a path: lower case, with hyphens.
 fn slug(name: &str) -> String {
     let plain = |c: char| if c.is_alphanumeric() { c.to_ascii_lowercase() } else { '-' };
     let words: String = name.chars().map(plain).collect();
@@ -319,7 +321,7 @@ mod tests {
     }
 
     #[test]
-    fn runs_begin_from_a_model_unless_told_otherwise() {
+    fn runs_begin_from_a_pretrained_model_unless_from_scratch() {
         let text = format!("{TEXT}\n[pretrain]\nepochs = 9\n");
         let cells = read(&text).unwrap().cells().unwrap();
         let (folder, before) = cells[0].before.as_ref().unwrap();
@@ -353,13 +355,13 @@ mod tests {
     }
 
     #[test]
-    fn mistakes_are_named() {
+    fn errors_name_the_problem() {
         for (from, to, expected) in [
             ("lr = 0.1", "learning-rate = 3", "learning-rate"),
             ("epochs = 2", "epoch = 2", "did you mean `epochs`?"),
             ("method = \"bp\"", "method = \"magic\"", "magic"),
-            ("name = \"many\"", "name = \"Few, images\"", "nearly so"),
-            ("seeds = [3, 4]", "seeds = []", "a seed at least"),
+            ("name = \"many\"", "name = \"Few, images\"", "but for signs"),
+            ("seeds = [3, 4]", "seeds = []", "one seed"),
             ("title", "titel", "titel"),
             ("method = \"bp\"", "method = \"bp\"\npartition = \"layer\"", "--partition"),
         ] {

@@ -1,7 +1,7 @@
-//! Fetching data sets: downloads that resume, checksums, and folders that appear whole.
+//! Fetching data sets: downloads that resume, checksums, and folders that appear complete.
 //!
-//! Everything is prepared in `NAME.partial` beside the folder that it becomes in the end. What is
-//! left there after an error is used by the next attempt.
+//! Everything is prepared in `NAME.partial` beside the final folder, and renamed at the end. After an error
+//! the next attempt uses the files there.
 
 mod http;
 pub mod unpack;
@@ -21,9 +21,9 @@ use crate::{Error, Result};
 pub enum Origin {
     /// Their publisher.
     Official,
-    /// A mirror: the address of a folder that has the same files.
+    /// A mirror: the address of a folder with the same files, ending with `/`.
     Url(String),
-    /// A folder that has the files.
+    /// A folder with the files.
     Folder(PathBuf),
 }
 
@@ -34,11 +34,11 @@ pub struct FetchOptions {
     pub origin: Origin,
     /// How long to wait for a connection.
     pub connect: Duration,
-    /// How long to wait for an answer, and for more of it.
+    /// How long to wait for an answer, and for each further part of it.
     pub stall: Duration,
-    /// How often a download may fail in a row without any progress.
+    /// How many attempts in a row may fail without progress.
     pub attempts: u32,
-    /// How long to wait after the first failure; after each further one, twice as long.
+    /// How long to wait after the first failure; the time doubles after each further one.
     pub pause: Duration,
 }
 
@@ -54,13 +54,13 @@ impl Default for FetchOptions {
     }
 }
 
-/// Hears how it goes on.
+/// Receives the progress of a download.
 pub trait Progress {
-    /// A file is about to be fetched; of `bytes` bytes, of which `done` are there already.
+    /// A file of `bytes` bytes is about to be fetched; `done` of them are kept from before.
     fn file(&mut self, name: &str, done: u64, bytes: u64);
-    /// So many bytes of it are there.
+    /// The number of bytes that are there now.
     fn at(&mut self, bytes: u64);
-    /// Something else to say.
+    /// Another message.
     fn note(&mut self, text: &str);
 }
 
@@ -80,13 +80,13 @@ impl std::str::FromStr for Origin {
     }
 }
 
-/// Fetches the files of `source` into a folder of their own in `to`, and returns it. If it is
-/// there already, it is only checked.
+/// Fetches the files of `source` into their own folder in `to`, and returns its path. A folder that
+/// exists is only checked.
 ///
 /// # Errors
-/// [`Error::Fetch`] when a download fails or is not what was published, [`Error::Corrupt`] when an
-/// archive is not sound, [`Error::Io`]. The folder is then not there; a later call goes on with
-/// what is left in `NAME.partial`.
+/// [`Error::Fetch`] if a download fails or has another checksum than the published file,
+/// [`Error::Corrupt`] for a damaged archive, [`Error::Io`]. The folder is then not created; a later call
+/// continues with the files in `NAME.partial`.
 pub fn fetch(
     source: &Source,
     to: &Path,
@@ -96,13 +96,13 @@ pub fn fetch(
     let target = to.join(source.folder);
     if target.exists() {
         verify::files(source, &target)?;
-        progress.note(&format!("{} is there already", target.display()));
+        progress.note(&format!("{} exists already", target.display()));
         return Ok(target);
     }
     let partial = to.join(format!("{}.partial", source.folder));
     fs::create_dir_all(&partial).map_err(Error::io("create", &partial))?;
     for download in source.downloads {
-        one(source, download, &partial, options, progress)?;
+        fetch_file(source, download, &partial, options, progress)?;
     }
     if !source.archives {
         manifest(&partial)?;
@@ -119,13 +119,13 @@ pub fn fetch(
     }
     manifest(&unpacked)?;
     publish(&unpacked, &target)?;
-    // The data set is complete; what cannot be removed is in nobody's way.
+    // The data set is complete. A `.partial` folder that cannot be removed does no harm.
     let _ = fs::remove_dir_all(&partial);
     Ok(target)
 }
 
-/// Fetches one file into `folder`, where it appears whole.
-fn one(
+/// Fetches one file into `folder`, where it appears only when it is complete.
+fn fetch_file(
     source: &Source,
     download: &Download,
     folder: &Path,
@@ -168,7 +168,7 @@ fn copy(from: &Path, part: &Path, download: &Download, progress: &mut dyn Progre
     Err(Error::corrupt(from, format!("its MD5 is {sum}, that of the published file {expected}")))
 }
 
-/// More than this is certainly not the file.
+/// The most bytes to accept: a longer file is certainly another one.
 fn limit(download: &Download) -> u64 {
     2 * download.bytes + (1 << 20)
 }
@@ -207,7 +207,7 @@ fn append(
     }
 }
 
-/// Notes the MD5 of all files in `folder`, as `md5sum` does.
+/// Writes a manifest with the MD5 of all files in `folder`, in the format of `md5sum`.
 fn manifest(folder: &Path) -> Result<()> {
     let mut lines = Vec::new();
     let mut folders = vec![PathBuf::new()];

@@ -17,7 +17,7 @@ use crate::{Error, Result};
 pub(crate) struct Folder<'a>(pub &'a Path);
 
 impl Folder<'_> {
-    /// Whether there is anything that a new run would replace.
+    /// Whether it has a file that a new run would replace.
     pub fn is_used(&self) -> bool {
         [self.config(), self.metrics(), self.timing(), self.model(), self.state()]
             .iter()
@@ -66,7 +66,7 @@ pub fn read_config(folder: &Path) -> Result<Config> {
     Config::read(&Folder(folder).config())
 }
 
-/// The records of the epochs that a run has finished.
+/// The records of the finished epochs of a run.
 ///
 /// # Errors
 /// [`Error::Io`] or [`Error::Corrupt`].
@@ -136,8 +136,8 @@ pub fn trained_on(folder: &Path) -> Result<Option<Identity>> {
     Ok(read_state(&path)?.1.data)
 }
 
-/// The times of each epoch that are known. A resumed run writes some twice, and the later line counts;
-/// lines that cannot be read are skipped, because nothing depends on times.
+/// The known times of epochs. A resumed run writes some twice, and the later line counts. Lines that
+/// cannot be read are skipped, because nothing depends on times.
 pub fn read_timings(path: &Path) -> Vec<Timing> {
     let text = read_text(path).unwrap_or_default();
     let lines = text.lines().filter_map(|line| serde_json::from_str::<Timing>(line).ok());
@@ -145,7 +145,7 @@ pub fn read_timings(path: &Path) -> Vec<Timing> {
     each.into_values().collect()
 }
 
-/// Reads a model file and what it says of itself.
+/// Reads a model file: its tensors and its metadata.
 ///
 /// # Errors
 /// [`Error::Io`] or [`Error::Corrupt`].
@@ -155,7 +155,7 @@ pub fn read_model(path: &Path) -> Result<(Arrays, ModelInfo)> {
     Ok((arrays, info))
 }
 
-/// Reads what a run needs to resume.
+/// Reads the state file of a run: tensors and metadata.
 ///
 /// # Errors
 /// [`Error::Io`] or [`Error::Corrupt`].

@@ -34,41 +34,41 @@ pub struct Inference<'a> {
     classes: Vec<String>,
 }
 
-/// Classes that a prediction lists with their probability.
+/// Largest number of classes that a prediction lists with probabilities.
 pub const TOP: usize = 5;
 
-/// A class, and how likely it is.
+/// A class and its probability.
 #[derive(Clone, PartialEq, Debug, Serialize)]
 pub struct Guess {
     /// Index of the class.
     pub class: usize,
     /// Its name.
     pub label: String,
-    /// Its share of the softmax over the scores that the vote compares.
+    /// Its softmax over the scores of the vote.
     pub probability: f64,
 }
 
-/// What the model says of one image.
+/// The prediction for one image.
 #[derive(Clone, PartialEq, Debug, Serialize)]
 pub struct Prediction {
     /// Index of the class.
     pub class: usize,
     /// Its name.
     pub label: String,
-    /// Its share of the softmax over the scores that the vote compares.
+    /// Its softmax over the scores of the vote.
     pub probability: f64,
-    /// The likeliest classes, at most [`TOP`].
+    /// The most likely classes, at most [`TOP`].
     pub top: Vec<Guess>,
     /// Goodness of each class, for each block; the logits for a network trained by
     /// backpropagation.
     pub goodness: Vec<Vec<f32>>,
-    /// The scores that the vote compares.
+    /// The scores of the vote.
     pub logits: Vec<f32>,
 }
 
 impl<'a> Inference<'a> {
-    /// Reads a model and prepares it for `images`, `batch` at a time. Of images larger than the
-    /// model's it sees the middle.
+    /// Reads a model and prepares it for `images`, `batch` at a time. Images larger than the model's are
+    /// cropped to the middle.
     ///
     /// # Errors
     /// [`Error::Corrupt`] if the file is no model or of another architecture than it says,
@@ -78,8 +78,8 @@ impl<'a> Inference<'a> {
         Self::of_model(gpu, model, (&arrays, &info), images, batch)
     }
 
-    /// The same for a model that was read before, and whose image size may have been changed
-    /// since: convolutions take any.
+    /// The same for a model that is in memory. Its image size may differ from that of training, because
+    /// convolutions take any size.
     ///
     /// # Errors
     /// As [`Inference::new`].
@@ -111,7 +111,7 @@ impl<'a> Inference<'a> {
             )));
         }
         if images.is_empty() {
-            return Err(Error::Usage("there are no images to look at".into()));
+            return Err(Error::Usage("there are no images".into()));
         }
         let config = Config::resolve(info.config.clone())?;
         let room = max_resident_bytes(gpu.limits(), config.memory.map(|size| size.0));
@@ -129,14 +129,14 @@ impl<'a> Inference<'a> {
     /// Accuracy and loss over all images.
     ///
     /// # Errors
-    /// [`Error::Gpu`], or [`Error::Model`] if a loss is not a number.
+    /// [`Error::Gpu`], or [`Error::Model`] if a loss is NaN or infinite.
     pub fn evaluate(&mut self) -> Result<Scores> {
         let Self { session, built, routine, feeder, .. } = self;
-        let asked = Interrupt::default();
-        let scores = feeder::evaluate(session, built, routine, feeder, &asked, None)?;
+        let never = Interrupt::default();
+        let scores = feeder::evaluate(session, built, routine, feeder, &never, None)?;
         match scores.not_finite() {
             Some((block, loss)) => Err(Error::Model(format!(
-                "the loss of {} is {loss}; these weights are of no use",
+                "the loss of {} is {loss}: these weights are not usable",
                 built.blocks[block]
             ))),
             None => Ok(scores),
@@ -146,7 +146,7 @@ impl<'a> Inference<'a> {
     /// A prediction for each image.
     ///
     /// # Errors
-    /// [`Error::Gpu`], or [`Error::Model`] if a score is not a number.
+    /// [`Error::Gpu`], or [`Error::Model`] if a score is NaN or infinite.
     pub fn predict(&mut self, which: Vote) -> Result<Vec<Prediction>> {
         let (mut predictions, classes) = (Vec::new(), self.classes.len());
         for samples in self.feeder.plain().chunks(self.routine.batch) {
@@ -191,7 +191,7 @@ fn no_routine() -> Error {
 fn decide(goodness: Vec<Vec<f32>>, which: Vote, classes: &[String]) -> Result<Prediction> {
     let logits = vote(&goodness, which);
     if let Some(value) = logits.iter().find(|v| !v.is_finite()) {
-        return Err(Error::Model(format!("a score is {value}; these weights are of no use")));
+        return Err(Error::Model(format!("a score is {value}: these weights are not usable")));
     }
     // The sort is stable: of equal scores, the lower class comes first.
     let mut order: Vec<usize> = (0..logits.len()).collect();
@@ -214,7 +214,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_largest_score_decides_and_the_first_of_equals() {
+    fn the_largest_score_wins_and_ties_go_to_the_first_class() {
         let classes: Vec<String> = ["a", "b", "c"].map(String::from).to_vec();
         let goodness = vec![vec![9.0, 0.0, 0.0], vec![0.0, 1.0, 1.0]];
         let all = decide(goodness.clone(), Vote::All, &classes).unwrap();

@@ -18,19 +18,19 @@ use crate::{Error, Result};
 pub struct Inspection {
     /// The file.
     pub file: String,
-    /// Height, width and channels of what it sees.
+    /// Height, width and channels of the network's input.
     pub image: [usize; 3],
     /// Names of the classes.
     pub classes: Vec<String>,
     /// The blocks, in order.
     pub blocks: Vec<BlockInfo>,
-    /// Values that training changes, all blocks together.
+    /// Number of trainable values in all blocks.
     pub parameters: usize,
-    /// Those of them that only turn a block's output into scores.
+    /// Number of trainable values in heads.
     pub head_parameters: usize,
-    /// How it was trained.
+    /// The options of its training.
     pub config: Recipe,
-    /// How far its run has come, if the run is known.
+    /// The last test of its run, if the run's records are beside the file.
     pub reached: Option<Reached>,
 }
 
@@ -39,7 +39,7 @@ pub struct Inspection {
 pub struct BlockInfo {
     /// Its name.
     pub name: String,
-    /// Values that training changes.
+    /// Number of trainable values.
     pub parameters: usize,
     /// Its tensors, those of the head last.
     pub tensors: Vec<TensorInfo>,
@@ -52,25 +52,25 @@ pub struct TensorInfo {
     pub name: String,
     /// Its shape in the file.
     pub shape: Vec<usize>,
-    /// Whether it only turns a block's output into scores.
+    /// Whether it belongs to a head.
     pub head: bool,
-    /// Whether it is a running statistic, which no gradient changes.
+    /// Whether it is a running statistic of batch norm.
     pub statistic: bool,
 }
 
-/// What a run reached.
+/// The state of a run.
 #[derive(Clone, PartialEq, Debug, Serialize)]
 pub struct Reached {
-    /// Epochs that are finished.
+    /// Number of finished epochs.
     pub epochs: u32,
     /// The last test.
     pub test: Scores,
 }
 
-/// Looks at a model file, and at the `metrics.jsonl` next to it, if there is one.
+/// Reads a model file, and the `metrics.jsonl` beside it if there is one.
 ///
 /// # Errors
-/// [`Error::Io`], [`Error::Corrupt`] or [`Error::Weights`] if it is no usable model.
+/// [`Error::Io`], [`Error::Corrupt`] or [`Error::Weights`] if the file is not a valid model.
 pub fn inspect(path: &Path) -> Result<Inspection> {
     let (arrays, info) = folder::read_model(path)?;
     let [h, w, _] = info.image;
@@ -124,7 +124,7 @@ fn count(tensors: &[TensorInfo], which: impl Fn(&TensorInfo) -> bool) -> usize {
     counted.map(|tensor| tensor.shape.iter().product::<usize>()).sum()
 }
 
-/// The last test of the run in whose folder the model is, if it is that run's.
+/// The last test of the run in whose folder the model is; `None` if the model is not the run's own.
 fn reached(path: &Path, info: &ModelInfo, blocks: usize) -> Result<Option<Reached>> {
     let folder = path.parent().unwrap_or(Path::new(""));
     if folder::model_path(folder) != path || !folder::has_records(folder) {
@@ -138,14 +138,14 @@ fn reached(path: &Path, info: &ModelInfo, blocks: usize) -> Result<Option<Reache
         return Ok(None);
     };
     if test.blocks.len() != blocks || test.losses.len() != blocks {
-        let problem = format!("metrics.jsonl knows {} blocks, not {blocks}", test.blocks.len());
+        let problem = format!("metrics.jsonl has {} blocks, not {blocks}", test.blocks.len());
         return Err(Error::corrupt(folder, problem));
     }
     Ok(Some(Reached { epochs, test }))
 }
 
 impl Inspection {
-    /// How it was trained, all options with their values.
+    /// All options of its training with their values, as TOML.
     ///
     /// # Errors
     /// Those of [`Config::resolve`] and [`Config::to_toml`].

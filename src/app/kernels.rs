@@ -1,5 +1,5 @@
-//! The kernels of a training step, for people who read them: a list of dispatches, composed WGSL, and
-//! what the backends' languages make of it.
+//! The kernels of a training step: a list of dispatches, composed WGSL, and its translations to SPIR-V,
+//! MSL and HLSL.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
@@ -17,11 +17,11 @@ use crate::compiler::wgsl::{Reflection, compose, translate};
 use crate::compiler::work::{Traffic, label, share};
 use crate::{Error, Result};
 
-/// What a step is lowered for.
+/// The device that a step is lowered for.
 pub struct Machine {
-    /// Ways to compute ops; each op has the usual one.
+    /// The variants of ops; each op is lowered by the usual one.
     pub variants: Variants,
-    /// Limits; its tiles do not matter.
+    /// The limits of the device. Its tiles are replaced by those of the variant.
     pub target: Target,
 }
 
@@ -34,18 +34,18 @@ pub struct Listed {
     pub block: Option<String>,
     /// File and entry point.
     pub kernel: String,
-    /// Name of the set of tiles.
+    /// Name of the variant, a set of tiles.
     pub tiles: &'static str,
-    /// Workgroups.
+    /// Number of workgroups.
     pub workgroups: u64,
     /// Floating-point operations.
     pub flops: f64,
-    /// Bytes that it must at least move.
+    /// Bytes that it must at least read and write.
     pub bytes: f64,
     /// Columns and rows of workgroups.
     #[serde(skip)]
     pub grid: (u32, u32),
-    /// What is dispatched.
+    /// The dispatch: kernel, operands and parameters.
     #[serde(skip)]
     pub dispatch: Dispatch,
     /// The parameters by name.
@@ -117,7 +117,7 @@ fn params(dispatch: &Dispatch, reflection: &Reflection) -> BTreeMap<String, Valu
 /// definitions.
 ///
 /// # Errors
-/// [`Error::Usage`] if no kernel of the step is called so.
+/// [`Error::Usage`] if no kernel of the step has such a name.
 pub fn show(listed: &[Listed], name: &str) -> Result<String> {
     let mut shown = BTreeMap::new();
     for kernel in listed.iter().map(|listed| &listed.dispatch.kernel) {

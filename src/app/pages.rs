@@ -1,4 +1,4 @@
-//! Pages and pictures: HTML and SVG that need nothing from elsewhere.
+//! Pages and pictures: self-contained HTML and SVG.
 
 pub(crate) mod chart;
 mod classes;

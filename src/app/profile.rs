@@ -1,5 +1,5 @@
-//! Where the time of a training step goes: each dispatch timed on the device, next to what it has
-//! to do and to the device's peak.
+//! Where the time of a training step goes: each dispatch timed on the device, compared with its
+//! arithmetic, its bytes and the device's peak.
 
 mod lines;
 mod step;
@@ -31,24 +31,24 @@ use step::{HostTimes, Step};
 pub struct ProfileOptions {
     /// Steps to time, after one that warms up.
     pub steps: usize,
-    /// How to time; the best that the device has if not given.
+    /// How to time; by default the most precise clock of the device.
     pub clock: Option<Clock>,
-    /// Images of a whole step.
+    /// Images per step.
     pub batch: usize,
-    /// Classes that labels are drawn from.
+    /// Number of classes.
     pub classes: usize,
 }
 
 /// Time and work of some dispatches of a step.
 #[derive(Clone, PartialEq, Debug, Serialize)]
 pub struct Line {
-    /// Kernel, kind of op, or block.
+    /// The kernel, kind of op, or block.
     pub name: String,
-    /// Dispatches.
+    /// Number of dispatches.
     pub calls: usize,
-    /// Milliseconds of a step.
+    /// Milliseconds per step.
     pub ms: f64,
-    /// Part of the time of all dispatches.
+    /// Fraction of the time of all dispatches.
     pub share: f64,
     /// 10⁶ operations.
     pub mflop: f64,
@@ -58,8 +58,8 @@ pub struct Line {
     pub gflops: f64,
     /// 10⁹ bytes per second.
     pub gbs: f64,
-    /// The least time that the device's peak allows for, as a part of the time taken, if the peak is
-    /// known. More than 1 where caches serve what memory could not.
+    /// The least time that the device's peak allows, as a fraction of the time taken, if the peak is
+    /// known. More than 1 if operands come from caches, which are faster than memory.
     pub roofline: Option<f64>,
 }
 
@@ -70,25 +70,25 @@ pub struct OpLine {
     pub index: usize,
     /// Its block's name.
     pub block: String,
-    /// What its dispatches did; the name is that of the kind of op.
+    /// Time and work of its dispatches; the name is that of the kind of op.
     #[serde(flatten)]
     pub line: Line,
 }
 
-/// What the host does for a step.
+/// The host's part of a step.
 #[derive(Clone, Copy, PartialEq, Debug, Serialize)]
 pub struct Host {
     /// Milliseconds of encoding.
     pub encode_ms: f64,
     /// Milliseconds of submitting.
     pub submit_ms: f64,
-    /// Both, next to the device's time.
+    /// Both, as a fraction of the device's time.
     pub share: f64,
-    /// Objects that were made on the device in all timed steps: 0, but for a fault.
+    /// Number of wgpu objects that were created in all timed steps; 0 unless there is a bug.
     pub objects: u64,
 }
 
-/// Something that took time, for the trace: seconds since the step began.
+/// An event of the trace; its span is in seconds since the step began.
 #[derive(Clone, PartialEq, Debug)]
 pub(crate) struct Event {
     pub name: String,
@@ -107,28 +107,28 @@ pub struct Profile {
     pub clock: String,
     /// Images per step.
     pub batch: usize,
-    /// Timed steps; times are medians over them.
+    /// Number of timed steps; times are medians over them.
     pub steps: usize,
     /// Milliseconds of all dispatches of a step.
     pub device_ms: f64,
-    /// Milliseconds of a step that is not timed in parts, from the first call to its results.
+    /// Milliseconds of a step without timed dispatches, from the first call to its results.
     pub step_ms: f64,
     /// The host's part.
     pub host: Host,
-    /// The device at its best, if that was measured.
+    /// The device's peak, if it was measured.
     pub peak: Option<Peak>,
     /// By kernel, most time first.
     pub by_kernel: Vec<Line>,
     /// By kind of op, most time first.
     pub by_op: Vec<Line>,
-    /// By block, in order; what belongs to none comes last.
+    /// By block, in order; ops outside of blocks come last.
     pub by_block: Vec<Line>,
     /// Every op, in order.
     pub ops: Vec<OpLine>,
     /// The dispatches of the last timed step.
     #[serde(skip)]
     pub(crate) dispatches: Vec<Event>,
-    /// What the host did in a step that was not timed in parts.
+    /// The host's events in a step without timed dispatches.
     #[serde(skip)]
     host_events: Vec<Event>,
 }
@@ -136,7 +136,7 @@ pub struct Profile {
 /// Runs training steps on random images and times them.
 ///
 /// # Errors
-/// Those of [`Session::new`] and of running, [`Error::Usage`] for no steps.
+/// Those of [`Session::new`] and of running, [`Error::Usage`] for 0 steps.
 pub fn profile(gpu: &Gpu, built: &Built, peak: Peak, options: ProfileOptions) -> Result<Profile> {
     if options.steps == 0 {
         return Err(Error::Usage("--steps must be at least 1".into()));
@@ -151,8 +151,7 @@ pub fn profile(gpu: &Gpu, built: &Built, peak: Peak, options: ProfileOptions) ->
     measure(&mut step, Some(peak), clock, options.steps)
 }
 
-/// Times so many more steps of a training, on the images of its last one, and undoes what they
-/// change.
+/// Times `steps` more training steps on the images of the last one, and restores what they change.
 ///
 /// # Errors
 /// Those of running.
@@ -160,18 +159,18 @@ pub fn of_training(trainer: &mut Trainer, steps: usize) -> Result<Profile> {
     let (images, count) = trainer.micro_batches();
     let (session, built) = trainer.parts();
     let clock = session.clock();
-    let lasting = |id: &TensorId| {
+    let persistent = |id: &TensorId| {
         let tensor = built.program.tensor(*id);
         tensor.parent.is_none() && tensor.persists() && tensor.kind != Kind::Io
     };
-    let kept = built.program.ids().filter(lasting);
-    let kept: Vec<_> = kept.map(|id| Ok((id, session.read_bytes(id)?))).collect::<Result<_>>()?;
+    let saved = built.program.ids().filter(persistent);
+    let saved: Vec<_> = saved.map(|id| Ok((id, session.read_bytes(id)?))).collect::<Result<_>>()?;
     let profile = measure(&mut Step::new(session, built, images * count)?, None, clock, steps);
-    kept.iter().for_each(|(id, bytes)| session.write_bytes(*id, bytes));
+    saved.iter().for_each(|(id, bytes)| session.write_bytes(*id, bytes));
     profile
 }
 
-/// Random images and labels, and values of a step.
+/// Fills the input of a step: random images, labels, and the step's values.
 fn fill(session: &Session, routine: &Routine, classes: usize) {
     let shape = |id| session.program().tensor(id).shape;
     let mut rng = Rng::new(0, Stream::Init, 0, 0);
@@ -187,12 +186,12 @@ fn fill(session: &Session, routine: &Routine, classes: usize) {
     let samples: Vec<Sample> =
         (0..reads).map(|i| Sample::plain((i % resident) as u32, sizes)).collect();
     session.write_bytes(routine.samples, bytemuck::cast_slice(&samples));
-    // Learning rate, corrections of the first step, valid images.
+    // Learning rate, the first step's bias corrections of AdamW, and the number of valid images.
     let values = [1e-3, 0.1, 1e-3, routine.batch as f32];
     session.write_bytes(routine.step, bytemuck::cast_slice(&values));
 }
 
-/// Times steps: first whole ones, then as many dispatch by dispatch.
+/// Times `steps` whole steps, then as many dispatch by dispatch.
 fn measure(step: &mut Step, peak: Option<Peak>, clock: Clock, steps: usize) -> Result<Profile> {
     let gpu = step.session.gpu().clone();
     let objects = gpu.objects();

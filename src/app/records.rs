@@ -1,4 +1,4 @@
-//! What the files of a run say of themselves, next to their tensors.
+//! The metadata of model and state files.
 
 use std::path::Path;
 
@@ -12,22 +12,22 @@ use crate::train::metrics::EpochRecord;
 use crate::train::trainer::Progress;
 use crate::{Error, Result};
 
-/// Version of our metadata; files of another one are refused.
+/// Version of the metadata; files of another version are refused.
 pub(crate) const FORMAT: u32 = 1;
 
-/// What a model file says of itself.
+/// The metadata of a model file.
 #[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
 pub struct ModelInfo {
     /// Version of this structure.
     pub format: u32,
-    /// How it was trained, which says what the network is.
+    /// The options of its training, which also define the network.
     pub config: Recipe,
-    /// Height, width and channels of what it sees.
+    /// Height, width and channels of the network's input.
     pub image: [usize; 3],
-    /// Names of the classes, in composed Unicode whatever the file has.
+    /// Names of the classes, in composed Unicode even if the file has decomposed names.
     #[serde(deserialize_with = "composed")]
     pub classes: Vec<String>,
-    /// How pixels are normalised.
+    /// Mean and standard deviation by which pixels are normalised.
     pub normalization: Normalization,
 }
 
@@ -37,7 +37,7 @@ fn composed<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<String>, D
 }
 
 impl ModelInfo {
-    /// Checks that the file at `path` can be what it says of itself.
+    /// Checks that the metadata of the file at `path` is valid.
     ///
     /// # Errors
     /// [`Error::Corrupt`].
@@ -55,13 +55,12 @@ impl ModelInfo {
         Err(Error::corrupt(path, problem))
     }
 
-    /// Checks that the file at `path`, which says this of itself, is of the run that `config`
-    /// describes.
+    /// Checks that the file at `path`, which has this metadata, is of the run that `config` describes.
     ///
     /// # Errors
     /// [`Error::Corrupt`].
     pub fn check(&self, config: &Config, path: &Path) -> Result<()> {
-        // Options that a file does not know yet have their defaults.
+        // Options that are missing in an older file have their defaults.
         let same = |own: Config| portable(&own) == portable(config);
         if self.format == FORMAT && Config::resolve(self.config.clone()).is_ok_and(same) {
             return Ok(());
@@ -70,36 +69,36 @@ impl ModelInfo {
         let hint = if differing.is_empty() {
             String::new()
         } else {
-            format!(" (not the same: {})", differing.join(", ").replace('_', "-"))
+            format!(" (different: {})", differing.join(", ").replace('_', "-"))
         };
         Err(Error::corrupt(path, format!("it is of another run than config.toml describes{hint}")))
     }
 }
 
-/// What a state file says of itself.
+/// The metadata of a state file.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct StateInfo {
-    /// As in the model file; its normalisation also tells whether the images are the same.
+    /// As in the model file. A resumed run compares its normalisation with that of the images.
     pub model: ModelInfo,
-    /// Which images the run began with; files of older versions do not have it.
+    /// The images that the run began with; missing in files of older versions.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub data: Option<Identity>,
-    /// Normalisation of the images where the model has that of the one it began from.
+    /// Normalisation of the images, if the model keeps that of the model that it began from.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub images: Option<Normalization>,
-    /// Epoch and step that are reached.
+    /// The epoch and step of this state.
     pub progress: Progress,
-    /// The last one may lack a test that was interrupted.
+    /// Records of the epochs; the last one has no test if that was interrupted.
     pub epochs: Vec<EpochRecord>,
-    /// Bytes that it was planned for after the device had no room for more.
+    /// The memory budget in bytes after the device ran out of memory.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub shrunk: Option<usize>,
-    /// The chosen kernels: the same bits need the same ones.
+    /// The chosen kernels; a resumed run needs the same ones for the same bits.
     #[serde(default, skip_serializing_if = "Choices::is_empty")]
     pub choices: Choices,
 }
 
-/// The configuration without what is true on this machine only.
+/// The configuration without options that hold for this machine only.
 pub(crate) fn portable(config: &Config) -> Recipe {
     Recipe { init: None, ..config.recipe().portable() }
 }

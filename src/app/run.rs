@@ -1,13 +1,13 @@
-//! Run folders: what a training run leaves behind, and how it goes on after an interruption.
+//! Runs: training into a run folder, and resuming after an interruption.
 //!
 //! | file | content |
 //! |---|---|
-//! | `config.toml` | the effective configuration; a recipe for the same run |
-//! | `metrics.jsonl` | a line per epoch: losses and accuracies; the same for the same seed |
+//! | `config.toml` | the effective configuration, also a recipe for the same run |
+//! | `metrics.jsonl` | a line per epoch: losses and accuracies; the same bytes for the same seed |
 //! | `timing.jsonl` | a line per epoch: seconds, waits for data, images per second |
-//! | `report.html` | all of it for people, and what the last test showed, see [`crate::app::pages`] |
-//! | `model.safetensors` | weights, heads, running statistics; what it takes to use them |
-//! | `state.safetensors` | all that a resumed run needs; the only file that it reads back |
+//! | `report.html` | the same as a page, with details of the last test, see [`crate::app::pages`] |
+//! | `model.safetensors` | weights, heads and running statistics, with metadata for inference |
+//! | `state.safetensors` | everything that a resumed run needs besides `config.toml` |
 
 mod begin;
 mod live;
@@ -41,18 +41,18 @@ use lock::Lock;
 
 /// Receives the events of a run.
 pub trait Observer {
-    /// Weights were taken over from another model.
+    /// Weights were copied from another model.
     fn began_from(&mut self, _start: &Start, _taken: &Taken) {}
     /// The device had no memory left, as `error` says: the run starts again from its last checkpoint,
-    /// or from the beginning, with a plan for so many bytes.
+    /// or from the beginning, with a plan for `bytes` bytes.
     fn shrinks(&mut self, _error: &Error, _bytes: usize) {}
-    /// Ways to compute the network's ops are about to be timed, for as long as it takes.
+    /// The variants of all ops are about to be timed, without a time limit.
     fn tunes(&mut self) {}
-    /// They were timed.
+    /// Variants were timed.
     fn tuned(&mut self, _tuning: &Tuning) {}
-    /// Something went wrong that training does not depend on.
+    /// Something failed that training does not depend on.
     fn warns(&mut self, _problem: &Error) {}
-    /// Everything is ready; nothing is trained yet.
+    /// The trainer is ready, before the first step.
     fn started(&mut self, trainer: &Trainer, resumed: bool);
     /// A step is done.
     fn step(&mut self, epoch: u32, report: &StepReport);
@@ -65,7 +65,7 @@ pub trait Observer {
 pub struct RunOptions {
     /// The run folder.
     pub folder: PathBuf,
-    /// Go on with what is there, if anything is.
+    /// Resume the run in the folder, if there is one.
     pub resume: bool,
     /// Steps between checkpoints within an epoch.
     pub save_steps: usize,
@@ -88,8 +88,8 @@ choice! {
     pub enum OnOom: default Stop {
         /// Stop; the last checkpoint stays.
         Stop = "stop",
-        /// Go on from the last checkpoint with a plan for less memory: micro-batches, as with a budget.
-        /// Batch norm then sees fewer images at a time.
+        /// Continue from the last checkpoint with a plan for less memory: micro-batches, as with a
+        /// budget. Batch norm then sees fewer images at a time.
         Shrink = "shrink",
     }
 }
@@ -111,12 +111,13 @@ impl RunOptions {
     }
 }
 
-/// The configuration to run with: the folder's own if there is one to resume, else that of
-/// `recipe`, with a batch that fits `gpu` where it is left open.
+/// The configuration to run with: that of the run in the folder if there is one to resume, otherwise
+/// that of `recipe`, with a batch size that fits `gpu` if it is `auto`.
 ///
 /// # Errors
-/// Those of loading the images if the batch depends on them, and [`Error::Usage`] if the folder holds a run and `resume` is not given, if what it holds has no
-/// configuration, or if options contradict the run. The images may have moved meanwhile.
+/// Those of loading the images if the batch size depends on them; [`Error::Usage`] if the folder holds a
+/// run and `resume` is not set, if it has files of a run but no configuration, or if options contradict
+/// the run. Another place of the images is no contradiction.
 pub fn configure(recipe: Recipe, options: &RunOptions, gpu: &Gpu) -> Result<Config> {
     let folder = Folder(&options.folder);
     let auto = recipe.batch == Some(Batch::Auto);
@@ -144,9 +145,9 @@ pub fn configure(recipe: Recipe, options: &RunOptions, gpu: &Gpu) -> Result<Conf
     let config = Config::read(&folder.config())?;
     // The batch was chosen when the run began.
     let recipe = if auto { Recipe { batch: None, ..recipe } } else { recipe };
-    // The same file, which is not needed any more.
+    // The same path as in the run, whose checksum is kept. The file is not needed any more.
     let init = match (recipe.init.clone(), &config.init) {
-        (Some(given), Some(begun)) if given.path == begun.path => Some(begun.clone()),
+        (Some(given), Some(start)) if given.path == start.path => Some(start.clone()),
         (given, _) => given,
     };
     let recipe = Recipe { init, ..recipe };
@@ -154,7 +155,7 @@ pub fn configure(recipe: Recipe, options: &RunOptions, gpu: &Gpu) -> Result<Conf
     match recipe.portable().conflicts(&config)[..] {
         [] => Ok(here),
         ref names => Err(Error::Usage(format!(
-            "{shown} was begun with another --{}: leave the option out to resume it, or choose another --out",
+            "{shown} was started with another --{}: leave the option out to resume it, or choose another --out",
             names.join(", --").replace('_', "-")
         ))),
     }
@@ -163,7 +164,7 @@ pub fn configure(recipe: Recipe, options: &RunOptions, gpu: &Gpu) -> Result<Conf
 fn already_holds(folder: &Path) -> Error {
     let shown = folder.display();
     Error::Usage(format!(
-        "{shown} already holds a run: add --resume to go on with it, or choose another --out"
+        "{shown} already holds a run: add --resume to continue it, or choose another --out"
     ))
 }
 
@@ -174,12 +175,12 @@ fn largest_batch(config: &Config, gpu: &Gpu) -> Result<usize> {
     trainer::demand(&network, &config.training(), gpu.limits(), &dataset).largest_batch()
 }
 
-/// Trains, from the beginning or from the last checkpoint, and leaves a complete run folder.
+/// Trains, from the beginning or from the last checkpoint, and leaves a complete run folder. Returns the
+/// records of all epochs.
 ///
 /// # Errors
-/// All errors of loading, building, training and saving, and [`Error::Usage`] if
-/// another process uses the folder; [`Error::Stopped`] once training has begun: it names the last
-/// checkpoint and how to resume.
+/// All errors of loading, building, training and saving, and [`Error::Usage`] if another process uses the
+/// folder; [`Error::Stopped`] once training has begun: it names the last checkpoint and how to resume.
 pub fn train(
     gpu: &Gpu,
     config: &Config,
@@ -217,14 +218,14 @@ pub fn train(
     }
 }
 
-/// A run as it is attempted: again, with less memory, if the device ran out of it.
+/// A run that is attempted until it succeeds, each time with less memory if the device ran out of it.
 struct Job<'a> {
     folder: Folder<'a>,
     config: &'a Config,
     options: &'a RunOptions,
     dataset: &'a Dataset,
     identity: &'a Identity,
-    /// Bytes to plan for, after the device had no room for more.
+    /// The budget in bytes, once the device ran out of memory.
     shrunk: Option<usize>,
     /// Whether the fault was injected.
     fault_injected: bool,
@@ -241,7 +242,7 @@ impl<'a> Job<'a> {
         }
     }
 
-    /// A budget below what did not fit.
+    /// A budget, in bytes, below the plan that did not fit.
     fn smaller(&self, gpu: &Gpu) -> Result<usize> {
         let Self { config, dataset, .. } = *self;
         let image = config.image(dataset);
@@ -250,7 +251,7 @@ impl<'a> Job<'a> {
         trainer::demand(&network, &training, gpu.limits(), dataset).smaller(training.batch)
     }
 
-    /// The GPU with the choices of kernels for a new run.
+    /// The GPU with the choices of variants for a new run.
     fn tuned(&self, gpu: &Gpu, network: &Network, observer: &mut dyn Observer) -> Result<Gpu> {
         let Self { options, dataset, .. } = *self;
         let program = || {
@@ -281,14 +282,14 @@ impl<'a> Job<'a> {
         let path = folder.state();
         let state = path.exists().then(|| read_state(&path)).transpose()?;
         if let Some((_, StateInfo { data: Some(begun), .. })) = &state {
-            same_images(folder.0, begun, identity, dataset)?;
+            require_same_images(folder.0, begun, identity, dataset)?;
         }
         let begin = match &config.init {
             Some(start) if state.is_none() => Some(Begin::read(start, config, &network, dataset)?),
             _ => None,
         };
         let images = dataset.normalization()?;
-        // Weights that were trained on pixels of one normalisation keep it.
+        // Pretrained weights keep the normalisation that they were trained with.
         let normalization = match (&begin, &state) {
             (Some(begin), _) => begin.normalization.clone(),
             (None, Some((_, info))) if config.init.is_some() => info.model.normalization.clone(),
@@ -308,7 +309,7 @@ impl<'a> Job<'a> {
             Trainer::with_normalization(&gpu, &network, dataset, training, normalization)
         });
         let mut trainer = match trainer {
-            // It may be the device's fault, and later another day.
+            // Errors of the device may be temporary: say what is kept and how to resume.
             Err(error) if error.exit_code() == 3 => {
                 return Err(live::stopped(folder.0, saved, error));
             }
@@ -345,16 +346,21 @@ impl<'a> Job<'a> {
     }
 }
 
-/// Refuses to go on with other images than the run in `folder` began with.
-fn same_images(folder: &Path, begun: &Identity, now: &Identity, dataset: &Dataset) -> Result<()> {
+/// Refuses to resume the run in `folder` with other images than it began with.
+fn require_same_images(
+    folder: &Path,
+    begun: &Identity,
+    now: &Identity,
+    dataset: &Dataset,
+) -> Result<()> {
     let Some(difference) = begun.difference(now) else { return Ok(()) };
     let source = match dataset.found.source.as_str() {
         "" => String::new(),
         source => format!(" ({source})"),
     };
     Err(Error::Usage(format!(
-        "{} was begun with other images: {difference}{source}; give the folder that has them as \
-         they were with --data, or begin another run with another --out",
+        "{} was started with other images: {difference}{source}; give the folder that has them as \
+         they were with --data, or start another run with another --out",
         folder.display()
     )))
 }

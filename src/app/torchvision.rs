@@ -1,8 +1,7 @@
-//! Weights from and for elsewhere: state dicts of torchvision's networks, as safetensors files.
+//! Import and export of state dicts with torchvision's names, as safetensors files.
 //!
-//! Names, shapes and the order of axes are those that [`crate::train::checkpoint`] writes anyway; what a
-//! state dict lacks is what our metadata say: which network it is, what its images and classes
-//! are.
+//! Names, shapes and the order of axes are the same in [`crate::train::checkpoint`]. A state dict only
+//! lacks our metadata: the network, its images and its classes.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
@@ -25,11 +24,11 @@ use crate::train::checkpoint::dialect::{self, Translation};
 use crate::train::checkpoint::{self, Array, Arrays, foreign};
 use crate::{Error, Result};
 
-/// What batch norm counts in PyTorch, and nothing here reads.
+/// Last part of the name of PyTorch's batch counters in batch norm, which are not used here.
 const COUNTER: &str = "num_batches_tracked";
 
-/// Mean and standard deviation of ImageNet's colours, with which torchvision's weights were
-/// trained; of grey images that of their luminance, and the mean deviation.
+/// Mean and standard deviation of ImageNet's channels, with which torchvision's weights were trained. For
+/// one channel: the mean luminance, and the mean of the three deviations.
 pub fn imagenet_normalization(channels: usize) -> Normalization {
     match channels {
         1 => Normalization { mean: vec![0.459], std: vec![0.226] },
@@ -37,21 +36,21 @@ pub fn imagenet_normalization(channels: usize) -> Normalization {
     }
 }
 
-/// The tensors of a file, and what happened to some on the way.
+/// The tensors of a state dict, and notes about changes.
 #[derive(Clone, Debug)]
 pub struct StateDict {
     /// As float32.
     pub arrays: Arrays,
-    /// A line for each kind of change: types that were converted, tensors that were left out.
+    /// One line for each kind of change: converted types, omitted tensors.
     pub notes: Vec<String>,
 }
 
 /// Reads any safetensors file of float tensors, and gives them torchvision's names, see
-/// [`dialect::translate`]. Counters of batches are left out.
+/// [`dialect::translate`]. Batch counters are left out.
 ///
 /// # Errors
-/// [`Error::Io`]; [`Error::Corrupt`] for a file that is damaged, or says what it is instead; [`Error::Weights`] lists tensors of other types, and those that are not
-/// all numbers.
+/// [`Error::Io`]; [`Error::Corrupt`] for a damaged file or another format, which it names;
+/// [`Error::Weights`] lists tensors of other types, and those with NaN or infinity.
 pub fn read(path: &Path) -> Result<StateDict> {
     let bytes = foreign::read(path)?;
     let file = foreign::open(&bytes, path)?;
@@ -76,7 +75,7 @@ pub fn read(path: &Path) -> Result<StateDict> {
         }
         let array = Array { shape: view.shape().to_vec(), values };
         if arrays.insert(name.clone(), array).is_some() {
-            wrong.push(format!("{own} is there twice: another one has the same name, {name}"));
+            wrong.push(format!("{own} is not the only tensor that becomes {name}"));
         }
     }
     if !wrong.is_empty() {
@@ -89,7 +88,7 @@ pub fn read(path: &Path) -> Result<StateDict> {
             .map(|(dtype, count)| format!("converted {count} {dtype} tensors to F32")),
     );
     if counters > 0 {
-        notes.push(format!("left out {counters} tensors {COUNTER}: nothing reads them"));
+        notes.push(format!("left out {counters} tensors {COUNTER}, which are not used"));
     }
     Ok(StateDict { arrays, notes })
 }
@@ -112,25 +111,25 @@ fn floats(view: &TensorView) -> Option<Vec<f32>> {
     })
 }
 
-/// What a state dict does not say of itself.
+/// The metadata that a state dict lacks.
 #[derive(Clone, Debug)]
 pub struct About {
-    /// At least the architecture. The method is by default what the head tells, the stem the
-    /// published one.
+    /// At least the architecture. By default the method follows from the head, and the stem from the
+    /// first convolution of resnet18; that of other networks is the published one.
     pub recipe: Recipe,
-    /// Side of its images, in pixels.
+    /// Side of the images, in pixels.
     pub side: usize,
-    /// Names of the classes; their numbers by default.
+    /// Names of the classes; by default their numbers.
     pub classes: Option<Vec<String>>,
-    /// How pixels are normalised; as those of ImageNet by default.
+    /// Normalisation of pixels; by default that of ImageNet.
     pub normalization: Option<Normalization>,
 }
 
-/// What a model file of ours says of these weights.
+/// The metadata of a model file with these weights.
 ///
 /// # Errors
-/// [`Error::Weights`] lists what is missing, too much, or of another shape than it is in such a
-/// network; [`Error::Usage`] for options that cannot work, or another number of classes.
+/// [`Error::Weights`] lists tensors that are missing, unknown or of another shape; [`Error::Corrupt`] for
+/// weights of another network; [`Error::Usage`] for invalid options or another number of classes.
 pub fn describe(arrays: &Arrays, about: &About, path: &Path) -> Result<ModelInfo> {
     let shape = |name: &str| arrays.get(name).map(|array| &array.shape[..]);
     let goodness = shape("aux.0.weight");
@@ -148,7 +147,7 @@ pub fn describe(arrays: &Arrays, about: &About, path: &Path) -> Result<ModelInfo
         recipe.aux_scale = recipe.aux_scale.or(learnable);
     }
     if recipe.arch.as_deref() != Some("cnn") {
-        // ResNet18's small stem shows; that of MobileNetV3 differs in the stride only.
+        // The small stem of ResNet18 has a 3×3 kernel; that of MobileNetV3 differs in the stride only.
         let small = shape("conv1.weight").and_then(|shape| shape.last()) == Some(&3);
         let stem = if small { Stem::Cifar } else { Stem::Imagenet };
         recipe.stem = recipe.stem.or(Some(stem));
@@ -170,7 +169,7 @@ pub fn describe(arrays: &Arrays, about: &About, path: &Path) -> Result<ModelInfo
     }
     let heads = ["fc.weight", "classifier.3.weight", "aux.0.weight"];
     let rows = heads.iter().find_map(|head| shape(head)?.first().copied());
-    // Without a head, all that is missing is listed below.
+    // Without a head, `check` below lists all missing tensors.
     let count = rows.unwrap_or(2).max(2);
     let classes =
         about.classes.clone().unwrap_or_else(|| (0..count).map(|i| i.to_string()).collect());
@@ -219,7 +218,7 @@ pub fn describe(arrays: &Arrays, about: &About, path: &Path) -> Result<ModelInfo
     Ok(info)
 }
 
-/// The program that evaluates one image, which knows all tensors of a model.
+/// The program that evaluates one image, for the names and shapes of a model's tensors.
 fn evaluation(info: &ModelInfo) -> Result<Built> {
     let [h, w, _] = info.image;
     inference::program(info, Feed { batch: 1, resident: 1, stored: [h, w] })
@@ -228,9 +227,9 @@ fn evaluation(info: &ModelInfo) -> Result<Built> {
 /// How a state dict differs from torchvision's of the same network.
 #[derive(Clone, Debug, Default)]
 pub struct Differences {
-    /// Tensors that torchvision has and the model does not.
+    /// Tensors of torchvision's network that the model lacks.
     pub lacks: Vec<String>,
-    /// Tensors that torchvision does not know.
+    /// Tensors of the model that torchvision's network lacks.
     pub has: Vec<String>,
 }
 
@@ -241,7 +240,7 @@ pub struct Differences {
 pub fn export(model: &Path, out: &Path) -> Result<Option<Differences>> {
     let (arrays, info) = folder::read_model(model)?;
     checkpoint::check(&evaluation(&info)?, false, &arrays, model)?;
-    // What other programs look for.
+    // Transformers, for one, looks for this entry.
     checkpoint::write(out, &arrays, "format", "pt".into())?;
     let arch = info.config.arch.clone().unwrap_or_default();
     if Arch::named(&arch).is_none_or(|arch| arch == Arch::Cnn) {

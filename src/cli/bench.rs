@@ -20,19 +20,19 @@ pub struct Bench {
 
 #[derive(Subcommand)]
 enum What {
-    /// How fast it computes and moves memory at best, in a few seconds
+    /// Measure peak arithmetic and memory throughput, in a few seconds
     #[command(before_help = "Example: sff bench peak --json")]
     Peak {
         #[command(flatten)]
         device: super::DeviceArg,
-        /// Seconds to spend on each figure, about
+        /// Approximate seconds for each figure
         #[arg(long, value_name = "S", default_value_t = 2.0)]
         seconds: f64,
         /// Print JSON
         #[arg(long)]
         json: bool,
     },
-    /// Time every way to compute each op of a training step, and remember the fastest
+    /// Time every variant of each op of a training step, and store the choice of the fastest
     #[command(before_help = "Example: sff bench tune --arch resnet18 --batch 8")]
     Tune(Box<TuneBench>),
 }
@@ -43,11 +43,11 @@ struct TuneBench {
     network: NetworkArgs,
     #[command(flatten)]
     device: super::DeviceArg,
-    /// Seconds to spend, about; ops that there is no time for stay as usual [default: as long as it
-    /// takes]
+    /// Approximate seconds in all; ops that are not reached in time keep the usual variant [default: no
+    /// limit]
     #[arg(long, value_name = "S")]
     seconds: Option<f64>,
-    /// Print JSON: every variant's time, too
+    /// Print JSON, with the time of every variant
     #[arg(long)]
     json: bool,
 }
@@ -107,7 +107,7 @@ impl TuneBench {
             true => super::print_json(&tuning)?,
             false => super::print(&format!("{}\n{tuning}", table(&tuning)))?,
         }
-        // What was found out before is printed and kept.
+        // Results from before the error are printed and stored all the same.
         ended.map_or(Ok(()), Err)
     }
 }
@@ -117,7 +117,7 @@ impl TuneBench {
 fn table(tuning: &Tuning) -> String {
     let mut ops: Vec<_> = tuning.ops.iter().collect();
     ops.sort_by(|a, b| (b.count as f64 * b.usual_ms()).total_cmp(&(a.count as f64 * a.usual_ms())));
-    // Without the digest.
+    // Without the digest at the end of the name.
     let name = |op: &Timed| op.op.rsplit_once(' ').map_or(op.op.clone(), |(name, _)| name.into());
     let width = ops.iter().map(|op| name(op).chars().count()).max().unwrap_or(0);
     let mut out = format!(

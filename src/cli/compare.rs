@@ -17,28 +17,29 @@ use serde::Serialize;
 #[derive(Args)]
 #[command(before_help = "Example: sff compare --recipe recipes/fashion-scarce.toml")]
 #[command(after_help = "\
-Every run has a folder of its own below --out. What was interrupted goes on where it was, and what is
-done is not done again. results.md, .csv, .svg and .html are there after the first run.")]
+Every run has its own folder below --out. The same command resumes an interrupted run and skips
+finished ones. results.md, .csv, .svg and .html are written after each run.")]
 pub struct Compare {
     /// The experiment: ways to train, what varies, seeds
     #[arg(long, value_name = "FILE")]
     recipe: PathBuf,
-    /// Folder for runs and tables [default: runs/NAME, as the file is called]
+    /// Folder for runs and tables [default: runs/NAME, the name of the file]
     #[arg(long, value_name = "FOLDER")]
     out: Option<PathBuf>,
-    /// Folder with the data set's files, but not those of another set to begin with
+    /// Folder with the data set's files; other data sets that runs begin with keep theirs
     #[arg(long, value_name = "FOLDER")]
     data: Option<PathBuf>,
-    /// Only two steps of each run, in OUT-quick: to see that all of it works
+    /// Only two steps of each run of the first seed, in OUT-quick: to see that everything works
     #[arg(long)]
     quick: bool,
-    /// List the runs, and do nothing
+    /// List the runs without running them
     #[arg(long)]
     list: bool,
-    /// Show no line for each run, only the table
+    /// Show only the table, without a line for each run
     #[arg(long)]
     quiet: bool,
-    /// Print JSON: column, way, seed and accuracies, as fractions, of each run; with --list, folders
+    /// Print JSON: column, way, seed, folder and accuracies (as fractions) of each run; with --list, the
+    /// folders
     #[arg(long)]
     json: bool,
     #[command(flatten)]
@@ -57,10 +58,10 @@ struct Row<'a> {
     accuracy: Votes,
 }
 
-/// Hears of runs; only their ends are worth a line, and once where images were found.
+/// Shows nothing of a run but warnings, and where images were found, once for each place.
 #[derive(Default)]
 struct Quiet {
-    told: BTreeSet<String>,
+    shown: BTreeSet<String>,
 }
 
 impl Observer for Quiet {
@@ -72,7 +73,7 @@ impl Observer for Quiet {
     }
     fn started(&mut self, trainer: &Trainer, _: bool) {
         let dataset = trainer.dataset();
-        if self.told.insert(dataset.found.source.clone()) {
+        if self.shown.insert(dataset.found.source.clone()) {
             super::tell_found(dataset);
         }
     }

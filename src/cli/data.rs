@@ -42,7 +42,7 @@ enum Command {
         before_help = "Example: sff data export --dataset fashion-mnist --count 8 --out pictures"
     )]
     Export(Export),
-    /// Draw a sheet of training images as a run would change them, as a PNG
+    /// Draw training images as a run would augment them, in one PNG
     Sheet(Box<Sheet>),
 }
 
@@ -60,13 +60,13 @@ struct List {
 struct Fetch {
     /// Name of the data set
     name: String,
-    /// Folder to make the data set's own folder in
+    /// Folder in which to create the data set's folder
     #[arg(long, value_name = "FOLDER", default_value = "datasets")]
     to: PathBuf,
-    /// Mirror, or folder, that has the same files [default: the publisher's address]
+    /// Mirror or folder with the same files [default: the publisher's address]
     #[arg(long, value_name = "URL|FOLDER")]
     from: Option<Origin>,
-    /// Wait this long for an answer, and for more of it
+    /// How long to wait for an answer, and for each further part of it
     #[arg(long, value_name = "SECONDS", default_value_t = 30)]
     #[arg(value_parser = clap::value_parser!(u64).range(1..=3600))]
     timeout: u64,
@@ -85,8 +85,8 @@ struct Verify {
     /// Folder with the data set's files
     #[arg(long, value_name = "FOLDER")]
     data: Option<PathBuf>,
-    /// Print JSON: name, folder, numbers of images, and of files whose checksums are right or that
-    /// are packed in another way
+    /// Print JSON: name, folder, numbers of images, number of files whose checksums are right and of
+    /// those that are compressed in another way
     #[arg(long)]
     json: bool,
 }
@@ -99,10 +99,10 @@ struct Export {
     /// Folder with the data set's files
     #[arg(long, value_name = "FOLDER")]
     data: Option<PathBuf>,
-    /// How many images, from the first one on
+    /// Number of images, starting with the first
     #[arg(long, default_value_t = 8)]
     count: usize,
-    /// Decides the drawn data sets, and which photos of a folder are to test with
+    /// Seed for drawn data sets, and for which photos of a folder are set apart for testing
     #[arg(long, default_value_t = 0)]
     seed: u64,
     /// Folder to write to
@@ -120,7 +120,7 @@ struct Row {
     train: usize,
     test: usize,
     download_bytes: u64,
-    /// The folder that has it.
+    /// The folder where it was found.
     found: Option<PathBuf>,
     about: &'static str,
 }
@@ -171,7 +171,7 @@ impl List {
             let (download, found) = match (row.download_bytes, row.found) {
                 (0, _) => ("none".to_owned(), "needs no files".to_owned()),
                 (bytes, Some(folder)) => (megabytes(bytes), folder.display().to_string()),
-                (bytes, None) => (megabytes(bytes), "not here".to_owned()),
+                (bytes, None) => (megabytes(bytes), "not found".to_owned()),
             };
             let found = if row.name == "folder" { "--data FOLDER".to_owned() } else { found };
             out.push_str(&format!(
@@ -188,7 +188,7 @@ impl List {
     }
 }
 
-/// Bytes for a person.
+/// A number of bytes in MB.
 fn megabytes(bytes: u64) -> String {
     format!("{:.0} MB", bytes as f64 / 1e6)
 }
@@ -208,7 +208,7 @@ impl Fetch {
             return super::print_json(&json!({ "name": self.name, "folder": fetched? }));
         }
         let to = self.to.display();
-        // Where it is looked for anyway needs no option.
+        // `datasets` is searched without an option.
         let option = match self.to == Path::new("datasets") {
             true => String::new(),
             false => format!("; find it there with --data {to}"),
@@ -251,7 +251,7 @@ impl fetch::Progress for Bar {
         if self.quiet {
             return;
         }
-        // The download goes on even if nobody listens.
+        // The download goes on even if standard error is closed.
         let _ = self.bar.suspend(|| writeln!(std::io::stderr(), "{text}"));
     }
 }
@@ -273,7 +273,7 @@ impl Verify {
             (0, 0) => "no checksum is known for these files".to_owned(),
             (right, 0) => format!("{right} checksums are right"),
             (right, other) => {
-                format!("{right} checksums are right, {other} files are packed in another way")
+                format!("{right} checksums are right, {other} files are compressed in another way")
             }
         };
         let (folder, train, test) = (found.folder.display(), found.train, found.test);

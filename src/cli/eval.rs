@@ -20,8 +20,8 @@ pub struct Eval {
     /// Run folder
     #[arg(long, value_name = "FOLDER")]
     run: PathBuf,
-    /// Folder with the data set's files; of photos all are measured, or those of its folder to test
-    /// with [default: as in training]
+    /// Folder with the data set's files; with photos, those in its folder for testing are measured, or
+    /// all if it has none [default: as in training]
     #[arg(long, value_name = "FOLDER")]
     data: Option<PathBuf>,
     /// Images per step [default: as in training]
@@ -81,8 +81,8 @@ impl Eval {
         super::print(&super::progress::table(&scores, &names))
     }
 
-    /// The images to measure on: those of training or, if photos of another folder are given, all
-    /// of them.
+    /// The images to measure on: the test images of the run or, if another folder of photos is given,
+    /// the photos in it.
     fn images(&self, config: &Config, classes: &[String]) -> Result<Dataset> {
         let trained = config.request();
         let photos = catalog::entry(&config.dataset).is_some_and(catalog::Entry::photos);
@@ -101,9 +101,10 @@ impl Eval {
             test_limit: None,
             ..request.clone()
         })?;
-        // The folder of training may only have moved. Of that, most images say nothing.
+        // The folder may be that of training, moved. Then most of its images were trained on, and only
+        // the test images are measured.
         if let (true, Some(identity)) = (whole.found.whole, folder::trained_on(&self.run)?)
-            // Fewer photos than it had cannot be the same ones, and need not be decoded again.
+            // A folder with fewer photos than the run had is another one: no need to decode it again.
             && whole.test.len() >= identity.images()
             && let Ok(again) = data::load(&Request { test_only: false, ..request })
             && identity.difference(&Identity::of(&again)?).is_none()
@@ -114,7 +115,8 @@ impl Eval {
     }
 }
 
-/// Images at a time in training: sums of the same images give the very scores that it noted.
+/// Images at a time when training evaluates: the same batches give the same bits as the scores in
+/// `metrics.jsonl`.
 fn trained_batch(config: &Config, dataset: &Dataset, gpu: &Gpu) -> usize {
     if config.memory.is_none() {
         return config.training().batch;
@@ -123,6 +125,6 @@ fn trained_batch(config: &Config, dataset: &Dataset, gpu: &Gpu) -> usize {
     let network = config.network(dataset.classes.len(), image.h);
     let demand = trainer::demand(&network, &config.training(), gpu.limits(), dataset);
     let eval = demand.program(config.training().batch).ok().and_then(|built| built.eval);
-    // Where training would not fit, one image at a time may.
+    // If training does not fit this device, one image at a time may.
     eval.map_or(1, |routine| routine.batch)
 }

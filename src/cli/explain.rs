@@ -1,4 +1,4 @@
-//! `sff predict --explain`: where on a picture the goodness of classes comes from.
+//! `sff predict --explain`: which parts of a picture the goodness of a class comes from.
 
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
@@ -7,18 +7,18 @@ use crate::app::inference::Explanation;
 use crate::data::{Images, picture};
 use crate::{Error, Result};
 
-/// Pixels of a side of a drawn picture, at least.
+/// Least length of the longer side of a drawn picture, in pixels.
 const SIDE: usize = 128;
-/// Pixels between two.
+/// Pixels between two pictures.
 const GAP: usize = 4;
-/// The colour of what counts most.
+/// The colour of the largest values.
 const GLOW: [f64; 3] = [255.0, 214.0, 70.0];
 
 /// The file for each picture: `target` itself if it is a PNG, else one of the same name in that
 /// folder.
 ///
 /// # Errors
-/// [`Error::Usage`] if pictures would share a file, or one of them would be written over.
+/// [`Error::Usage`] if two pictures would share a file, or a picture would be overwritten; [`Error::Io`].
 pub fn targets(target: &Path, pictures: &[PathBuf]) -> Result<Vec<PathBuf>> {
     let single = target.extension().is_some_and(|end| end.eq_ignore_ascii_case("png"));
     if single && pictures.len() > 1 {
@@ -34,16 +34,16 @@ pub fn targets(target: &Path, pictures: &[PathBuf]) -> Result<Vec<PathBuf>> {
         if single { target.to_owned() } else { target.join(name) }
     };
     let files: Vec<PathBuf> = pictures.iter().map(file).collect();
-    let (mut seen, real) = (BTreeSet::new(), |path: &Path| path.canonicalize().ok());
+    let (mut targets, real) = (BTreeSet::new(), |path: &Path| path.canonicalize().ok());
     let read: BTreeSet<_> = pictures.iter().filter_map(|path| real(path)).collect();
     for file in &files {
         let shown = file.display();
-        if !seen.insert(file) {
+        if !targets.insert(file) {
             let problem = "would be the file of several pictures: explain them one by one";
             return Err(Error::Usage(format!("{shown} {problem}")));
         }
         if real(file).is_some_and(|file| read.contains(&file)) {
-            let problem = "is a picture to look at: choose another --explain";
+            let problem = "is one of the pictures to classify: choose another --explain";
             return Err(Error::Usage(format!("{shown} {problem}")));
         }
     }
@@ -53,8 +53,8 @@ pub fn targets(target: &Path, pictures: &[PathBuf]) -> Result<Vec<PathBuf>> {
     Ok(files)
 }
 
-/// Draws the picture as the network sees it, and beside it the class maps of each block over it:
-/// a row for each of the classes. Each map is as bright as its share of its own largest value.
+/// Draws picture `at` as the network sees it, and beside it the picture under the class map of each
+/// block, with a row for each of `classes`. Each map is scaled by its own largest value.
 ///
 /// # Errors
 /// Those of writing the file.
@@ -88,7 +88,7 @@ pub fn draw(
                     let value = match glow {
                         None => colour(c),
                         Some(glow) => {
-                            // Rec. 601's weights.
+                            // Luma of Rec. 601.
                             let grey = 0.299 * colour(0) + 0.587 * colour(1) + 0.114 * colour(2);
                             let (dim, glow) = (0.45 * grey, glow.clamp(0.0, 1.0));
                             dim + glow * (GLOW[c] - dim) * 0.85
@@ -102,7 +102,7 @@ pub fn draw(
     picture::write(path, &sheet, rows, across, 3)
 }
 
-/// What the drawing shows, in numbers: goodness of each class in each block and of the vote.
+/// The goodness of `classes` in each block, and the scores of the vote, as a table.
 pub fn table(of: &Explanation, blocks: &[String], classes: &[usize], names: &[String]) -> String {
     let width = classes.iter().map(|class| names[*class].chars().count()).max().unwrap_or(0).max(8);
     let heads: Vec<String> = blocks.iter().map(|name| format!("{name:>9}")).collect();

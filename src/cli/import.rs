@@ -25,22 +25,22 @@ pub struct Import {
     /// Channels of each convolution of the cnn [default: 16,32,64,64]
     #[arg(long, value_delimiter = ',', value_name = "N,…")]
     widths: Option<Vec<usize>>,
-    /// How the network begins [default: as the first convolution of resnet18 shows, else imagenet]
+    /// The first layers [default: for resnet18 by its first convolution, else imagenet]
     #[arg(long, value_parser = one_of::<Stem>())]
     stem: Option<Stem>,
-    /// How it learnt [default: sff if there are tensors aux.*, else bp]
+    /// How it was trained [default: sff if there are tensors aux.*, else bp]
     #[arg(long, value_parser = one_of::<Method>())]
     method: Option<Method>,
-    /// What learnt together, for sff [default: block]
+    /// What was trained together, for sff [default: block]
     #[arg(long, value_parser = one_of::<Partition>())]
     partition: Option<Partition>,
-    /// Where the blocks began that the partition's were joined to, for weights of such a run
+    /// The --cuts of the run that the weights are from
     #[arg(long, value_delimiter = ',', value_name = "BLOCK,…")]
     cuts: Option<Vec<String>>,
-    /// The first block that was trained, for weights of such a run
+    /// The --freeze-until of the run that the weights are from
     #[arg(long, value_name = "BLOCK")]
     freeze_until: Option<String>,
-    /// Side that goodness heads pool maps to; it does not show in the weights [default: 0, none]
+    /// Side that goodness heads pool maps to; the weights do not tell [default: 0, no pooling]
     #[arg(long, value_name = "PIXELS")]
     aux_pool: Option<usize>,
     /// Side of the images, in pixels
@@ -48,7 +48,7 @@ pub struct Import {
     image_size: usize,
     #[command(flatten)]
     names: super::ClassesArg,
-    /// Mean of each channel, of pixels from 0 to 1 [default: ImageNet's]
+    /// Mean of each channel, for pixels from 0 to 1 [default: ImageNet's]
     #[arg(long, value_delimiter = ',', value_name = "R,G,B", requires = "std")]
     mean: Option<Vec<f32>>,
     /// Standard deviation of each channel [default: ImageNet's]
@@ -83,7 +83,9 @@ impl Import {
         let info = torchvision::describe(&state.arrays, &about, &self.weights)?;
         if self.out == self.weights {
             let shown = self.out.display();
-            return Err(Error::Usage(format!("--out {shown} is the file that is read")));
+            return Err(Error::Usage(format!(
+                "--out {shown} is the input file: choose another one"
+            )));
         }
         checkpoint::save(&self.out, &state.arrays, &info)?;
         for note in &state.notes {
@@ -94,7 +96,7 @@ impl Import {
         {
             super::print(&format!(
                 "grey images, normalised by mean {mean} and standard deviation {std}: --mean and \
-                 --std give others"
+                 --std set other values"
             ))?;
         }
         super::print(&format!(

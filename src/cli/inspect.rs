@@ -14,8 +14,7 @@ use clap::Args;
 pub struct Inspect {
     #[command(flatten)]
     model: Which,
-    /// Print JSON: image, classes, blocks with their tensors, parameters, options, what the run
-    /// reached
+    /// Print JSON: image, classes, blocks with their tensors, parameters, options, the run's last test
     #[arg(long)]
     json: bool,
 }
@@ -23,7 +22,7 @@ pub struct Inspect {
 #[derive(Args)]
 #[group(required = true, multiple = false)]
 struct Which {
-    /// Model file: the model.safetensors of a run, or what `sff import` made
+    /// Model file: the model.safetensors of a run, or a model made by `sff import`
     #[arg(value_name = "MODEL")]
     file: Option<PathBuf>,
     /// Run folder
@@ -47,7 +46,7 @@ fn text(of: &Inspection) -> Result<String> {
     let Inspection { file, image: [h, w, c], classes, blocks, reached, .. } = of;
     let mut out = format!("{file}\nimages      {h}×{w}×{c}\nclasses     {}", classes.len());
     let names = classes.join(", ");
-    // A thousand names are for --json.
+    // Many names are left to --json.
     if classes.len() <= 20 {
         out.push_str(&format!(": {names}"));
     }

@@ -20,13 +20,13 @@ pub struct Kernels {
     network: NetworkArgs,
     #[command(flatten)]
     device: super::DeviceArg,
-    /// Lower for this kind of device, which need not be there, instead of a device
+    /// Lower for this kind of device; no such device is needed
     #[arg(long, value_enum, conflicts_with = "device")]
     tiles: Option<Kind>,
     /// Print JSON: a list of dispatches
     #[arg(long)]
     json: bool,
-    /// Print the composed WGSL of the kernels whose names begin so, such as conv2d.main
+    /// Print the composed WGSL of the kernels whose names begin with this, such as conv2d.main
     #[arg(long, value_name = "NAME", conflicts_with = "json")]
     show: Option<String>,
     /// Write every kernel in WGSL, SPIR-V, MSL and HLSL, and an index of the dispatches
@@ -39,14 +39,14 @@ pub struct Kernels {
 enum Kind {
     /// A GPU with memory of its own
     Gpu,
-    /// A GPU in a processor, or one of Apple's
+    /// A GPU integrated into a processor, or an Apple GPU
     Integrated,
     /// Vulkan on a CPU
     Cpu,
 }
 
 impl Kernels {
-    /// What the step is lowered for.
+    /// The device that the step is lowered for.
     fn machine(&self) -> Result<Machine> {
         let unlimited = Target::unlimited(Tiles::GPU);
         let of = |class: Class, subgroup| Machine {

@@ -1,4 +1,4 @@
-//! How help is laid out, `sff completions` and `sff man`.
+//! The layout of help texts, `sff completions` and `sff man`.
 
 use std::path::{Path, PathBuf};
 
@@ -9,16 +9,16 @@ use clap::{Args, Command};
 use clap_complete::Shell;
 use clap_mangen::Man;
 
-/// What a command is for, an example, and then its options.
+/// The layout of a help text: what the command does, an example, and its options.
 const TEMPLATE: &str = "\
 {about-with-newline}
 {before-help}{usage-heading} {usage}
 
 {all-args}{after-help}";
 
-/// A command and those below it with help that begins with an example.
-pub fn laid_out(command: Command) -> Command {
-    command.help_template(TEMPLATE).mut_subcommands(laid_out)
+/// A command and its subcommands with help that begins with an example.
+pub fn with_layout(command: Command) -> Command {
+    command.help_template(TEMPLATE).mut_subcommands(with_layout)
 }
 
 #[derive(Args)]
@@ -50,14 +50,14 @@ impl Manual {
     pub fn run(self, command: Command) -> Result<()> {
         std::fs::create_dir_all(&self.folder).map_err(Error::io("create", &self.folder))?;
         let mut command = paged(command.disable_help_subcommand(true));
-        // Gives commands their full names.
+        // Gives subcommands their full names, such as `sff data list`.
         command.build();
         let pages = write(&self.folder, &command)?;
         super::print(&format!("{pages} pages are in {}", self.folder.display()))
     }
 }
 
-/// A command and those below it with their examples where pages show them.
+/// A command and its subcommands with their examples after the help, where manual pages show them.
 fn paged(command: Command) -> Command {
     let shown = |help: Option<&StyledStr>| help.map(|help| format!("{help}\n\n"));
     let parts = [shown(command.get_before_help()), shown(command.get_after_help())];
@@ -65,7 +65,7 @@ fn paged(command: Command) -> Command {
     command.after_help(text.trim_end().to_owned()).mut_subcommands(paged)
 }
 
-/// Writes the page of a command and those below it, and counts them.
+/// Writes the pages of a command and its subcommands, and returns their number.
 fn write(folder: &Path, command: &Command) -> Result<usize> {
     let page = Man::new(command.clone());
     write_whole(&folder.join(page.get_filename()), |mut file| page.render(&mut file))?;

@@ -1,4 +1,4 @@
-//! Which network to look at, and how it would be trained: for commands that need no data.
+//! The network and how it would be trained, for commands that need no data.
 
 use crate::app::config::{
     Batch, Config, FreezeOptions, Method, NetworkOptions, Recipe, StepOptions,
@@ -40,7 +40,7 @@ pub struct NetworkArgs {
 }
 
 impl NetworkArgs {
-    /// The configuration that was given.
+    /// The configuration of the given options.
     pub fn given(&self) -> Result<Config> {
         if self.batch == 0 {
             return Err(Error::Usage("--batch must be at least 1".into()));
@@ -48,8 +48,8 @@ impl NetworkArgs {
         Config::resolve(Recipe::from(self.freeze.clone()).over(self.recipe()))
     }
 
-    /// The configuration with these in place of what was given, and blocks that are not joined or
-    /// frozen.
+    /// The configuration with this method, partition and recompute mode instead of the given ones,
+    /// without cuts and frozen blocks.
     pub fn trained(
         &self,
         method: Method,
@@ -66,7 +66,8 @@ impl NetworkArgs {
         own.over(self.options.clone().into()).over(self.step.clone().into())
     }
 
-    /// The program that `choose` makes of what training would ask for.
+    /// The program that `choose` builds from the demand of this training. Evaluation is part of the
+    /// demand only if there is a memory budget.
     pub fn build(
         &self,
         config: &Config,

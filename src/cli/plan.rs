@@ -23,9 +23,9 @@ use super::network::NetworkArgs;
 pub struct Plan {
     #[command(flatten)]
     network: NetworkArgs,
-    /// Whose limits on buffers to respect
+    /// Limits on buffer sizes that the plan must keep
     #[arg(long, value_enum, default_value_t)]
-    limits: Whose,
+    limits: LimitsOf,
     /// Print JSON: peak and lower bound, bytes by kind and by block
     #[arg(long)]
     json: bool,
@@ -37,19 +37,19 @@ pub struct Plan {
     svg: Option<PathBuf>,
 }
 
-/// Whose limits a plan respects.
+/// Limits that a plan keeps.
 #[derive(Clone, Copy, Debug, Default, clap::ValueEnum)]
-enum Whose {
-    /// Nobody's: how much would it take?
+enum LimitsOf {
+    /// No limits
     #[default]
     None,
-    /// Those that every WebGPU device has
+    /// The limits that every WebGPU device has
     Webgpu,
-    /// Those of the GPU that is here
+    /// The limits of this machine's GPU
     Device,
 }
 
-impl Whose {
+impl LimitsOf {
     fn limits(self) -> Result<Limits> {
         match self {
             Self::None => Ok(Limits::NONE),
@@ -62,7 +62,7 @@ impl Whose {
     }
 }
 
-/// A line of the comparison: how it is called, method, partition, what is computed again.
+/// A line of the comparison: its name, method, partition, and what backward recomputes.
 const COMPARED: [(&str, Method, Partition, Recompute); 4] = [
     ("backpropagation", Method::Bp, Partition::Whole, Recompute::None),
     ("… block recomputed", Method::Bp, Partition::Whole, Recompute::Block),
@@ -79,10 +79,10 @@ struct Json<'a> {
     precision: Precision,
     batch: usize,
     micro_batch: usize,
-    /// How the goodness heads see maps, if there are any.
+    /// The kind of goodness heads, if the network has any.
     heads: Option<String>,
     mflop_per_image: f64,
-    /// The heads' part of it.
+    /// The heads' part of it, as a fraction.
     heads_share: f64,
     #[serde(flatten)]
     report: MemoryReport,
@@ -148,7 +148,7 @@ impl Plan {
             let share = 100.0 * flops.share();
             out.push_str(&format!(", {share:.1}% of it for heads of {heads}"));
         }
-        out.push_str(&format!("\n{:20} {}", "computed again", again(built.recompute)));
+        out.push_str(&format!("\n{:20} {}", "recomputed", recomputed(built.recompute)));
         out.push_str(&format!("\n{:20} {}", "maps in", stored(config.precision)));
         if let Some(memory) = given.memory {
             out.push_str(&format!(
@@ -176,7 +176,7 @@ impl Plan {
         super::print(&out)
     }
 
-    /// What a batch of training costs.
+    /// The arithmetic of one run of the training ops, for one micro-batch.
     fn flops(built: &Built) -> Flops {
         let ops = built.train.as_ref().map_or(0..0, |routine| routine.ops.clone());
         Flops::count(&built.program, ops)
@@ -185,8 +185,8 @@ impl Plan {
     fn shown(&self, limits: Limits, layout: &Layout) -> String {
         let name = format!("{:?}", self.limits).to_lowercase();
         match self.limits {
-            Whose::None => name,
-            Whose::Webgpu | Whose::Device => format!(
+            LimitsOf::None => name,
+            LimitsOf::Webgpu | LimitsOf::Device => format!(
                 "{name}: buffers up to {} MiB, bindings up to {} MiB; {} used",
                 limits.max_buffer >> 20,
                 limits.max_binding >> 20,
@@ -199,22 +199,22 @@ impl Plan {
     }
 }
 
-/// Of a batch, per image.
+/// The arithmetic of a micro-batch, per image, in MFLOP.
 fn mflop(built: &Built, flops: Flops) -> f64 {
     let images = built.train.as_ref().map_or(1, |routine| routine.batch);
     flops.total as f64 / images as f64 / 1e6
 }
 
-/// What is computed again, in words.
-fn again(recompute: Recompute) -> &'static str {
+/// What backward recomputes, in words.
+fn recomputed(recompute: Recompute) -> &'static str {
     match recompute {
         Recompute::None => "nothing",
-        Recompute::Cheap => "what follows from batch norm's input",
-        Recompute::Block => "all inside of blocks",
+        Recompute::Cheap => "what follows from the input of batch norm",
+        Recompute::Block => "everything inside blocks",
     }
 }
 
-/// What maps are stored in, in words.
+/// The type that maps are stored in, in words.
 fn stored(precision: Precision) -> &'static str {
     match precision {
         Precision::F32 => "float32",

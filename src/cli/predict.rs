@@ -29,29 +29,29 @@ const BATCH: usize = 32;
 pub struct Predict {
     #[command(flatten)]
     model: super::ModelArg,
-    /// Side that pictures are cropped and scaled to [default: as the model was made for]
+    /// Side that pictures are cropped and scaled to [default: the image size of the model]
     #[arg(long, value_name = "PIXELS")]
     image_size: Option<usize>,
-    /// Scale the middle square of a picture to this side first, and then crop it to the image
-    /// size, as torchvision does with 256 and 224 [default: the image size]
+    /// First scale the middle square of a picture to this side, then crop it to the image size, as
+    /// torchvision does with 256 and 224 [default: the image size]
     #[arg(long, value_name = "PIXELS")]
     resize: Option<usize>,
     #[command(flatten)]
     names: super::ClassesArg,
-    /// Which blocks decide
+    /// Which blocks vote
     #[arg(long, default_value = "all", value_parser = one_of::<Vote>())]
     vote: Vote,
-    /// Show the N likeliest classes, at most 5
+    /// Show the N most likely classes, at most 5
     #[arg(long, value_name = "N", default_value_t = 1,
         value_parser = clap::value_parser!(u8).range(1..=5))]
     top: u8,
-    /// Print JSON: file, class, label, probability, the five likeliest classes, goodness per block
-    /// and class, logits; of pictures that cannot be read, which come last, file and error
+    /// Print JSON: file, class, label, probability, the five most likely classes, goodness per block
+    /// and class, logits; pictures that cannot be read come last, with file and error
     #[arg(long)]
     json: bool,
-    /// Also show where goodness comes from: a PNG for a single picture, else a folder for one each.
-    /// Beside the picture are its class maps in each block, squared; a row for each of the --top
-    /// classes, two at least
+    /// Also show where goodness comes from: a PNG file for a single picture, or a folder for one PNG
+    /// per picture. Beside the picture are its squared class maps in each block, with a row for each
+    /// of the --top classes, at least two
     #[arg(long, value_name = "FILE.png|FOLDER")]
     explain: Option<PathBuf>,
     #[command(flatten)]
@@ -80,7 +80,7 @@ enum Report {
     },
 }
 
-/// A prediction, and where it is explained: the file, and the same in numbers.
+/// A prediction, and its explanation: the path of the drawing, and a table.
 struct Answer {
     prediction: Prediction,
     explained: Option<(PathBuf, String)>,
@@ -94,7 +94,7 @@ impl Predict {
         let [height, width, channels] = info.image;
         let photos = catalog::entry(info.config.dataset.as_deref().unwrap_or_default())
             .is_some_and(|entry| entry.photos());
-        // A network that learned from photos sees them as it did then.
+        // A network that was trained on photos gets them cropped as in its evaluation.
         let read = |path: &PathBuf| match self.resize {
             Some(side) => cropped(path, info.image, side),
             None if photos => picture::photo(path, picture::Fit::evaluating(height as u32)),
@@ -112,7 +112,7 @@ impl Predict {
             }
         }
         let failed = |mut unreadable: Vec<(&PathBuf, Error)>| {
-            // The last one is the error that the command ends with.
+            // The command ends with the last error; the others are only printed.
             let last = unreadable.pop();
             unreadable
                 .iter()
@@ -168,7 +168,7 @@ impl Predict {
         failed(unreadable)
     }
 
-    /// Predictions, drawn and in numbers.
+    /// Predictions with drawings and tables.
     fn explain(
         &self,
         gpu: &Gpu,
@@ -188,12 +188,12 @@ impl Predict {
         explanations.into_iter().zip(files).enumerate().map(answer).collect()
     }
 
-    /// The model with the size and the names that are asked for.
+    /// The model with the precision, image size and class names from the command line.
     fn adapt(&self, mut info: ModelInfo, model: &Path) -> Result<ModelInfo> {
         self.precision.choose(&mut info);
         if let Some(side) = self.image_size {
             let config = Config::resolve(info.config.clone())?;
-            // Another size of images must not change the network.
+            // Keep the network's stem, which would otherwise depend on the image size.
             info.config.stem = config.stem.or(Some(Stem::for_side(info.image[0])));
             info.image = [side, side, info.image[2]];
             info.sane(model).map_err(|_| {

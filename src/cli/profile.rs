@@ -32,10 +32,10 @@ pub struct Profile {
     /// Steps to time, on random images
     #[arg(long, value_name = "N", default_value_t = 5)]
     steps: usize,
-    /// How to time dispatches [default: the finest that the device has]
+    /// How to time dispatches [default: the most precise clock of the device]
     #[arg(long, value_parser = one_of::<Clock>())]
     clock: Option<Clock>,
-    /// Print JSON: every op too
+    /// Print JSON, which also lists every op
     #[arg(long)]
     json: bool,
     /// Write a trace of a step, for ui.perfetto.dev or chrome://tracing

@@ -1,4 +1,5 @@
-//! What a person sees of a run: a bar on a terminal, plain lines elsewhere, a table at the end.
+//! The progress of a run on standard error: a bar on a terminal, plain lines elsewhere; a table at
+//! the end.
 
 use std::io::Write;
 use std::path::Path;
@@ -35,10 +36,10 @@ pub struct Progress {
 }
 
 impl Progress {
-    /// If `quiet`, a person sees nothing but warnings.
+    /// If `quiet`, only warnings are shown.
     pub fn new(gpu: &Gpu, config: &Config, folder: &Path, quiet: bool) -> Self {
         let device = &gpu.adapter;
-        // Photos take a while before there is anything else to show.
+        // Reading photos takes a while, before the bar of steps appears.
         let bar = match catalog::entry(&config.dataset) {
             Some(entry) if entry.photos() && !quiet => {
                 let spinner = ProgressBar::new_spinner().with_message("reading photos");
@@ -89,7 +90,7 @@ impl Progress {
         if self.quiet {
             return;
         }
-        // Training goes on even if nobody listens any more.
+        // Training goes on even if standard error is closed.
         let _ = self.bar.suspend(|| writeln!(std::io::stderr(), "{text}"));
     }
 
@@ -101,10 +102,11 @@ impl Progress {
 
 impl Observer for Progress {
     fn began_from(&mut self, start: &Start, taken: &Taken) {
-        self.say(&format!("{} tensors are those of {}", taken.tensors, start.path.display()));
-        for (what, names) in
-            [("not in it, so they are new", &taken.new), ("in it, but not used", &taken.unused)]
-        {
+        self.say(&format!("{} tensors are taken from {}", taken.tensors, start.path.display()));
+        for (what, names) in [
+            ("not in it, randomly initialised", &taken.new),
+            ("in it, but not used", &taken.unused),
+        ] {
             if !names.is_empty() {
                 self.say(&format!("  {what}: {}", names.join(", ")));
             }
@@ -118,7 +120,7 @@ impl Observer for Progress {
     fn shrinks(&mut self, error: &Error, bytes: usize) {
         let size = Size(bytes);
         self.bar.finish_and_clear();
-        self.say(&format!("{}; going on within {size} of the device", super::worded(error)));
+        self.say(&format!("{}; continuing with {size} of device memory", super::worded(error)));
     }
 
     fn tunes(&mut self) {
@@ -166,14 +168,16 @@ impl Observer for Progress {
                     "micro-batches of {images} images, {count} to a step; batch norm sees each alone"
                 ),
             };
-            let images = if trainer.resident() { "stay there" } else { "are brought step by step" };
-            self.say(&format!("within {memory} of the device: {steps}; images {images}"));
+            let images =
+                if trainer.resident() { "stay on the device" } else { "are copied step by step" };
+            self.say(&format!("within {memory} of device memory: {steps}; images {images}"));
         }
         if let Some(numerics) = trainer.numerics() {
             self.say(if numerics.compare {
                 "every op of every step is compared with the reference"
             } else {
-                "every tensor of every step is looked at; there is too much arithmetic to compare"
+                "every tensor of every step is checked for NaN and infinity; the network is too large \
+                 to compare its ops with the reference"
             });
         }
         let total = u64::from(self.epochs) * trainer.steps_per_epoch() as u64;

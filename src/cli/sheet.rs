@@ -23,10 +23,10 @@ use clap::Args;
 pub struct Sheet {
     #[command(flatten)]
     recipe: Recipe,
-    /// How many training images, from the first one on: a row for each
+    /// Number of training images, starting with the first; one row each
     #[arg(long, value_name = "N", default_value_t = 8, value_parser = few())]
     count: u32,
-    /// In how many epochs, from the first one on: a column for each, after one for the image itself
+    /// Number of epochs, starting with the first; one column each, after a column with the image itself
     #[arg(long, value_name = "N", default_value_t = 8, value_parser = few())]
     columns: u32,
     /// The PNG to write
@@ -49,7 +49,7 @@ impl Sheet {
         let image = trainer::image(&training, &dataset);
         training.augment.check_for([image.h, image.w])?;
         let count = dataset.train.len().min(self.count as usize);
-        // Only the first op of a step is of interest; the network behind it is the smallest.
+        // Only the first op of a step runs, which augments the images, so the network is the smallest.
         let head = Head::goodness(1);
         let blocks = models::cnn(&[1], Partition::Whole);
         let network = Network { blocks, head, classes: dataset.classes.len() };

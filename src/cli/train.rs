@@ -30,21 +30,21 @@ pub struct Train {
     /// Run folder [default: runs/DATASET-ARCH-METHOD-PARTITION]
     #[arg(long, value_name = "FOLDER")]
     out: Option<PathBuf>,
-    /// Go on with the run in the folder; with other options begin one there if there is none
+    /// Resume the run in the folder; if there is none and options are given, start one
     #[arg(long)]
     resume: bool,
     /// Steps between checkpoints within an epoch; there is always one after an epoch
     #[arg(long, value_name = "N", default_value_t = 1000)]
     save_steps: usize,
-    /// What to do when the device has no memory left: stop, or go on from the last checkpoint with
-    /// smaller micro-batches, of which batch norm sees each alone
+    /// What to do when the device has no memory left: stop, or continue from the last checkpoint with
+    /// smaller micro-batches, each of which batch norm sees alone
     #[arg(long, value_name = "stop|shrink", default_value = "stop", hide_possible_values = true, value_parser = one_of::<OnOom>())]
     on_oom: OnOom,
-    /// Look at every tensor of every step for numbers that are not finite and, for small networks,
-    /// compare every op with a float64 reference; slow
+    /// Check every tensor of every step for NaN and infinity and, for small networks, compare every op
+    /// with a float64 reference; slow
     #[arg(long)]
     debug_numerics: bool,
-    /// Have a fault happen before a step: lost, memory or stall, such as lost@5
+    /// Inject a fault before a step: lost, memory or stall, such as lost@5
     #[arg(long, hide = true, value_name = "FAULT@STEP")]
     inject_fault: Option<Fault>,
     /// Show no progress: only warnings, and the result
@@ -72,8 +72,9 @@ impl Train {
         if self.save_steps == 0 {
             return Err(Error::Usage("--save-steps must be at least 1".into()));
         }
-        // Options of this machine alone, such as where the images are now, begin no run.
-        let alone = self.resume
+        // Without options, or with options of this machine only (such as where the images are), `--resume`
+        // starts no new run.
+        let only_resume = self.resume
             && self.recipe_file.is_none()
             && self.recipe.clone().portable() == Recipe::default();
         let recipe = match &self.recipe_file {
@@ -84,7 +85,7 @@ impl Train {
             Some(folder) => folder,
             None => default_folder(&Config::resolve(run::inherit(recipe.clone())?)?),
         };
-        if alone {
+        if only_resume {
             folder::must_exist(&folder)?;
         }
         let gpu = self.device.open()?;

@@ -1,14 +1,14 @@
-//! How the command line words what the library only hints at.
+//! The library's messages with options and commands as a user types them.
 
 use crate::Error;
 use crate::base::hint::{Hint, Message};
 
-/// An error as a user of the command line can follow it: with options and commands to type.
+/// The message of an error, with its hints as options and commands to type.
 pub fn error(error: &Error) -> String {
     error.worded(&typed)
 }
 
-/// The same of any other message.
+/// The same for any other message.
 pub fn message(message: &Message) -> String {
     message.worded(&typed)
 }

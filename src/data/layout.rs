@@ -1,4 +1,6 @@
-//! Finds classes and splits from the names of photo folders.
+//! Classes and splits, from the names of photo folders.
+
+mod parts;
 
 use std::path::{Path, PathBuf};
 
@@ -7,15 +9,11 @@ use crate::base::hint::{Hint, Message, message};
 use crate::base::random::{Rng, Stream};
 use crate::base::suggest;
 use crate::{Error, Result};
+use parts::{Parts, TEST, TRAIN};
 
-/// The share of each class that is set apart if nothing else is said.
+/// Default share of each class that becomes the test split.
 pub(super) const VAL_FRACTION: f32 = 0.2;
 
-/// Names of the folder of images to train on, in any case of letters.
-const TRAIN: [&str; 2] = ["train", "training"];
-/// Names of the folder of images to test with, beside it: the first that there is.
-const TEST: [&str; 9] =
-    ["val", "valid", "validation", "dev", "test", "testing", "eval", "evaluation", "holdout"];
 /// Classes that a message lists; more are only counted.
 const LISTED: usize = 10;
 
@@ -36,7 +34,7 @@ pub struct Layout {
     pub train_folder: PathBuf,
     /// The folder of the test images, if it is another one.
     pub test_folder: Option<PathBuf>,
-    /// Files that are not used, and other surprises, a line each.
+    /// Files that are not used and other warnings, one line each.
     pub notes: Vec<Message>,
 }
 
@@ -69,13 +67,13 @@ pub fn find(root: &Path, fraction: Option<f32>, seed: u64, some: bool) -> Result
     let test = matched(test, &names, &test_folder, |class, hint| {
         let shown = class.folder.display();
         if some {
-            notes.push(format!("{shown} is not used: there is no training for its class").into());
+            notes.push(format!("{shown} is not used: its class has no training images").into());
             return Ok(());
         }
         let lacks = train_folder.join(&class.name);
         Err(Error::Options(message![
             format!(
-                "{shown} is of a class that there is no training for{hint}: {} has no pictures for \
+                "{shown} is of a class without training images{hint}: {} has no pictures for \
                  it; rename the folder, move it away, or name the classes to use, such as ",
                 lacks.display()
             ),
@@ -117,119 +115,6 @@ pub fn measured(
 impl Class {
     fn empty(root: &Path, name: &str) -> Self {
         Self { folder: root.join(name), name: name.to_owned(), photos: Vec::new() }
-    }
-}
-
-/// The folders for training and for testing.
-struct Parts {
-    train: Option<PathBuf>,
-    test: Option<PathBuf>,
-    notes: Vec<Message>,
-}
-
-impl Parts {
-    fn of(root: &Path) -> Result<Self> {
-        let below = walk::folders(root)?;
-        let train = named(&below, &TRAIN)?;
-        let tests = TEST.iter().map(|name| named(&below, &[name]));
-        let tests: Vec<PathBuf> = tests.filter_map(Result::transpose).collect::<Result<_>>()?;
-        let of_classes = |folder: &PathBuf| -> Result<bool> {
-            Ok(walk::folders(folder)?.iter().any(|inner| walk::any_picture(inner)))
-        };
-        let mut notes = Vec::new();
-        // With `train/`, the other folders are splits and not classes.
-        if let Some(train) = train {
-            if of_classes(&train)? {
-                return Self::beside(train, tests, below, of_classes);
-            }
-            let flat = tests.iter().find(|test| walk::any_picture(test));
-            if let (Some(test), true) = (flat, walk::any_picture(&train)) {
-                let (train, test) = (train.display(), test.display());
-                return Err(Error::Usage(format!(
-                    "{train} and {test} have pictures, but no folders for the classes: move the \
-                     pictures of each class into a folder of its own, {train}/CLASS and {test}/CLASS"
-                )));
-            }
-        }
-        let mut test = None;
-        for folder in tests {
-            let shown = folder.display();
-            if !of_classes(&folder)? {
-                if walk::any_picture(&folder) {
-                    notes.push(
-                        format!("{shown} is taken for a class: there is no train/ beside it")
-                            .into(),
-                    );
-                }
-                continue;
-            }
-            let others: Vec<&PathBuf> =
-                below.iter().filter(|f| **f != folder && walk::any_picture(f)).collect();
-            if !others.is_empty() {
-                return Err(Error::Usage(format!(
-                    "{shown} has folders for classes, and so has {0}, but there is no {0}/train: \
-                     move the classes to train on into {0}/train",
-                    root.display()
-                )));
-            }
-            test = Some(folder);
-        }
-        Ok(Self { train: None, test, notes })
-    }
-
-    /// The parts if there is a folder for training.
-    fn beside(
-        train: PathBuf,
-        tests: Vec<PathBuf>,
-        below: Vec<PathBuf>,
-        of_classes: impl Fn(&PathBuf) -> Result<bool>,
-    ) -> Result<Self> {
-        let (mut test, mut notes) = (None, Vec::new());
-        for folder in tests.iter() {
-            let shown = folder.display();
-            if !of_classes(folder)? {
-                let why = match walk::any_picture(folder) {
-                    true => "has pictures, but no folders that tell their classes",
-                    false => "has no pictures",
-                };
-                notes.push(format!("{shown} is not used: it {why}").into());
-            } else if test.is_none() {
-                test = Some(folder.clone());
-            } else {
-                let options = vec![("run", "RUN".to_owned()), ("data", shown.to_string())];
-                notes.push(message![
-                    format!("{shown} is not used; "),
-                    Hint::Command("eval".into(), options),
-                    " measures on it",
-                ]);
-            }
-        }
-        let other = |folder: &&PathBuf| **folder != train && !tests.contains(folder);
-        for folder in below.iter().filter(other).filter(|folder| walk::any_picture(folder)) {
-            notes.push(
-                format!("{} is not used: it is beside {}", folder.display(), train.display())
-                    .into(),
-            );
-        }
-        Ok(Self { train: Some(train), test, notes })
-    }
-}
-
-/// The folder that has one of these names, ignoring case.
-fn named(folders: &[PathBuf], names: &[&str]) -> Result<Option<PathBuf>> {
-    let is = |folder: &&PathBuf| {
-        let name = folder.file_name().unwrap_or_default().to_string_lossy().to_lowercase();
-        names.contains(&name.as_str())
-    };
-    let found: Vec<&PathBuf> = folders.iter().filter(is).collect();
-    match found[..] {
-        [] => Ok(None),
-        [one] => Ok(Some(one.clone())),
-        [one, other, ..] => Err(Error::Usage(format!(
-            "{} and {} may both be the one that is meant: rename one of them",
-            one.display(),
-            other.display()
-        ))),
     }
 }
 
@@ -360,7 +245,7 @@ pub fn lacking(classes: &[Class], folder: &Path) -> Option<String> {
         .then(|| format!("{shown} has no pictures of {}: not tested", listed(&lacking)))
 }
 
-/// Quoted names, at most [`LISTED`] of them.
+/// Quoted names, at most [`LISTED`], and the number of the others.
 fn listed(names: &[String]) -> String {
     let some: Vec<String> = names.iter().take(LISTED).map(|name| format!("'{name}'")).collect();
     let more = match names.len().saturating_sub(LISTED) {

@@ -314,7 +314,7 @@ fn damaged_and_mismatched_models_are_refused() {
     // A valid model of another run, which would be evaluated under the wrong configuration.
     sandbox.ok(&format!("{TINY} --method bp --out bp"));
     fs::copy(sandbox.path("bp/model.safetensors"), &path).unwrap();
-    let parts = ["another run than config.toml describes (not the same: method, partition, lr)"];
+    let parts = ["another run than config.toml describes (different: method, partition, lr)"];
     sandbox.refuses(eval, &parts);
     fs::copy(sandbox.path("bp/state.safetensors"), sandbox.path("run/state.safetensors")).unwrap();
     sandbox.refuses("train --resume --out run", &parts);

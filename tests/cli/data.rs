@@ -46,7 +46,7 @@ fn data_sets_are_listed_with_their_folders() {
     let text = sandbox.ok("data list");
     let line = |name: &str| text.lines().find(|line| line.starts_with(name)).unwrap();
     assert!(line("mnist").ends_with("12 MB  datasets/mnist"), "{text}");
-    assert!(line("cifar10 ").ends_with("170 MB  not here"), "{text}");
+    assert!(line("cifar10 ").ends_with("170 MB  not found"), "{text}");
     assert!(text.contains("MIT licence") && text.contains("non-commercial"), "{text}");
     sandbox.refuses("data list --data none", &["--data none: no such folder"]);
 }
@@ -120,7 +120,7 @@ fn a_data_set_is_fetched_from_a_folder_and_verified() {
     fs::write(&labels, gz.finish().unwrap()).unwrap();
     fs::remove_file(sandbox.path("datasets/mnist/checksums.md5")).unwrap();
     let verified = sandbox.ok("data verify mnist");
-    assert!(verified.ends_with("3 checksums are right, 1 files are packed in another way\n"));
+    assert!(verified.ends_with("3 checksums are right, 1 files are compressed in another way\n"));
     // Outside the default folders, the output names the --data option.
     let text = sandbox.ok(&format!("data fetch mnist --to other --from {from}"));
     assert_eq!(text, "mnist is in other/mnist; find it there with --data other\n");
@@ -166,7 +166,7 @@ fn runs_on_photos_can_be_evaluated_streamed_and_resumed() {
     let streamed = format!("{PHOTOS} --photo-cache 0 --memory 100KiB");
     sandbox.ok(&format!("{PHOTOS} --memory 100KiB --out whole"));
     let ran = sandbox.run(&format!("{streamed} --out streamed"));
-    assert!(ran.err.contains("images are brought step by step"), "{}", ran.err);
+    assert!(ran.err.contains("images are copied step by step"), "{}", ran.err);
     ran.ok();
     for name in ["metrics.jsonl", "model.safetensors", "state.safetensors"] {
         assert!(sandbox.files("whole")[name] == sandbox.files("streamed")[name], "{name}");

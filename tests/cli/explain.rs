@@ -121,7 +121,7 @@ fn models_and_targets_without_an_explanation_are_refused() {
         ),
         (
             "--run run --explain p/00000-disc.png p/00000-disc.png".to_owned(),
-            ["is a picture", "choose"],
+            ["is one of the pictures", "choose"],
         ),
         (
             "--run run --explain x p/00000-disc.png q/00000-disc.png".to_owned(),

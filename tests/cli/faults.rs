@@ -72,7 +72,7 @@ fn with_on_oom_shrink_a_run_continues_within_less_memory() {
         assert!(ran.err.contains(part), "{}", ran.err);
     }
     let within = |err: &str| err.lines().find(|l| l.starts_with("within ")).unwrap().to_owned();
-    assert!(within(&ran.err).contains(" of the device: "), "{}", ran.err);
+    assert!(within(&ran.err).contains(" of device memory: "), "{}", ran.err);
     ran.ok();
     assert_eq!(progress(&sandbox, "late"), (2, 0));
     sandbox.ok("eval --run late");
@@ -236,7 +236,7 @@ fn a_disk_full_during_a_save_keeps_the_last_checkpoint() {
     let message = crate::cli::support::Ran::of(&mut shell).last_error_of(2);
     for part in [
         "cannot write run/state.safetensors: File too large",
-        "run keeps the checkpoint of epoch 1, step 5; once that is mended, go on with --resume",
+        "run keeps the checkpoint of epoch 1, step 5; once that is fixed, go on with --resume",
     ] {
         assert!(message.contains(part), "{message}");
     }

@@ -206,7 +206,7 @@ fn a_damaged_or_mismatched_state_is_refused_and_kept() {
         (
             "/model/config/seed",
             json!(5),
-            "another run than config.toml describes (not the same: seed)",
+            "another run than config.toml describes (different: seed)",
         ),
         ("/model/classes", json!(["a", "b"]), "the images are not those"),
     ] {
@@ -228,7 +228,7 @@ fn a_damaged_or_mismatched_state_is_refused_and_kept() {
     // Other images in the same folder.
     fs::write(&path, bytes).unwrap();
     digits(&sandbox, "digits", 12, 44, 5);
-    refused(&["run was begun with other images", "45 images, not 44, to train on"]);
+    refused(&["run was started with other images", "45 images, not 44, to train on"]);
     digits(&sandbox, "digits", 12, 45, 5);
     sandbox.ok(resume);
     sandbox.ok(&format!("{line} --out whole"));

@@ -125,7 +125,7 @@ fn batch_auto_chooses_a_batch_that_fits() {
     sandbox.put("r.toml", "batch = \"auto\"\nmemory = \"1MiB\"\n");
     let run = run.replace("--batch auto", "--recipe r.toml");
     let ran = sandbox.run(&format!("{run} --out less"));
-    assert!(ran.err.contains("within 1MiB of the device: whole batches fit"), "{}", ran.err);
+    assert!(ran.err.contains("within 1MiB of device memory: whole batches fit"), "{}", ran.err);
     ran.ok();
     let batch =
         config("less").split("\nbatch = ").nth(1).unwrap().lines().next().unwrap().to_owned();

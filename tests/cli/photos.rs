@@ -98,7 +98,7 @@ fn the_training_test_and_unused_folders_are_reported() {
     // A class with test pictures, but without training pictures.
     put_picture(&sandbox, "p/valid/dusk/1.png", 90);
     let message = sandbox.error(&format!("{SHORT} p --out no"));
-    assert!(message.contains("p/valid/dusk is of a class that there is no training"), "{message}");
+    assert!(message.contains("p/valid/dusk is of a class without training"), "{message}");
     let (_, advice) = message.trim_end().rsplit_once("such as ").unwrap();
     let err = stderr(&sandbox, &format!("{SHORT} p {advice} --out some"));
     assert!(err.contains("warning: p/valid/dusk is not used: there is no training"), "{err}");
@@ -185,7 +185,7 @@ fn resuming_with_other_images_is_refused() {
         fs::rename(&third, &other).unwrap();
     };
     let parts = |difference: &'static str| {
-        ["run was begun with other images: ", difference, "p/train", "--data"]
+        ["run was started with other images: ", difference, "p/train", "--data"]
     };
     swap("p/train/day", "p/train/night");
     sandbox.refuses(resume, &parts("another content in images to train on"));

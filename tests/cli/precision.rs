@@ -25,7 +25,7 @@ fn a_float16_run_is_evaluated_in_float16_and_close_to_float32() {
     assert!(half != single && (loss(&half) / loss(&single) - 1.0).abs() < 0.01);
     sandbox.refuses(
         &format!("{SMALL} --precision f32 --out half --resume"),
-        &["was begun with another --precision"],
+        &["was started with another --precision"],
     );
 }
 

@@ -43,7 +43,7 @@ fn a_run_starts_from_the_weights_of_a_model() {
 
     // With the same classes and blocks, heads are kept; only running statistics change.
     let ran = sandbox.run(&format!("{STILL} --init m.safetensors --partition layer --out same"));
-    assert!(ran.err.contains("18 tensors are those of m.safetensors"), "{}", ran.err);
+    assert!(ran.err.contains("18 tensors are taken from m.safetensors"), "{}", ran.err);
     ran.ok();
     let same = arrays(&sandbox, "same");
     assert!(differing(&same, &base).iter().all(is_statistic));
@@ -64,7 +64,7 @@ fn a_run_starts_from_the_weights_of_a_model() {
             )
         );
         let ran = sandbox.run(&line);
-        assert!(ran.err.contains("15 tensors are those of m.safetensors"), "{}", ran.err);
+        assert!(ran.err.contains("15 tensors are taken from m.safetensors"), "{}", ran.err);
         assert!(!ran.err.contains("it does not have"), "{}", ran.err);
         ran.ok();
         let other = arrays(&sandbox, name);
@@ -87,7 +87,7 @@ fn a_run_starts_from_the_weights_of_a_model() {
     sandbox.ok("train --resume --out same --init m.safetensors");
     sandbox.refuses(
         "train --resume --out same --init n.safetensors",
-        &["was begun with another --init"],
+        &["was started with another --init"],
     );
     sandbox.refuses("train --recipe same/config.toml --out new", &["cannot read m.safetensors"]);
     sandbox.copy("classes", "m");
@@ -230,7 +230,7 @@ fn resuming_a_run_from_a_model_with_other_images_is_refused() {
     );
     let before = sandbox.files("run");
     digits(&sandbox, "digits", 28, 48, 20);
-    let parts = ["run was begun with other images", "32 images, not 48, to train on"];
+    let parts = ["run was started with other images", "32 images, not 48, to train on"];
     sandbox.refuses("train --resume --out run", &parts);
     assert_same(&before, &sandbox.files("run"));
 }

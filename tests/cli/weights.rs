@@ -79,7 +79,7 @@ fn other_number_formats_are_converted_to_float32() {
         "converted 1 BF16 tensors to F32",
         "converted 2 F16 tensors to F32",
         "converted 1 F64 tensors to F32",
-        "left out 2 tensors num_batches_tracked: nothing reads them",
+        "left out 2 tensors num_batches_tracked, which are not used",
         "saved 12 tensors, cnn for 3 classes, to m.safetensors",
     ];
     assert_eq!(lines, expected);
@@ -187,7 +187,7 @@ fn unusable_tensors_files_and_options_are_refused() {
     let sizes = |side: &str| IMPORT.replace("--image-size 16", &format!("--image-size {side}"));
     sandbox.refuses(&sizes("0"), &["0×0×3 images"]);
     sandbox.refuses(&sizes("1"), &["does not fit"]);
-    sandbox.refuses(&IMPORT.replace("m.safe", "w.safe"), &["is the file that is read"]);
+    sandbox.refuses(&IMPORT.replace("m.safe", "w.safe"), &["is the input file"]);
     assert_eq!(sandbox.files("").len(), 2);
 }
 

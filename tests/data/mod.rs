@@ -158,11 +158,11 @@ fn a_failed_fetch_names_the_cause_and_a_later_one_completes() {
         (vec![Reply::Truncated(0)], "(attempt 3)", 3),
         (
             vec![Reply::Truncated(1000), Reply::Silent],
-            "1000 bytes are kept, the same command goes on from there",
+            "1000 bytes are kept, the same command continues from there",
             3,
         ),
         (vec![Reply::Silent], "no answer in time", 3),
-        (vec![Reply::Stalled(0)], "nothing more came in time", 3),
+        (vec![Reply::Stalled(0)], "no more data in time", 3),
         (vec![Reply::Endless], "but the published file has 300000", 1),
         (vec![Reply::Redirect("ftp://x/".into())], "cannot fetch", 3),
     ] {
@@ -222,7 +222,7 @@ fn redirects_are_followed_and_redirect_loops_refused() {
     let looping = Server::new(files, vec![Reply::Redirect(String::new())]);
     let result = fetch(&set, temp.path(), &options(&looping.address), &mut Log::default());
     let message = result.unwrap_err().to_string();
-    assert!(message.contains("from one place to another"), "{message}");
+    assert!(message.contains("too many redirects"), "{message}");
 }
 
 #[test]

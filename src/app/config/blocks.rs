@@ -1,4 +1,4 @@
-//! Which blocks there are, and which of them are trained.
+//! Blocks: how cuts join them, and which are frozen.
 
 use super::{Config, Method};
 use crate::base::suggest;
@@ -8,7 +8,7 @@ use crate::net::options::Partition;
 use crate::{Error, Result};
 
 impl Config {
-    /// What learns together, before any of it is frozen.
+    /// The blocks after cuts and before freezing.
     pub(super) fn blocks(&self, stem: Stem, partition: Partition) -> Vec<Block> {
         let blocks = self.uncut(stem, partition);
         match self.cuts {
@@ -21,7 +21,7 @@ impl Config {
         self.checked.arch.blocks(&self.widths, stem, partition)
     }
 
-    /// Which blocks of the partition the cuts name.
+    /// The indices of the blocks that the cuts name.
     pub(super) fn starts(&self) -> Result<Vec<usize>> {
         let Some(cuts) = &self.cuts else { return Ok(Vec::new()) };
         let fail = |message: String| Err(Error::Usage(format!("--cuts{message}")));
@@ -44,7 +44,7 @@ impl Config {
                     return fail(format!(": {}", suggest::unknown("block", cut, &known)));
                 }
                 Some(0) => return fail(format!(" {cut}: the first block begins there anyway")),
-                // There is one way to write a list of cuts, so that runs can be compared.
+                // Cuts are in the order of the network, so that equal configurations have equal lists.
                 Some(start) if starts.last().is_some_and(|last| start <= *last) => {
                     return fail(format!(
                         " {}: name each block once, in the order of the network",
@@ -57,8 +57,8 @@ impl Config {
         Ok(starts)
     }
 
-    /// How many blocks are not trained; of a network of one block, how many of its layers, which
-    /// are the architecture's blocks.
+    /// The number of frozen blocks; for a network of one block, the number of frozen layers, which are
+    /// the architecture's blocks.
     pub(super) fn frozen(&self) -> Result<usize> {
         let Some(until) = &self.freeze_until else { return Ok(0) };
         let units = match self.partition {
@@ -105,7 +105,7 @@ mod tests {
         let network = Config::resolve(cut()).unwrap().network(10, 32);
         let groups = |layer: &Layer| matches!(layer, Layer::Group(_));
         assert!(network.blocks.iter().flat_map(|block| &block.layers).all(groups));
-        // stem to layer1.1, layer2.0 to layer3.1, layer4.0 and layer4.1.
+        // From stem to layer1.1, from layer2.0 to layer3.1, and layer4.0 with layer4.1.
         assert_eq!(network.blocks.iter().map(|b| b.layers.len()).collect::<Vec<_>>(), [3, 4, 2]);
         assert_eq!(names(cut()), ["stem", "layer2.0", "layer4.0"]);
         let layers = Recipe { partition: Some(Partition::Layer), ..recipe("cnn", "conv2") };
@@ -115,7 +115,7 @@ mod tests {
     }
 
     #[test]
-    fn cuts_that_mean_nothing_are_refused() {
+    fn invalid_cuts_are_refused() {
         let bp = Recipe { method: Some(Method::Bp), ..recipe("cnn", "block2") };
         let whole = Recipe { partition: Some(Partition::Whole), ..recipe("cnn", "block2") };
         let until = Some("layer3.0".into());

@@ -1,10 +1,10 @@
-//! What becomes of the one list of options.
+//! The macro that makes structs from the list of options.
 
-/// Makes of a list of options:
+/// Makes from a list of options:
 ///
-/// - `Recipe`: what was given of them, in a recipe file or on the command line, all optional;
-/// - a struct for each section that has a name: the same for these options alone;
-/// - `Config`: what a run uses of them. An option with a default is never open.
+/// - `Recipe`: the options that a recipe file or the command line gives, all optional;
+/// - a struct for each section with a name: the same for the options of this section;
+/// - `Config`: the options that a run uses. An option with a default always has a value.
 macro_rules! options {
     ($(
         $(#[$about:meta])*
@@ -15,7 +15,7 @@ macro_rules! options {
             )*
         }
     )*) => {
-        /// Options of a run; what is not given has a default that may depend on the rest.
+        /// Options of a run; one that is not given has a default, which may depend on the others.
         #[derive(Clone, Default, PartialEq, Debug, serde::Serialize, serde::Deserialize, clap::Args)]
         #[serde(deny_unknown_fields, rename_all = "kebab-case")]
         pub struct Recipe {
@@ -26,8 +26,8 @@ macro_rules! options {
             $($(#[doc = $doc])* #[arg($($arg)*)] $name: $type,)*
         );)*
 
-        /// The effective configuration: an option with a default has a value, and names are those
-        /// of things that there are.
+        /// The effective configuration: an option with a default has a value, and all names are
+        /// checked.
         #[derive(Clone, PartialEq, Debug)]
         pub struct Config {
             $($($(#[doc = $doc])* pub(crate) $name: options!(@effective $type $(, $default)?),)*)*
@@ -40,7 +40,7 @@ macro_rules! options {
                 Self { $($($name: self.$name.or(base.$name),)*)* }
             }
 
-            /// Names of the options that are given here and are not the same in `other`.
+            /// Names of the options that are given here and differ in `other`.
             pub(super) fn differing(&self, other: &Self) -> Vec<&'static str> {
                 let all = [$($((stringify!($name), self.$name.is_some() && self.$name != other.$name),)*)*];
                 all.into_iter().filter(|(_, differs)| *differs).map(|(name, _)| name).collect()
@@ -48,13 +48,13 @@ macro_rules! options {
         }
 
         impl Config {
-            /// Fills in the defaults.
+            /// The given options, and defaults for the others.
             pub(super) fn of(given: Recipe, checked: super::Checked) -> Self {
                 $($(let $name = options!(@fill given.$name $(, $default)?);)*)*
                 Self { $($($name,)*)* checked }
             }
 
-            /// The same as options.
+            /// The configuration as a recipe.
             pub fn recipe(&self) -> Recipe {
                 let this = self.clone();
                 Recipe { $($($name: options!(@given this.$name $(, $default)?),)*)* }

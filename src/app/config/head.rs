@@ -1,13 +1,13 @@
-//! Which goodness heads a network gets unless others are asked for.
+//! The default goodness heads of a network.
 
 use crate::compiler::flops;
 use crate::net::layers::{Goodness, Head, Network, Scale};
 
-/// The most that heads may cost, as a part of the arithmetic of a step.
+/// The largest share of a step's arithmetic that default heads may take.
 pub const SHARE: f64 = 0.2;
 
-/// Kernel, whether it is separable, and pool of heads, the most accurate first (on the cnn; where
-/// sizes differ, by size).
+/// Kernel size, whether it is separable, and pooled side of heads, in order of measured accuracy on the
+/// cnn, the most accurate first.
 const LADDER: [(usize, bool, Option<usize>); 9] = [
     (5, false, None),
     (5, false, Some(8)),
@@ -20,8 +20,8 @@ const LADDER: [(usize, bool, Option<usize>); 9] = [
     (1, false, Some(1)),
 ];
 
-/// The most accurate head, of a few that were measured, that costs no more than [`SHARE`] of a
-/// step on images with sides of so many pixels; the cheapest if none does.
+/// The most accurate of the measured heads that takes at most [`SHARE`] of a step's arithmetic on images
+/// with `side` × `side` pixels; the cheapest if none does.
 pub fn affordable(network: &Network, side: usize, scale: Scale) -> Goodness {
     let head = |(kernel, separable, pool)| Goodness { kernel, separable, pool, scale };
     let fits = |head: &Goodness| {
@@ -38,7 +38,7 @@ mod tests {
     use crate::compiler::flops;
 
     #[test]
-    fn heads_cost_less_than_a_fifth_of_a_step() {
+    fn default_heads_take_at_most_a_fifth_of_a_step() {
         for arch in ["resnet18", "mobilenet-v3-small", "mobilenet-v3-large"] {
             for (side, classes) in [(32, 10), (32, 100), (224, 10), (224, 100), (224, 1000)] {
                 let recipe = Recipe { arch: Some(arch.into()), ..Recipe::default() };
@@ -47,7 +47,7 @@ mod tests {
                 let share = flops::step(&network, side).unwrap().share();
                 let what = format!("{arch}, {side} px, {classes} classes, {:?}", network.head);
                 assert!(share > 0.0 && share <= SHARE, "{what}: {share}");
-                // What is settled is the same network, and stays it.
+                // The settled configuration gives the same network, and the same head for other images.
                 let settled = config.settled(classes, side);
                 assert_eq!(settled.network(classes, side), network);
                 assert_eq!(settled.network(2, 64).head, network.head);
@@ -57,7 +57,7 @@ mod tests {
     }
 
     #[test]
-    fn an_option_settles_the_rest() {
+    fn one_given_option_of_the_head_fills_in_the_others() {
         let head = |recipe: Recipe| {
             let config = Config::resolve(recipe).unwrap();
             (config.aux_kernel, config.aux_separable, config.aux_pool)

@@ -1,9 +1,8 @@
-//! Every option of a run, once: what it is called, what it means, its default, and how the command
-//! line reads it.
+//! All options of a run, each once: its name, help and default, and how the command line reads it.
 //!
-//! An option that always has a value is written with its default, which may depend on the options
-//! above it; the others stay open. The sections that have a name are taken by commands that need
-//! only them.
+//! An option that always has a value is declared with its default, which may depend on the options
+//! above it; an option without one may stay open. A section with a name becomes a struct, for commands
+//! that need only these options.
 
 use std::path::PathBuf;
 
@@ -16,7 +15,7 @@ use crate::net::models::{self, Stem};
 use crate::net::options::{Partition, Precision, Recompute, Schedule};
 
 options! {
-    // Images to train on and to test with.
+    // Images for training and testing.
     {
         /// Images to train on, see `sff data list`; `folder` is for photos of your own
         /// [default: fashion-mnist]
@@ -28,24 +27,24 @@ options! {
         /// Use only these classes, in this order: numbers from 0, ranges such as 0-4, or names
         #[arg(long, value_delimiter = ',', value_name = "CLASS,…")]
         classes: Vec<String>,
-        /// Side of the square that the network sees, in pixels: the middle of larger images, or what
-        /// a crop leaves [default: all of an image; of photos 224 for imagenette-320, else 128]
+        /// Side of the square that the network sees, in pixels: the middle of a larger image, or a
+        /// random crop [default: the whole image; for photos 224 with imagenette-320, else 128]
         #[arg(long, value_name = "PIXELS")]
         image_size: usize,
-        /// The share of each class's photos that is set apart to test with, if they are not given in a
-        /// folder of their own [default: 0.2]
+        /// Share of each class's photos that is set apart for testing, if there is no folder with photos
+        /// for testing [default: 0.2]
         #[arg(long, value_name = "SHARE", allow_negative_numbers = true)]
         val_fraction: f32,
         /// Stop at a corrupt photo instead of leaving it out, true or false [default: false]
         #[arg(long, num_args = 0..=1, default_missing_value = "true")]
         strict: bool,
-        /// Keep decoded photos in memory if all of them take no more than this; otherwise they are
-        /// decoded again in each epoch [default: 2GiB]
+        /// Keep decoded photos in memory if they take no more than this in all; otherwise decode them
+        /// again in each epoch [default: 2GiB]
         #[arg(long, value_name = "SIZE")]
         photo_cache: Size,
     }
 
-    /// Which network, and which parts of it learn together.
+    /// Which network, and which parts of it are trained together.
     pub struct NetworkOptions {
         /// Network: cnn, resnet18, mobilenet-v3-small, mobilenet-v3-large [default: cnn]
         #[arg(long)]
@@ -53,30 +52,32 @@ options! {
         /// Channels of each convolution of the cnn [default: 16,32,64,64]
         #[arg(long, value_delimiter = ',', value_name = "N,…")]
         widths: Vec<usize> = models::CNN_WIDTHS.to_vec(),
-        /// How resnet18 and mobilenet-v3 begin [default: cifar for images of up to 64 pixels]
+        /// The first layers of resnet18 and mobilenet-v3 [default: cifar for images of up to 64 pixels,
+        /// else imagenet]
         #[arg(long, value_parser = one_of::<Stem>())]
         stem: Stem,
-        /// How it learns [default: sff]
+        /// How it is trained [default: sff]
         #[arg(long, value_parser = one_of::<Method>())]
         method: Method = Method::Sff,
-        /// What learns together [default: block]
+        /// What is trained together [default: block]
         #[arg(long, value_parser = one_of::<Partition>())]
         partition: Partition = match method {
                 Method::Sff => Partition::Block,
                 // One loss trains the network as one block.
                 Method::Bp => Partition::Whole,
             },
-        /// Join the blocks of the partition to larger ones: a new one begins at each of these
+        /// Join the blocks of the partition into larger ones: a new one begins at each of these blocks
         #[arg(long, value_delimiter = ',', value_name = "BLOCK,…")]
         cuts: Vec<String>,
-        /// Side of the goodness heads' convolution, in pixels; odd [default: 5, but for networks other
-        /// than the cnn what keeps the heads below a fifth of the arithmetic, with the next two]
+        /// Kernel size of the goodness heads' convolution, odd [default: 5; networks other than the cnn
+        /// have heads that take at most a fifth of the arithmetic, if none of this and the next two
+        /// options is given]
         #[arg(long, value_name = "K")]
         aux_kernel: usize,
-        /// Make it a convolution of each channel by itself and a 1×1 one, true or false
+        /// Make it separable: a depthwise and a 1×1 convolution, true or false
         #[arg(long, num_args = 0..=1, default_missing_value = "true")]
         aux_separable: bool,
-        /// Average larger maps to this many pixels a side before it; 0 leaves them as they are
+        /// Average larger maps to this many pixels a side before it; 0 for off
         #[arg(long, value_name = "PIXELS")]
         aux_pool: usize,
         /// Factor on the goodness: a number, or learnable [default: 1]
@@ -99,13 +100,13 @@ options! {
                 Method::Sff => 3e-3,
                 Method::Bp => 1e-2,
             },
-        /// AdamW's weight decay, per unit of learning rate [default: 0.01]
+        /// Weight decay of AdamW, multiplied by the learning rate [default: 0.01]
         #[arg(long, allow_negative_numbers = true)]
         weight_decay: f32 = 1e-2,
-        /// How the learning rate goes on [default: cosine]
+        /// How the learning rate changes over the run [default: cosine]
         #[arg(long, value_parser = one_of::<Schedule>())]
         schedule: Schedule = Schedule::Cosine,
-        /// Decides initial weights, order of the images and augmentation [default: 0]
+        /// Seed of initial weights, the order of images and augmentation [default: 0]
         #[arg(long)]
         seed: u64 = 0,
         /// Use only the first N training images [default: all]
@@ -114,8 +115,8 @@ options! {
         /// Test with only the first N images [default: all]
         #[arg(long, value_name = "N")]
         test_limit: usize,
-        /// Test after every so many epochs, and after the last [default: 1]
-        #[arg(long, value_name = "EPOCHS")]
+        /// Test after every N epochs, and after the last [default: 1]
+        #[arg(long, value_name = "N")]
         test_every: u32 = 1,
     }
 
@@ -131,9 +132,9 @@ options! {
         /// area, 0 for off [default: 0; without a value 0.35]
         #[arg(long, value_name = "MIN_AREA", num_args = 0..=1, default_missing_value = "0.35")]
         random_resized_crop: f32 = 0.0,
-        /// Scale brightness, contrast and saturation of training images by 1 - this to 1 + this, at
-        /// most 1 [default: 0]
-        #[arg(long, value_name = "STRENGTH")]
+        /// Scale brightness, contrast and saturation of training images by random factors from 1 - S to
+        /// 1 + S, with S at most 1 [default: 0]
+        #[arg(long, value_name = "S")]
         jitter: f32 = 0.0,
         /// Cut a square with this side, in pixels, out of training images [default: 0]
         #[arg(long, value_name = "PIXELS")]
@@ -146,40 +147,40 @@ options! {
 
     // Memory.
     {
-        /// Take no more memory of the device than this, such as 512MiB: steps are done in
-        /// micro-batches that fit
+        /// Use no more device memory than this, such as 512MiB: a step is cut into micro-batches that
+        /// fit
         #[arg(long, value_name = "SIZE")]
         memory: Size,
     }
 
     /// How a step is computed.
     pub struct StepOptions {
-        /// What backward computes again instead of keeping it; the results are the same
-        /// [default: none, or cheap where that needs less; whatever fits --memory]
+        /// What backward recomputes instead of keeping it; the results are the same [default: none, or
+        /// cheap where that needs less memory; with --memory, the one that fits]
         #[arg(long, value_parser = one_of::<Recompute>())]
         recompute: Recompute,
-        /// What maps and their gradients are stored in; f16 takes half the memory and needs a device
+        /// Type that maps and their gradients are stored in; f16 takes half the memory and needs a device
         /// that can compute with it [default: f32]
         #[arg(long, value_parser = one_of::<Precision>())]
         precision: Precision = Precision::default(),
-        /// How many blocks before a block its loss reaches; 0 is the paper's algorithm, as many as
-        /// there are blocks is deep supervision [default: 0]
+        /// How many earlier blocks a block's loss reaches; 0 is the paper's algorithm, all blocks is
+        /// deep supervision [default: 0]
         #[arg(long, value_name = "BLOCKS")]
         window: usize = 0,
     }
 
     // Weights to begin from.
     {
-        /// Begin from this model instead of random weights: the model.safetensors of a run, or what
-        /// `sff import` made. Architecture, widths and stem are the model's
+        /// Begin from this model instead of random weights: the model.safetensors of a run, or a model
+        /// made by `sff import`. Architecture, widths and stem are the model's
         #[arg(long, value_name = "MODEL")]
         init: Start,
     }
 
     /// Which weights are not trained.
     pub struct FreezeOptions {
-        /// Do not train what comes before this block; with `--partition whole` or `--method bp` a
-        /// block of the architecture, or `head` (bp)
+        /// Do not train the blocks before this one; with `--partition whole` or `--method bp` a block
+        /// of the architecture, or `head` (bp)
         #[arg(long, value_name = "BLOCK")]
         freeze_until: String,
     }

@@ -56,7 +56,7 @@ proptest::proptest! {
 }
 
 #[test]
-fn mistakes_are_named() {
+fn errors_name_the_wrong_option() {
     let message = |recipe| Config::resolve(recipe).unwrap_err().to_string();
     assert!(message(Recipe { arch: Some("vgg".into()), ..Recipe::default() }).contains("cnn"));
     let bp =
@@ -81,13 +81,13 @@ fn mistakes_are_named() {
 }
 
 #[test]
-fn help_tells_the_defaults() {
+fn help_has_the_right_defaults() {
     let command = <Recipe as clap::Args>::augment_args(clap::Command::new("x"));
     let defaults = Config::resolve(Recipe::default()).unwrap().recipe();
     let serde_json::Value::Object(defaults) = serde_json::to_value(&defaults).unwrap() else {
         panic!("a recipe is a table");
     };
-    let mut told = 0;
+    let mut checked = 0;
     for arg in command.get_arguments() {
         let value = match &defaults[arg.get_long().unwrap()] {
             serde_json::Value::Null => continue,
@@ -98,7 +98,7 @@ fn help_tells_the_defaults() {
         let Some((_, default)) = help.split_once("[default: ") else { continue };
         let end = default.find([';', ']', ' ']).unwrap();
         assert_eq!(default[..end].trim_end_matches(','), value, "{help}");
-        told += 1;
+        checked += 1;
     }
-    assert!(told > 15, "{told}");
+    assert!(checked > 15, "{checked}");
 }

@@ -1,4 +1,4 @@
-//! Values of options that are more than a number.
+//! Types of options that are not plain numbers or texts.
 
 use std::path::PathBuf;
 use std::str::FromStr;
@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::base::choice::Choice;
 
-/// What reads a [`Choice`] on the command line, and tells its variants in the help.
+/// The parser of a [`Choice`] on the command line; help lists its variants.
 pub fn one_of<T: Choice>() -> impl TypedValueParser<Value = T> {
     let value = |(_, name, meaning): &(T, &'static str, &'static str)| {
         PossibleValue::new(*name).help(meaning.trim().trim_end_matches('.'))
@@ -17,13 +17,13 @@ pub fn one_of<T: Choice>() -> impl TypedValueParser<Value = T> {
         .map(|text| T::named(&text).expect("the parser takes no other names"))
 }
 
-/// Images per step: so many, or as many as fit.
+/// Images per step: a number, or as many as fit.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
 #[serde(try_from = "Raw", into = "Raw")]
 pub enum Batch {
-    /// The largest that fits; settled by [`crate::app::run::configure`], which knows the device.
+    /// The largest that fits; [`crate::app::run::configure`] replaces it, because it knows the device.
     Auto,
-    /// So many.
+    /// This number of images.
     Images(usize),
 }
 
@@ -31,14 +31,14 @@ pub enum Batch {
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
 #[serde(from = "RawStart")]
 pub struct Start {
-    /// Where it is, or was.
+    /// Its path; the file may be gone once the run has begun.
     pub path: PathBuf,
-    /// Checksum of its bytes, once it was read: a run does not begin from another file.
+    /// MD5 of its bytes, once it was read: a run does not begin from another file.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub checksum: Option<String>,
 }
 
-/// As files write it: a path alone will do.
+/// A [`Start`] in a file: a path, or a table with a checksum.
 #[derive(Deserialize)]
 #[serde(untagged, expecting = "expected a path, or a table of path and checksum")]
 enum RawStart {
@@ -83,7 +83,7 @@ impl FromStr for Batch {
     }
 }
 
-/// Either, as files write them.
+/// A [`Batch`] in a file.
 #[derive(Serialize, Deserialize)]
 #[serde(untagged, expecting = "expected a number that is not negative, or a text")]
 enum Raw {

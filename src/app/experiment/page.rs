@@ -1,4 +1,4 @@
-//! An experiment as a page: the table, the chart, how runs went, and a link to each.
+//! An experiment as a page: the table, charts, and a link to each run.
 
 use std::collections::BTreeSet;
 use std::path::Path;
@@ -17,7 +17,7 @@ use crate::train::metrics::EpochRecord;
 /// the first cells.
 ///
 /// # Errors
-/// Those of reading what the runs noted.
+/// Those of reading the records of the runs.
 pub fn page(
     experiment: &Experiment,
     root: &Path,
@@ -116,7 +116,7 @@ fn curves(experiment: &Experiment, cells: &[Cell], records: &[Vec<EpochRecord>])
     }
 }
 
-/// A row for each run, with a link to its page where it has one.
+/// A row for each run, with a link to its page if it has one.
 fn links(experiment: &Experiment, root: &Path, cells: &[Cell], outcomes: &[Outcome]) -> Markup {
     let name = |cell: &Cell| {
         let (way, column) =
@@ -141,7 +141,7 @@ fn links(experiment: &Experiment, root: &Path, cells: &[Cell], outcomes: &[Outco
     parts::table("Runs", &["run", "seed", "all", "late", "last"], &rows)
 }
 
-/// A relative path as a link: everything but letters, digits and a few signs in percents.
+/// A relative path as a link: percent-encoded except for letters, digits, `-`, `_` and `.`.
 fn href(path: &Path) -> String {
     let escaped = |byte: u8| match byte {
         b'a'..=b'z' | b'A'..=b'Z' | b'0'..=b'9' | b'-' | b'_' | b'.' => {

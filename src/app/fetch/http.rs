@@ -1,4 +1,4 @@
-//! One download over HTTP: resumed where it broke off, tried again when that may help.
+//! One download over HTTP, with resume and retries.
 
 use std::fs::{self, File};
 use std::io;
@@ -15,19 +15,19 @@ use crate::{Error, Result};
 
 /// How an attempt failed.
 enum Fault {
-    /// Another attempt may do better.
-    Passing(String),
-    /// It would not.
-    Lasting(String),
-    /// Something else than the download.
+    /// Another attempt may succeed.
+    Temporary(String),
+    /// Another attempt would fail, too.
+    Permanent(String),
+    /// An error outside of the download, such as of the disk.
     Other(Error),
 }
 
-/// Downloads `base` and the file's name to `part`, after what is there already, until its MD5 is
-/// the published one.
+/// Downloads a file, whose address is `base` and its name, to `part`. Bytes that are in `part` already are
+/// kept, unless the MD5 of the result is not the published one.
 ///
 /// # Errors
-/// [`Error::Fetch`], [`Error::Io`]. After a wrong checksum nothing is left.
+/// [`Error::Fetch`], [`Error::Io`]. After a wrong checksum `part` is removed.
 pub fn download(
     base: &str,
     download: &Download,
@@ -54,13 +54,13 @@ pub fn download(
                 let expected = download.md5;
                 let problem = format!("its MD5 is {sum}, that of the published file {expected}");
                 if before == 0 {
-                    return failed(format!("{problem}; another --from may have it"));
+                    return failed(format!("{problem}; try another --from"));
                 }
-                // What was there before may have been of another file.
+                // The bytes from before may be of another file: start again without them.
                 format!("{problem}, after {before} bytes of an earlier attempt")
             }
-            Err(Fault::Passing(problem)) => problem,
-            Err(Fault::Lasting(problem)) => return failed(problem),
+            Err(Fault::Temporary(problem)) => problem,
+            Err(Fault::Permanent(problem)) => return failed(problem),
             Err(Fault::Other(error)) => return Err(error),
         };
         if length(part) > before {
@@ -70,7 +70,7 @@ pub fn download(
         if failures >= options.attempts.max(1) {
             let kept = match length(part) {
                 0 => String::new(),
-                bytes => format!("; {bytes} bytes are kept, the same command goes on from there"),
+                bytes => format!("; {bytes} bytes are kept, the same command continues from there"),
             };
             return failed(format!("{problem} (attempt {failures}){kept}"));
         }
@@ -82,7 +82,7 @@ pub fn download(
 
 fn agent(base: &str, options: &FetchOptions) -> Agent {
     Agent::config_builder()
-        // A secure address must not lead to one that is not.
+        // An https address must not redirect to http.
         .https_only(base.starts_with("https://"))
         .http_status_as_error(false)
         .user_agent(concat!("sff/", env!("CARGO_PKG_VERSION")))
@@ -114,29 +114,29 @@ fn attempt(
     let status = response.status();
     let done = match status {
         StatusCode::PARTIAL_CONTENT if begins_at(&response, done) => done,
-        // The server sends all of it again.
+        // The server sends the whole file again.
         StatusCode::OK => 0,
         StatusCode::RANGE_NOT_SATISFIABLE if done > 0 => {
-            // All is there already, or what is there is longer than the file.
+            // `part` is complete, or longer than the file.
             if md5(part).map_err(Fault::Other)? == download.md5 {
                 return Ok(());
             }
             drop_part(part)?;
-            return Err(Fault::Passing("what is there of it does not belong to it".into()));
+            return Err(Fault::Temporary("the part that was kept is not of this file".into()));
         }
         StatusCode::PARTIAL_CONTENT => {
             drop_part(part)?;
-            return Err(Fault::Passing("the server sends another part than asked for".into()));
+            return Err(Fault::Temporary("the server sends another range than requested".into()));
         }
         StatusCode::REQUEST_TIMEOUT | StatusCode::TOO_MANY_REQUESTS => {
-            return Err(Fault::Passing(format!("the server says {status}")));
+            return Err(Fault::Temporary(format!("the server says {status}")));
         }
         _ if status.is_server_error() => {
-            return Err(Fault::Passing(format!("the server says {status}")));
+            return Err(Fault::Temporary(format!("the server says {status}")));
         }
         _ => {
             let advice = "the file may have moved, --from takes the address of a mirror";
-            return Err(Fault::Lasting(format!("the server says {status}; {advice}")));
+            return Err(Fault::Permanent(format!("the server says {status}; {advice}")));
         }
     };
     progress.file(download.file, done, download.bytes);
@@ -145,10 +145,10 @@ fn attempt(
     file.set_len(done).map_err(io("write"))?;
     let body = response.into_body().into_with_config().limit(u64::MAX).reader();
     append(body, file, done, limit(download), progress).map_err(|failure| match failure {
-        Failure::Read(e) => Fault::Passing(broken(&e)),
+        Failure::Read(e) => Fault::Temporary(broken(&e)),
         Failure::Write(e) => io("write")(e),
         Failure::TooMuch => match drop_part(part) {
-            Ok(()) => Fault::Lasting(too_much(download)),
+            Ok(()) => Fault::Permanent(too_much(download)),
             Err(fault) => fault,
         },
     })
@@ -158,36 +158,36 @@ fn drop_part(part: &Path) -> Result<(), Fault> {
     fs::remove_file(part).map_err(|e| Fault::Other(Error::io("remove", part)(e)))
 }
 
-/// Whether a partial answer is the part from byte `start` on.
+/// Whether a partial answer begins at byte `start`.
 fn begins_at<T>(response: &Response<T>, start: u64) -> bool {
     let range = response.headers().get("Content-Range").and_then(|value| value.to_str().ok());
     let first = range.and_then(|range| range.strip_prefix("bytes "));
     first.and_then(|range| range.split('-').next()) == Some(&start.to_string())
 }
 
-/// What it means that there is no answer.
+/// The fault for a request without an answer.
 fn refused(error: ureq::Error) -> Fault {
     match error {
-        ureq::Error::RequireHttpsOnly(to) => Fault::Lasting(format!(
-            "it leads to {to}, which is not secure; if you trust it, give it as --from"
+        ureq::Error::RequireHttpsOnly(to) => Fault::Permanent(format!(
+            "it redirects to {to}, which is not https; if you trust it, give it as --from"
         )),
         ureq::Error::BadUri(_) | ureq::Error::Http(_) | ureq::Error::InvalidProxyUrl => {
-            Fault::Lasting(format!("this is no usable address ({error})"))
+            Fault::Permanent(format!("this is not a valid address ({error})"))
         }
-        ureq::Error::TooManyRedirects => {
-            Fault::Lasting("it leads from one place to another".into())
+        ureq::Error::TooManyRedirects => Fault::Permanent("too many redirects".into()),
+        ureq::Error::HostNotFound => {
+            Fault::Temporary("there is no such host, or no network".into())
         }
-        ureq::Error::HostNotFound => Fault::Passing("there is no such host, or no network".into()),
-        ureq::Error::Timeout(what) => Fault::Passing(format!("no answer in time ({what})")),
-        ureq::Error::Io(e) => Fault::Passing(broken(&e)),
-        other => Fault::Passing(other.to_string()),
+        ureq::Error::Timeout(what) => Fault::Temporary(format!("no answer in time ({what})")),
+        ureq::Error::Io(e) => Fault::Temporary(broken(&e)),
+        other => Fault::Temporary(other.to_string()),
     }
 }
 
 fn broken(error: &io::Error) -> String {
     let cause = error.get_ref().and_then(|cause| cause.downcast_ref());
     match cause {
-        Some(ureq::Error::Timeout(_)) => "it stalled: nothing more came in time".into(),
+        Some(ureq::Error::Timeout(_)) => "it stalled: no more data in time".into(),
         _ => format!("the connection broke: {error}"),
     }
 }

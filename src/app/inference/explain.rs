@@ -1,4 +1,4 @@
-//! Where on an image its goodness comes from.
+//! Explanations of predictions: which parts of an image its goodness comes from.
 
 use std::ops::Range;
 use std::path::Path;
@@ -19,11 +19,11 @@ use crate::{Error, Result};
 pub struct Explainer<'a> {
     inference: Inference<'a>,
     maps: Vec<TensorId>,
-    /// The ops that make them.
+    /// The ops that compute the class maps.
     ops: Range<usize>,
 }
 
-/// A prediction, and what it comes from.
+/// A prediction with its class maps.
 #[derive(Clone, PartialEq, Debug)]
 pub struct Explanation {
     /// The prediction.
@@ -64,7 +64,7 @@ impl ClassMaps {
 }
 
 impl<'a> Explainer<'a> {
-    /// Prepares a model that was read before.
+    /// Prepares a model that is in memory.
     ///
     /// # Errors
     /// As [`Inference::of_model`], and [`Error::Usage`] if the model has no goodness heads.
@@ -107,7 +107,7 @@ impl<'a> Explainer<'a> {
             let mut runner = Runner::new(routine);
             runner.run(session, 1, |_, _| Ok(()))?;
             runner.finish(session, |_, _| Ok(()))?;
-            // Scores first: the maps may lie where they were.
+            // Scores first: the maps may use the same bytes of the arena.
             let goodness: Vec<Vec<f32>> =
                 routine.scores.iter().map(|id| session.read(*id)).collect::<Result<_>>()?;
             session.run(self.ops.clone(), None)?;

@@ -1,5 +1,5 @@
-//! Charts of a page: lines over epochs or steps here, means with deviations in [`scatter`], and
-//! what all charts need: axes, and labels that keep apart.
+//! Charts of a page: line charts here, means with deviations in [`scatter`], and parts of all charts:
+//! axes, and labels that do not overlap.
 
 mod axis;
 mod labels;
@@ -17,42 +17,42 @@ pub(super) use labels::Label;
 
 const WIDTH: f64 = 440.0;
 const HEIGHT: f64 = 250.0;
-/// Least room for the labels of the vertical axis.
+/// Least width of the labels of the vertical axis.
 const LEFT: f64 = 46.0;
 const TOP: f64 = 10.0;
 const BOTTOM: f64 = 36.0;
-/// Room for marks between the axis and the first point, and likewise at the end.
+/// Pixels between the axis and the first point, and after the last one, for their marks.
 const INSET: f64 = 8.0;
-/// Points up to which each has a mark.
+/// The most points of a line whose points have marks.
 const MARKED: usize = 24;
 
-/// Dashes tell series apart where colours do not.
+/// Dash patterns, to tell series apart without colours.
 const DASHES: [&str; 4] = ["none", "7 3", "2 3", "9 3 2 3"];
 
-/// Values over an axis.
+/// A line of a chart.
 #[derive(Clone, Debug)]
 pub struct Line {
-    /// What they are of; empty for a single line, of which the title says enough.
+    /// Its name; empty for a single line that the title describes.
     pub name: String,
-    /// Position and value, by position.
+    /// Positions and values, sorted by position.
     pub points: Vec<(f64, f64)>,
 }
 
 /// A line chart.
 #[derive(Clone, Debug)]
 pub struct Chart<'a> {
-    /// What it shows.
+    /// Its title.
     pub title: &'a str,
-    /// What the horizontal axis counts.
+    /// The name of the horizontal axis.
     pub over: &'a str,
-    /// What the vertical axis shows.
+    /// The unit of the vertical axis.
     pub unit: Unit,
     /// The lines; those without points are left out.
     pub lines: Vec<Line>,
 }
 
 impl Chart<'_> {
-    /// As a figure of a page; nothing if there are no points.
+    /// The chart as a figure of a page; empty if there are no points.
     pub fn figure(&self) -> Markup {
         let lines: Vec<&Line> = self.lines.iter().filter(|l| !l.points.is_empty()).collect();
         if lines.is_empty() {
@@ -61,7 +61,7 @@ impl Chart<'_> {
         let (x, y) = self.axes(&lines);
         let names = labels::names(&lines);
         let letters = names.iter().map(|(_, name)| name.chars().count()).max().unwrap_or(0);
-        // Labels stand on the right of the lines.
+        // Labels are on the right of the lines.
         let right = if letters == 0 { 16.0 } else { 34.0 + 6.4 * letters as f64 };
         let digits = y.ticks().map(|tick| y.label(tick, self.unit).chars().count()).max();
         let left = LEFT.max(10.0 + 7.5 * digits.unwrap_or(0) as f64);
@@ -103,7 +103,7 @@ impl Chart<'_> {
         figure(self.title, &drawn)
     }
 
-    /// The horizontal and the vertical one, around all points.
+    /// The horizontal and the vertical axis, around all points.
     fn axes(&self, lines: &[&Line]) -> (Axis, Axis) {
         let range = |of: fn(&(f64, f64)) -> f64| {
             let values = lines.iter().flat_map(|line| &line.points).map(of);
@@ -112,12 +112,12 @@ impl Chart<'_> {
         };
         let ((first, end), (low, high)) = (range(|p| p.0), range(|p| p.1));
         let low = if self.unit == Unit::FromZero { low.min(0.0) } else { low };
-        // A single point lies at the end, where its label is.
+        // A single point is drawn at the end, beside its label.
         let first = if first < end { first } else { end - 1.0 };
         (Axis::around(first, end, 1.0), Axis::around(low, high, 0.0))
     }
 
-    /// The chart in words, for those who do not see it.
+    /// A description of the chart, for screen readers.
     fn described(&self, lines: &[&Line], y: Axis) -> String {
         let fine = Axis { step: y.step / 10.0, ..y };
         let ends: Vec<String> = lines
@@ -132,7 +132,7 @@ impl Chart<'_> {
     }
 }
 
-/// A line of a series.
+/// The stroke of a series.
 fn stroke(index: usize, data: &str) -> Markup {
     html! {
         path d=(data) fill="none" stroke=(series(index)) stroke-width="1.6"
@@ -145,7 +145,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_chart_shows_its_lines_and_says_where_they_end() {
+    fn a_chart_draws_its_lines_and_describes_where_they_end() {
         let line = |i| Line { name: format!("<{i}>"), points: vec![(1.0, 0.25), (2.0, 0.5)] };
         let lines = (0..9).map(line).collect();
         let chart = Chart { title: "a & b", over: "epoch", unit: Unit::Share, lines };

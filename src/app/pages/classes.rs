@@ -1,5 +1,4 @@
-//! What an evaluation shows of classes: which is taken for which, and how goodness tells them
-//! apart.
+//! The results of an evaluation by class: the confusion matrix, and histograms of goodness.
 
 use maud::{Markup, html};
 
@@ -7,18 +6,18 @@ use super::parts::{details, figure, legend, percent, row, scroll, table};
 use super::svg::{patterns, picture, px};
 use crate::train::detail::{Detail, Spread};
 
-/// Classes up to which there is a matrix; of more, only what is worst.
+/// The most classes for a matrix; with more, only the worst classes are shown.
 const MATRIX: usize = 24;
-/// Rows of a table of what is worst.
+/// Rows of the table of the worst classes.
 const ROWS: usize = 24;
 
 const WIDTH: f64 = 300.0;
 const HEIGHT: f64 = 130.0;
 const BINS: usize = 40;
-/// The share of values on either side that a histogram leaves to its outermost bins.
+/// The fraction of values at either end that counts for the outermost bins of a histogram.
 const TAIL: f64 = 0.002;
 
-/// Which class is taken for which, and how many of each are recognised.
+/// The confusion matrix, and the accuracy of each class.
 pub fn confusion(detail: &Detail, classes: &[String]) -> Markup {
     html! {
         @if detail.classes <= MATRIX { (matrix(detail, classes)) }
@@ -58,15 +57,14 @@ fn matrix(detail: &Detail, classes: &[String]) -> Markup {
     };
     html! {
         p {
-            "Rows are what images are, columns what the vote of all blocks takes them for. Shades "
-            "are shares of a row: right answers up to all of it, mistakes up to the largest share "
-            "there is."
+            "Rows are true classes, columns the classes that all blocks vote for. Shades are shares of "
+            "a row: blue up to the whole row, red up to the largest share of a mistake."
         }
         (scroll("Confusion matrix", &matrix))
     }
 }
 
-/// A row for each class, or for those that are recognised least.
+/// A row for each class or, if there are many, for those with the lowest accuracy.
 fn worst(detail: &Detail, classes: &[String]) -> Markup {
     let share = |class: usize| {
         let (images, right) = detail.recognised(class);
@@ -77,7 +75,7 @@ fn worst(detail: &Detail, classes: &[String]) -> Markup {
     order.sort_by(|a, b| share(*a).total_cmp(&share(*b)));
     let shown = order.len().min(ROWS);
     let title = if shown < order.len() {
-        format!("The {shown} classes of {} that are recognised least", order.len())
+        format!("The {shown} of {} classes with the lowest accuracy", order.len())
     } else {
         "Accuracy of each class".to_owned()
     };
@@ -90,18 +88,18 @@ fn worst(detail: &Detail, classes: &[String]) -> Markup {
     let cells = |class: usize| {
         [detail.recognised(class).0.to_string(), percent(share(class), 1), taken(class)]
     };
-    let heads = ["class", "images", "recognised", "most often taken for"];
+    let heads = ["class", "images", "accuracy", "most often taken for"];
     let rows = html! { @for &class in &order[..shown] { (row(&classes[class], cells(class))) } };
     details(&title, detail.classes > MATRIX, &table(&title, &heads, &rows))
 }
 
-/// A histogram for each block: the score of each image's own class, and those of the others.
+/// A histogram for each block: the scores of each image's own class, and of the other classes.
 pub fn spreads(detail: &Detail, blocks: &[String], what: &str) -> Markup {
     let hatch = html! { path d="M0 0v6" stroke="var(--s0)" stroke-width="2.4" {} };
     html! {
         p {
             "The " (what) " of each test image's own class should lie to the right of that of the "
-            "other classes. Both have the same area; values far out count for the outermost bars."
+            "other classes. Both have the same area; outliers count for the outermost bars."
         }
         (patterns(45, &[("hatch".to_owned(), hatch)]))
         (legend([(OWN.swatch(), "own class"), (OTHERS.swatch(), "other classes")]))
@@ -113,7 +111,7 @@ pub fn spreads(detail: &Detail, blocks: &[String], what: &str) -> Markup {
     }
 }
 
-/// How the bars of a histogram are drawn.
+/// The style of a histogram's bars.
 struct Bars {
     fill: &'static str,
     opacity: &'static str,
@@ -131,7 +129,7 @@ impl Bars {
         }
     }
 
-    /// Of so many shares, with the mean as a stroke below.
+    /// The bars of some shares, with the mean as a stroke below.
     fn draw(&self, shares: &[f64], highest: f64, mean: f64) -> Markup {
         let Self { fill, opacity, colour } = self;
         let step = WIDTH / shares.len() as f64;
@@ -176,7 +174,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn of_many_classes_only_the_worst_are_shown() {
+    fn with_many_classes_only_the_worst_are_shown() {
         let page = |count: usize| {
             let mut detail = Detail::new(1, count);
             for class in 0..count {
@@ -194,14 +192,14 @@ mod tests {
         for cell in ["<td class=\"hit\" style=\"--v:0.00\">·</td>", "<td class=\"miss strong\""] {
             assert!(few.contains(cell), "{few}");
         }
-        assert!(many.contains("<details open><summary>The 24 classes of 30"), "{many}");
+        assert!(many.contains("<details open><summary>The 24 of 30 classes"), "{many}");
         assert_eq!(many.matches("<tr><th scope=\"row\">").count(), ROWS);
         let worst = "<th scope=\"row\">&lt;0&gt;</th><td>1</td><td>0.0%</td><td>&lt;1&gt; (1)</td>";
         assert!(many.contains(worst) && few.contains(worst), "{many}");
     }
 
     #[test]
-    fn a_histogram_needs_values() {
+    fn a_histogram_without_values_is_left_out() {
         let mut spread = Spread::default();
         assert!(histogram(&spread, "a", "goodness").is_none());
         (0..100).for_each(|i| spread.own.add(i as f32 / 10.0));

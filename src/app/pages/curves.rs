@@ -1,4 +1,4 @@
-//! How losses, accuracies and speed go on from epoch to epoch.
+//! Losses, accuracies and speed over epochs.
 
 use maud::{Markup, html};
 
@@ -7,7 +7,7 @@ use super::parts::{details, grid, percent, row, table};
 use super::run::SoFar;
 use crate::train::metrics::{EpochRecord, Scores};
 
-/// The charts, and a table of all numbers behind them.
+/// The charts, and a table of their numbers.
 pub fn section(blocks: &[String], so_far: &SoFar, rates: &[(f64, f64)]) -> Markup {
     let train = |of: fn(&Scores) -> f64| -> Vec<(f64, f64)> {
         so_far.records.iter().map(|record| (epoch(record), of(&record.train))).collect()
@@ -60,7 +60,7 @@ fn epoch(record: &EpochRecord) -> f64 {
     f64::from(record.epoch)
 }
 
-/// All numbers behind the charts.
+/// The numbers of all charts as a table.
 fn numbers(blocks: &[String], so_far: &SoFar) -> Markup {
     let votes: &[&str] = if blocks.len() == 1 { &[] } else { &["late", "last"] };
     let mut heads = vec!["epoch".to_owned(), "training loss".into(), "training accuracy".into()];

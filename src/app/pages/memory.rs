@@ -1,4 +1,4 @@
-//! The memory plan of a run next to that of backpropagation.
+//! The memory plan of a run, compared with that of backpropagation.
 
 use maud::{Markup, html};
 
@@ -13,12 +13,12 @@ use crate::train::trainer::{self, Trainer};
 
 const WIDTH: f64 = 440.0;
 const HEIGHT: f64 = 300.0;
-/// Room for the axis below.
+/// Height of the axis below.
 const BOTTOM: f64 = 22.0;
-/// Height of the thinnest rectangle, in pixels.
+/// Least height of a rectangle, in pixels.
 const LEAST: f64 = 0.35;
 
-/// A plan, and what it is of.
+/// A plan with its program and its name.
 struct Shown<'a> {
     name: &'static str,
     program: &'a Program,
@@ -33,7 +33,7 @@ impl<'a> Shown<'a> {
     }
 }
 
-/// Both plans as pictures of one scale, and what they need by purpose.
+/// Both plans as pictures of the same scale, and a table of their memory by kind of tensor.
 ///
 /// # Errors
 /// Those of building the program for backpropagation.
@@ -49,17 +49,17 @@ pub fn section(config: &Config, trainer: &Trainer) -> Result<Markup> {
     let all: Vec<&Shown> = [&own].into_iter().chain(&other).collect();
     let bytes = all.iter().map(|shown| shown.plan.bytes).max().unwrap_or(0);
     let other = if other.is_some() {
-        " Both pictures have one scale, for the same network, batch and images; backpropagation \
-         has a linear head."
+        " Both pictures have the same scale, network, batch and images; backpropagation has a linear \
+         head."
     } else if config.method == Method::Sff {
-        " Backpropagation has no plan of this kind: it cannot freeze the same blocks."
+        " There is no plan of backpropagation to compare with: it cannot freeze the same blocks."
     } else {
         ""
     };
     Ok(html! {
         p {
-            "Each rectangle is a tensor: the ops during which it lives from left to right, and the "
-            "bytes that it holds upwards. Grey at the bottom is what is kept between steps "
+            "Each rectangle is a tensor: from left to right the ops during which it lives, upwards "
+            "its bytes. Grey at the bottom is what is kept between steps "
             "(weights, moments, images); numbers and colours are blocks." (other)
         }
         (grid(&html! { @for shown in &all { (picture(shown, bytes)) } }))
@@ -67,7 +67,8 @@ pub fn section(config: &Config, trainer: &Trainer) -> Result<Markup> {
     })
 }
 
-/// The program that trains the same network by backpropagation, on the same images at a time.
+/// The program that trains the same network by backpropagation, with the same micro-batches. `None` if
+/// the configuration is not valid for backpropagation.
 fn backpropagation(config: &Config, trainer: &Trainer) -> Option<Result<Built>> {
     let recipe = Recipe {
         method: Some(Method::Bp),
@@ -117,7 +118,7 @@ fn picture(shown: &Shown, bytes: usize) -> Markup {
     figure(format!("{name}: {peak}"), &drawn)
 }
 
-/// What the plans need, by purpose.
+/// Memory of the plans by kind of tensor.
 fn amounts(all: &[&Shown]) -> Markup {
     let kinds = |report: &MemoryReport| {
         let k = &report.max_live_by_kind;

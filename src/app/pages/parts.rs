@@ -1,12 +1,12 @@
-//! Parts that all pages share: the page itself, sections, tables, figures, legends, and how
-//! numbers are written.
+//! Parts that all pages share: the page itself, sections, tables, figures, legends, and the format of
+//! numbers.
 
 use maud::{DOCTYPE, Markup, PreEscaped, Render, html};
 
 const STYLE: &str = include_str!("style.css");
 
-/// A whole page. It needs no other file, and follows the reader's choice of light or dark. `intro`
-/// stands below the title, `sections` are made by [`section`].
+/// A whole page, which needs no other file and has a light and a dark scheme. `intro` stands below the
+/// title, `sections` are made by [`section`].
 pub(crate) fn page(title: &str, intro: &Markup, sections: &Markup) -> String {
     let page = html! {
         (DOCTYPE)
@@ -32,12 +32,12 @@ pub(crate) fn section(title: &str, content: &Markup) -> Markup {
     html! { section { h2 { (title) } (content) } }
 }
 
-/// A remark in small weight.
+/// A note in a fainter colour.
 pub(crate) fn note(text: &str) -> Markup {
     html! { p.faint { (text) } }
 }
 
-/// Something that scrolls by itself where the screen is too narrow for it, by keyboard too.
+/// Content that scrolls horizontally if the screen is too narrow, also by keyboard.
 pub(crate) fn scroll(label: &str, content: &Markup) -> Markup {
     html! { div.scroll tabindex="0" role="region" aria-label=(label) { (content) } }
 }
@@ -53,12 +53,12 @@ pub(crate) fn table(label: &str, heads: &[impl Render], rows: &Markup) -> Markup
     scroll(label, &table)
 }
 
-/// A row of a [`table`]: what it is about, and its values.
+/// A row of a [`table`]: its name and its values.
 pub(crate) fn row(name: impl Render, cells: impl IntoIterator<Item: Render>) -> Markup {
     html! { tr { th scope="row" { (name) } @for cell in cells { td { (cell) } } } }
 }
 
-/// A table of names and what is said of each.
+/// A table of names and values.
 pub(crate) fn facts<'a>(label: &str, facts: impl IntoIterator<Item = (&'a str, String)>) -> Markup {
     let table = html! {
         table {
@@ -68,17 +68,17 @@ pub(crate) fn facts<'a>(label: &str, facts: impl IntoIterator<Item = (&'a str, S
     scroll(label, &table)
 }
 
-/// A picture or more, under a caption.
+/// One or more pictures under a caption.
 pub(crate) fn figure(caption: impl Render, content: &Markup) -> Markup {
     html! { figure { figcaption { (caption) } (content) } }
 }
 
-/// Figures next to each other, as many as there is room for.
+/// Figures side by side, as many as fit.
 pub(crate) fn grid(figures: &Markup) -> Markup {
     html! { div.grid { (figures) } }
 }
 
-/// What the fillings of a picture mean. Each is a rectangle with its style, and a name.
+/// The legend of a picture: a swatch and a name for each entry.
 pub(crate) fn legend<'a>(entries: impl IntoIterator<Item = (Markup, &'a str)>) -> Markup {
     html! {
         p.key {
@@ -89,7 +89,7 @@ pub(crate) fn legend<'a>(entries: impl IntoIterator<Item = (Markup, &'a str)>) -
     }
 }
 
-/// Something that opens when it is clicked on.
+/// Content that opens when its summary is clicked.
 pub(crate) fn details(summary: &str, open: bool, content: &Markup) -> Markup {
     html! { details open[open] { summary { (summary) } (content) } }
 }
@@ -99,12 +99,12 @@ pub(crate) fn percent(share: f64, decimals: usize) -> String {
     format!("{:.decimals$}%", 100.0 * share)
 }
 
-/// As in `1 block` and `2 blocks`.
+/// A number with a noun, as in `1 block` and `2 blocks`.
 pub(crate) fn count(number: usize, what: &str) -> String {
     format!("{number} {what}{}", if number == 1 { "" } else { "s" })
 }
 
-/// Bytes in the unit that suits them.
+/// A number of bytes in KiB or MiB.
 pub(crate) fn size(bytes: usize) -> String {
     match bytes as f64 / 1024.0 {
         kib if kib < 1024.0 => format!("{kib:.1} KiB"),

@@ -13,17 +13,18 @@ use crate::data::Dataset;
 use crate::train::detail::Mistake;
 use crate::{Error, Result};
 
-/// Longest side of a picture of a mistake, in pixels; larger ones are made smaller.
+/// Longest side of a picture of a mistake, in pixels; larger pictures are scaled down.
 const SIDE: u32 = 64;
-/// Filters that are shown.
+/// Largest number of filters that are shown.
 const FILTERS: usize = 64;
-/// Filters in a row.
+/// Filters per row.
 const COLUMNS: usize = 16;
-/// Pixels of a filter's weight, and between two filters.
+/// Side of a weight of a filter, in pixels.
 const SCALE: usize = 4;
+/// Pixels between two filters.
 const GAP: usize = 2;
 
-/// The worst mistakes as cards: the picture, what it is, and what it was taken for.
+/// The worst mistakes as cards: the picture, its class, and the class that it was taken for.
 ///
 /// # Errors
 /// Those of reading photos.
@@ -62,12 +63,12 @@ fn picture(dataset: &Dataset, index: usize) -> Result<DynamicImage> {
     Ok(if larger { picture.resize(SIDE, SIDE, FilterType::Triangle) } else { picture })
 }
 
-/// The filters of a convolution that reads images, side by side: grey is 0, and the largest weight
-/// of each filter is black or white; with three channels, their colours. Weights are in the order
+/// The filters of a convolution that reads images, side by side: grey is 0, and the largest weight of
+/// each filter is black or white. Three input channels are red, green and blue. Weights are in the order
 /// row, column, input, output.
 ///
 /// # Errors
-/// [`Error::Model`] if they have no form as a picture.
+/// [`Error::Model`] if the picture cannot be encoded.
 pub fn filters(shape: Shape, weights: &[f32]) -> Result<Markup> {
     let Shape { n: rows, h: columns, w: inputs, c: outputs } = shape;
     let count = outputs.min(FILTERS);
@@ -111,7 +112,7 @@ pub fn filters(shape: Shape, weights: &[f32]) -> Result<Markup> {
     })
 }
 
-/// A PNG inside of a page.
+/// A picture as a `data:` URI of a PNG.
 fn uri(picture: &DynamicImage) -> Result<String> {
     let colour = match picture {
         DynamicImage::ImageLuma8(_) => ExtendedColorType::L8,

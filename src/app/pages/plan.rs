@@ -12,10 +12,10 @@ const HEIGHT: f64 = 420.0;
 const LEFT: f64 = 70.0;
 const TOP: f64 = 50.0;
 
-/// Draws the tensors that come and go, coloured by block, as an SVG document. What persists is
-/// one grey strip at the bottom, not to scale in time but in bytes.
+/// Draws the tensors of a step, coloured by block, as an SVG document. Tensors that are kept between
+/// steps are one grey strip at the bottom.
 pub fn svg(program: &Program, plan: &Plan, title: &str) -> String {
-    let note = "each rectangle is a tensor: the ops during which it lives, the bytes that it holds; a colour and a number for each block";
+    let note = "each rectangle is a tensor, as wide as its lifetime in ops and as high as its bytes; each block has a colour and a number";
     let (left, top, width, height) = (LEFT, TOP, WIDTH, HEIGHT);
     let area = Area { left, top, width, height, bytes: plan.bytes, least: 0.0, paper: "white" };
     let content = html! {
@@ -40,26 +40,26 @@ pub(crate) struct Area<'a> {
     pub height: f64,
     /// The bytes that its height stands for.
     pub bytes: usize,
-    /// Rectangles that are less high are left out.
+    /// Rectangles of less height are left out.
     pub least: f64,
     /// The colour between rectangles.
     pub paper: &'a str,
 }
 
-/// A tensor as it is drawn, or several in one place, or what persists.
+/// A rectangle: one tensor, several that share a place one after another, or all that persist.
 struct Tensors {
-    /// When they begin to live and for how long, as parts of all ops.
+    /// The begin and the length of their lifetime, as fractions of all ops.
     life: (f64, f64),
     offset: usize,
     bytes: usize,
-    /// What they are.
+    /// Their names and sizes.
     title: String,
     block: Option<usize>,
     fill: String,
 }
 
 impl Area<'_> {
-    /// The rectangles of a plan; where there is room, with the number of their block.
+    /// The rectangles of a plan, with the number of the block in those that are large enough.
     pub fn draw(&self, program: &Program, plan: &Plan) -> Markup {
         let tensors = tensors(program, plan);
         html! {
@@ -83,7 +83,7 @@ impl Area<'_> {
         }
     }
 
-    /// Its upper left corner and its size, in pixels.
+    /// The upper left corner and the size of a rectangle, in pixels.
     fn rectangle(&self, tensors: &Tensors) -> ((f64, f64), (f64, f64)) {
         let scale = |bytes: usize| self.height * bytes as f64 / self.bytes.max(1) as f64;
         let (x, width) = (self.left + self.width * tensors.life.0, self.width * tensors.life.1);
@@ -92,7 +92,7 @@ impl Area<'_> {
     }
 }
 
-/// What a plan has room for: first what persists, then what comes and goes.
+/// The rectangles of a plan: first the tensors that persist, then the others.
 fn tensors(program: &Program, plan: &Plan) -> Vec<Tensors> {
     let ops = program.ops().len().max(1) as f64;
     let mut all = vec![Tensors {

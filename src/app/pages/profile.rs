@@ -1,5 +1,5 @@
-//! A profile as one page: the roofline with a mark for each kind of op, what ran when, and the
-//! tables. Nothing on it is told by colour alone.
+//! A profile as one page: the roofline with a mark for each kind of op, a timeline, and the tables.
+//! Shapes and patterns repeat what colours say.
 
 mod roofline;
 mod timeline;
@@ -13,7 +13,7 @@ use crate::app::profile::{Line, Profile};
 /// Width of the pictures: narrow, so that their text can be read on a phone.
 const WIDTH: f64 = 480.0;
 
-/// Draws the page.
+/// The page as HTML.
 pub fn page(profile: &Profile, title: &str) -> String {
     let sections = html! {
         @if let Some(peak) = profile.peak {
@@ -27,7 +27,7 @@ pub fn page(profile: &Profile, title: &str) -> String {
     whole(title, &facts("Summary", profile.summary()), &sections)
 }
 
-/// Kinds of op have the numbers that the roofline gives them.
+/// A table. Kinds of op are numbered as in the roofline.
 fn lines_by(by: &str, lines: &[Line]) -> Markup {
     let name = |index: usize, line: &Line| match by {
         "op" => format!("{}. {}", index + 1, line.name),

@@ -1,4 +1,4 @@
-//! A run as a page: one file of HTML that needs nothing else.
+//! A run as a page: one self-contained HTML file.
 
 use maud::{Markup, html};
 
@@ -15,13 +15,13 @@ use crate::train::detail::Detail;
 use crate::train::metrics::{EpochRecord, Timing};
 use crate::train::trainer::Trainer;
 
-/// What does not change while a run goes on.
+/// The parts of a run's page that do not change from epoch to epoch.
 pub struct RunPage<'a> {
     config: &'a Config,
     dataset: &'a Dataset,
     device: Adapter,
     blocks: Vec<String>,
-    /// Position in epochs and learning rate, some of all steps.
+    /// Position in epochs and learning rate, at some of the steps.
     rates: Vec<(f64, f64)>,
     memory: Markup,
     parameters: usize,
@@ -29,22 +29,22 @@ pub struct RunPage<'a> {
     toml: String,
 }
 
-/// What is known after an epoch.
+/// The results up to an epoch.
 pub struct SoFar<'a> {
-    /// Of all epochs.
+    /// The records of the epochs.
     pub records: &'a [EpochRecord],
-    /// Of those epochs whose times are known, each once.
+    /// Times of the epochs for which they are known, each epoch once.
     pub timings: &'a [Timing],
-    /// The last evaluation, and the epoch after which it was.
+    /// The epoch and the details of the last evaluation.
     pub detail: Option<&'a (u32, Detail)>,
-    /// The weight of the convolution that reads the images, if there is one.
+    /// Shape and values of the weight of the convolution that reads the images, if there is one.
     pub filters: Option<(Shape, Vec<f32>)>,
-    /// Of a step after the last one.
+    /// The profile of a step, after the last epoch.
     pub profile: Option<Result<Profile>>,
 }
 
 impl<'a> RunPage<'a> {
-    /// Gathers it, and plans the same training by backpropagation.
+    /// Collects the fixed parts, and plans the same training by backpropagation.
     ///
     /// # Errors
     /// Those of planning.
@@ -75,10 +75,10 @@ impl<'a> RunPage<'a> {
         })
     }
 
-    /// The page.
+    /// The page as HTML.
     ///
     /// # Errors
-    /// Those of reading photos that are shown.
+    /// Those of reading the photos that it shows.
     pub fn page(&self, so_far: &SoFar) -> Result<String> {
         let Config { arch, dataset, method, epochs, .. } = self.config;
         let what = match method {
@@ -112,7 +112,7 @@ impl<'a> RunPage<'a> {
         Ok(page(&format!("{arch} on {dataset}, {what}"), &note(&intro), &body))
     }
 
-    /// The sections that show what the last evaluation found, after so many epochs.
+    /// The sections about the last evaluation, which was after `epoch`.
     fn evaluated(&self, epoch: u32, detail: &Detail) -> Result<Markup> {
         let (title, what) = match self.config.method {
             Method::Sff => ("Goodness", "goodness"),
@@ -125,8 +125,8 @@ impl<'a> RunPage<'a> {
         let worst = html! {
             (after)
             p {
-                "The images whose own class has the mean " (what) " that is furthest below that of "
-                "the class they are taken for."
+                "The images with the largest difference between the mean " (what) " of the class they "
+                "are taken for and that of their own class."
             }
             (mistakes)
         };
@@ -137,7 +137,7 @@ impl<'a> RunPage<'a> {
         })
     }
 
-    /// The few numbers that matter most.
+    /// The most important numbers.
     fn figures(&self, so_far: &SoFar) -> Vec<(&'static str, String)> {
         let mut figures = Vec::new();
         let tested = so_far.records.iter().rev().find_map(|record| record.test.as_ref());
@@ -176,7 +176,7 @@ impl<'a> RunPage<'a> {
     }
 }
 
-/// Numbers in large letters, each with what it is.
+/// Numbers in large type, each with its name.
 fn figures(figures: &[(&str, String)]) -> Markup {
     html! {
         dl.figures {
@@ -185,10 +185,10 @@ fn figures(figures: &[(&str, String)]) -> Markup {
     }
 }
 
-/// Points of the learning rate.
+/// Points of the curve of the learning rate.
 const POINTS: u64 = 120;
 
-/// The version of a crate that this program was made with.
+/// The version of a crate in `Cargo.lock`.
 fn locked(name: &str) -> &'static str {
     let entry = include_str!("../../../Cargo.lock").split("[[package]]").find_map(|package| {
         package.trim_start().strip_prefix(&format!("name = \"{name}\"\nversion = \""))
@@ -199,7 +199,7 @@ fn locked(name: &str) -> &'static str {
 #[cfg(test)]
 mod tests {
     #[test]
-    fn the_version_of_wgpu_is_known() {
+    fn versions_are_read_from_the_lock_file() {
         assert!(super::locked("wgpu").starts_with("30."), "{}", super::locked("wgpu"));
         assert_eq!(super::locked("wgp"), "unknown");
     }

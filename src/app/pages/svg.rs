@@ -1,13 +1,13 @@
-//! Pieces of pictures: SVG documents, pictures on a page, colours and marks.
+//! Parts of pictures: SVG documents, pictures on a page, colours and marks.
 
 use maud::{Markup, Render, html};
 
-/// Colours of series in a document on white; they differ in brightness too. On a page, use
+/// Colours of series in a document on white, which also differ in brightness. On a page, use
 /// [`series`].
 pub(crate) const COLOURS: [&str; 6] =
     ["#0b3c8c", "#d1495b", "#2a9d5c", "#e09f3e", "#7b4fa3", "#3f3f3f"];
 
-/// A document on white, with a title at `left` and a line below it.
+/// An SVG document on white, with a title and a note below it that begin at `left`.
 pub(crate) fn document(
     (width, height): (f64, f64),
     left: f64,
@@ -27,8 +27,8 @@ pub(crate) fn document(
     document.into_string() + "\n"
 }
 
-/// A picture on a page: what it shows in words, where it begins, how large it is, and what is
-/// drawn in `var(--ink)`, `var(--line)` and [`series`].
+/// A picture on a page: its description in words, its origin and size, and its content, which uses the
+/// colours `var(--ink)`, `var(--line)` and [`series`].
 pub(crate) fn picture(
     label: &str,
     (left, top): (f64, f64),
@@ -41,8 +41,8 @@ pub(crate) fn picture(
     }
 }
 
-/// Patterns for the pictures of a page, each with its id: squares of 6 pixels, turned by some
-/// degrees.
+/// Fill patterns for the pictures of a page, each with its id: squares of 6 × 6 pixels, rotated by
+/// `degrees`.
 pub(crate) fn patterns(degrees: u32, patterns: &[(String, Markup)]) -> Markup {
     html! {
         svg style="position:absolute;width:0;height:0" aria-hidden="true" {
@@ -56,13 +56,13 @@ pub(crate) fn patterns(degrees: u32, patterns: &[(String, Markup)]) -> Markup {
     }
 }
 
-/// A length or a place in a picture, to a tenth of a pixel.
+/// A length or position in a picture, rounded to a tenth of a pixel.
 pub(crate) fn px(value: f64) -> impl Render {
     // Adding 0 makes -0 a plain 0.
     (10.0 * value).round() / 10.0 + 0.0
 }
 
-/// Points joined by straight lines, as the data of a path.
+/// Points joined by straight lines, as path data.
 pub(crate) fn polyline(points: impl IntoIterator<Item = (f64, f64)>) -> String {
     let mut data = html! {};
     for (x, y) in points {
@@ -82,7 +82,7 @@ pub(crate) fn series(series: usize) -> String {
     format!("var(--s{})", series % COLOURS.len())
 }
 
-/// A mark at a point of a series, in one of four shapes.
+/// The mark of a series at a point, in one of four shapes.
 pub(crate) fn mark(series: usize, x: f64, y: f64, colour: &str) -> Markup {
     let (dx, dy, shape) = match series % 4 {
         0 => (-4.0, -4.0, "h8v8h-8z"),

@@ -1,4 +1,4 @@
-//! Where the time of a step goes: by block and by kernel.
+//! The time of a step by block and by kernel.
 
 use maud::{Markup, html};
 
@@ -6,10 +6,10 @@ use super::parts::{count, percent, scroll};
 use crate::Result;
 use crate::app::profile::{Line, Profile};
 
-/// Kernels that are shown: those that take most.
+/// Number of kernels that are shown, those with the most time.
 const KERNELS: usize = 10;
 
-/// Both tables, or why there are none.
+/// Both tables, or the reason why the step could not be timed.
 pub fn section(profile: &Result<Profile>) -> Markup {
     let profile = match profile {
         Ok(profile) => profile,
@@ -30,7 +30,7 @@ pub fn section(profile: &Result<Profile>) -> Markup {
     }
 }
 
-/// Lines with their share as a bar.
+/// A table of lines, with shares also as bars.
 fn table(by: &str, lines: &[Line]) -> Markup {
     let table = html! {
         table {

@@ -14,14 +14,14 @@ use crate::gpu::session::Session;
 pub(super) struct Dispatched {
     /// Index of its op in the program.
     pub op: usize,
-    /// Its kernel, with its tiles.
+    /// Its kernel, with the tiles.
     pub kernel: String,
     pub work: Work,
-    /// How long it takes; 0 until it is timed.
+    /// Its time; 0 before it is measured.
     pub seconds: f64,
 }
 
-/// The dispatches of a step that runs these ranges of ops, in order.
+/// The dispatches of a step that runs these ranges of ops, in order and without times.
 ///
 /// # Errors
 /// Those of [`share`].
@@ -44,17 +44,17 @@ pub(super) fn dispatched(
     Ok(all)
 }
 
-/// What is summed into a [`Line`].
+/// The sums of a [`Line`].
 #[derive(Clone, Copy, Default)]
 struct Sum {
     calls: usize,
     seconds: f64,
     work: Work,
-    /// Seconds that the peak allows for.
+    /// The least seconds that the peak allows.
     least: f64,
 }
 
-/// Makes lines of dispatches.
+/// Sums dispatches into lines.
 pub(super) struct Lines<'a> {
     pub built: &'a Built,
     pub dispatches: &'a [Dispatched],
@@ -112,7 +112,7 @@ impl Lines<'_> {
     }
 
     fn line(&self, name: String, sum: Sum) -> Line {
-        // What took no time that the clock could tell has no rate.
+        // Below the resolution of the clock there is no rate.
         let per_second = |amount: f64| if sum.seconds > 0.0 { amount / sum.seconds } else { 0.0 };
         Line {
             name,
@@ -131,8 +131,8 @@ impl Lines<'_> {
         self.built.program.ops()[op].name()
     }
 
-    /// The block whose tensors an op writes, or at least reads; one more than the last if there is
-    /// none.
+    /// The block whose tensors an op writes or, if it writes none of a block, reads; the number of
+    /// blocks if there is none.
     fn block(&self, op: usize) -> usize {
         let program = &self.built.program;
         let access = program.ops()[op].access();

@@ -1,4 +1,4 @@
-//! A training step as it is timed: as a whole, and dispatch by dispatch.
+//! Runs a training step to time it: as a whole, or dispatch by dispatch.
 
 use std::ops::Range;
 use std::time::{Duration, Instant};
@@ -9,19 +9,22 @@ use crate::compiler::work::Work;
 use crate::gpu::session::{Clock, Session};
 use crate::{Error, Result};
 
-/// A step as the session runs it.
+/// A training step on a session.
 pub(super) struct Step<'a> {
     pub session: &'a mut Session,
     pub built: &'a Built,
     pub routine: &'a Routine,
-    /// Images.
+    /// Images per step.
     pub batch: usize,
-    /// Ops of each submit.
+    /// The range of ops of each submit: micro-batches, then the update if it is separate.
     pub runs: Vec<Range<usize>>,
 }
 
 impl<'a> Step<'a> {
-    /// Of so many images.
+    /// A step of `batch` images.
+    ///
+    /// # Errors
+    /// [`Error::Model`] if the program does not train.
     pub fn new(session: &'a mut Session, built: &'a Built, batch: usize) -> Result<Self> {
         let missing = || Error::Model("the program has no routine to train".into());
         let routine = built.train.as_ref().ok_or_else(missing)?;
@@ -30,29 +33,29 @@ impl<'a> Step<'a> {
         Ok(Self { session, built, routine, batch, runs })
     }
 
-    /// Starts new sums of gradients, or goes on with those that are there.
-    fn keep(&self, run: usize) {
+    /// Sets whether a submit adds to the sums of gradients; the first one starts new sums.
+    fn accumulate(&self, run: usize) {
         if let Some(keep) = self.routine.keep {
-            let keeping = if run == 0 { 0.0f32 } else { 1.0 };
-            self.session.write_bytes(keep, bytemuck::bytes_of(&keeping));
+            let factor = if run == 0 { 0.0f32 } else { 1.0 };
+            self.session.write_bytes(keep, bytemuck::bytes_of(&factor));
         }
     }
 
-    /// Runs it as training does, and waits.
+    /// Runs the step as training does, and waits for its results.
     pub fn plain(&mut self) -> Result<()> {
         for run in 0..self.runs.len() {
-            self.keep(run);
+            self.accumulate(run);
             self.session.run(self.runs[run].clone(), Some(self.routine.metrics))?;
         }
         while self.session.fetched(0)?.is_some() {}
         Ok(())
     }
 
-    /// Seconds of each dispatch, from beginning to end.
+    /// The span of each dispatch, in seconds since the step began.
     pub fn timed(&mut self, clock: Clock) -> Result<Vec<Range<f64>>> {
         let mut spans: Vec<Range<f64>> = Vec::new();
         for run in 0..self.runs.len() {
-            self.keep(run);
+            self.accumulate(run);
             let before = spans.last().map_or(0.0, |span| span.end);
             let run = self.session.run_timed(self.runs[run].clone(), clock)?;
             spans.extend(run.into_iter().map(|s| s.start + before..s.end + before));
@@ -61,7 +64,7 @@ impl<'a> Step<'a> {
     }
 }
 
-/// What the host did in one step.
+/// Times of the host in one step.
 pub(super) struct HostTimes {
     pub encode: Duration,
     pub submit: Duration,
@@ -70,7 +73,7 @@ pub(super) struct HostTimes {
 }
 
 impl HostTimes {
-    /// Runs the step and waits for its results.
+    /// Runs the step, waits for its results, and takes the times.
     pub fn of(step: &mut Step) -> Result<Self> {
         let before = step.session.activity();
         let start = Instant::now();
@@ -85,7 +88,7 @@ impl HostTimes {
         })
     }
 
-    /// One after another, within the step.
+    /// The times as events, one after another from the start of the step.
     pub fn events(&self) -> Vec<Event> {
         let event =
             |name: &str, span| Event { name: name.to_owned(), span, op: 0, work: Work::default() };

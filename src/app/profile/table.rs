@@ -5,7 +5,7 @@ use std::fmt;
 use super::{Line, Profile};
 
 impl Profile {
-    /// What it says of the whole step, a name and a value each.
+    /// Names and values about the whole step.
     pub fn summary(&self) -> Vec<(&'static str, String)> {
         let Self { peak, host, .. } = self;
         let rate = 1e3 * self.batch as f64 / self.step_ms;
@@ -34,7 +34,7 @@ impl Profile {
         summary
     }
 
-    /// The tables: what each is by, and its lines.
+    /// The tables: what the lines of each stand for, and the lines.
     pub fn tables(&self) -> [(&'static str, &[Line]); 3] {
         [("block", &self.by_block), ("op", &self.by_op), ("kernel", &self.by_kernel)]
     }

@@ -1,16 +1,16 @@
-//! A profile as a trace that Perfetto and Chrome's tracing page show: JSON trace events.
+//! A profile as JSON trace events, which Perfetto and Chrome's tracing page show.
 
 use serde_json::{Value, json};
 
 use super::{Event, Profile};
 
-/// Processes of the trace.
+/// Process ids in the trace.
 const HOST: u32 = 0;
 const DEVICE: u32 = 1;
 
-/// The trace of one step: what the host did, and the ops of each block on a track of its own,
-/// with their dispatches inside. Device and host are measured in different steps and by different
-/// clocks; the first dispatch is drawn where the host has submitted it.
+/// The trace of one step: the host's events, and one track per block with its ops and their dispatches.
+/// Device and host are measured in different steps and by different clocks; the first dispatch is drawn
+/// where the host has submitted the step.
 pub fn trace(profile: &Profile) -> Value {
     let blocks: Vec<&str> = profile.by_block.iter().map(|line| line.name.as_str()).collect();
     let mut events = vec![
@@ -28,7 +28,7 @@ pub fn trace(profile: &Profile) -> Value {
     }
     let submitted = profile.host_events.iter().find(|event| event.name == "wait");
     let submitted = submitted.map_or(0.0, |event| event.span.start);
-    // An op's dispatches are adjacent; the ops of another micro-batch are events of their own.
+    // The dispatches of an op are adjacent. In another micro-batch the same op is another event.
     for dispatches in profile.dispatches.chunk_by(|a, b| a.op == b.op) {
         let (Some(first), Some(last)) = (dispatches.first(), dispatches.last()) else { continue };
         let Some(op) = profile.ops.iter().find(|op| op.index == first.op) else { continue };
@@ -49,7 +49,7 @@ fn name(what: &str, pid: u32, tid: usize, name: &str) -> Value {
     json!({"ph": "M", "name": what, "pid": pid, "tid": tid, "args": {"name": name}})
 }
 
-/// Something with a beginning and an end, in microseconds.
+/// A complete event (`ph` is `X`); the format has its times in microseconds.
 fn complete(
     pid: u32,
     tid: usize,

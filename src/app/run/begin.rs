@@ -16,12 +16,12 @@ use crate::{Error, Result};
 /// [`Error::Io`] or [`Error::Corrupt`] if it cannot be read, [`Error::Usage`] if it is not the
 /// file that the recipe was made with.
 pub fn inherit(recipe: Recipe) -> Result<Recipe> {
-    let Some(Start { path, checksum: noted }) = recipe.init.clone() else { return Ok(recipe) };
+    let Some(Start { path, checksum: expected }) = recipe.init.clone() else { return Ok(recipe) };
     foreign::no_folder(&path)?;
     let found = md5(&path)?;
-    if let Some(noted) = noted.filter(|noted| *noted != found) {
+    if let Some(expected) = expected.filter(|expected| *expected != found) {
         return Err(Error::Usage(format!(
-            "{} is not the file that this recipe began from (checksum {found}, not {noted}); give another one with --init",
+            "{} is not the file that this recipe began from (checksum {found}, not {expected}); give another one with --init",
             path.display()
         )));
     }
@@ -33,11 +33,11 @@ pub fn inherit(recipe: Recipe) -> Result<Recipe> {
         return Ok(Recipe { init, ..recipe });
     }
     let stem = recipe.stem.or(Some(model.stem.unwrap_or(Stem::for_side(info.image[0]))));
-    let plain = model.arch == "cnn";
+    let cnn = model.arch == "cnn";
     Ok(Recipe {
         init,
-        widths: recipe.widths.or(plain.then_some(model.widths)),
-        stem: stem.filter(|_| !plain),
+        widths: recipe.widths.or(cnn.then_some(model.widths)),
+        stem: stem.filter(|_| !cnn),
         arch: Some(model.arch),
         ..recipe
     })
@@ -48,11 +48,15 @@ pub struct Begin<'a> {
     pub start: &'a Start,
     pub arrays: Arrays,
     pub normalization: Normalization,
-    /// Whether its heads are of the same classes and blocks.
+    /// Whether its heads fit: the network has the same classes, blocks and kind of head.
     pub heads: bool,
 }
 
 impl<'a> Begin<'a> {
+    /// Reads the model, and checks it against the network and the images.
+    ///
+    /// # Errors
+    /// Those of [`inherit`], and [`Error::Usage`] for another architecture or number of channels.
     pub fn read(
         start: &'a Start,
         config: &Config,

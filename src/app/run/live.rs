@@ -22,28 +22,33 @@ use crate::train::metrics::{EpochRecord, Scores, Timing};
 use crate::train::trainer::{Reached, Trainer};
 use crate::{Error, Result};
 
-/// Steps that are timed for the page: as many whole, then as many kernel by kernel.
+/// Number of steps that are timed for the page: this many whole, then this many kernel by kernel.
 const TIMED: usize = 3;
 
+/// A run with its trainer and the contents of its files.
 pub struct Run<'a> {
     pub folder: Folder<'a>,
     pub config: &'a Config,
     pub dataset: &'a Dataset,
     pub identity: &'a Identity,
-    /// Normalisation of the images, where it is not the model's.
+    /// Normalisation of the images, if the model keeps that of the model that it began from.
     pub images: Option<Normalization>,
-    /// Bytes that it is planned for after the device had no room for more.
+    /// The budget in bytes, once the device ran out of memory.
     pub shrunk: Option<usize>,
     pub trainer: Trainer<'a>,
     pub report: RunPage<'a>,
     pub records: Vec<EpochRecord>,
-    /// What the last test showed, and the epoch after which it was.
+    /// The epoch of the last test, and the test's details.
     pub detail: Option<(u32, Detail)>,
     /// Epoch and step of the last checkpoint.
     pub saved: Option<(u32, usize)>,
 }
 
 impl Run<'_> {
+    /// Trains the remaining epochs, with a checkpoint after each and after every `save_steps` steps.
+    ///
+    /// # Errors
+    /// Those of training and saving; [`Error::Interrupted`].
     pub fn go(
         &mut self,
         save_steps: usize,
@@ -72,7 +77,7 @@ impl Run<'_> {
             self.records.push(EpochRecord { epoch, steps, train, test: None });
             self.end_epoch(seconds, images, self.trainer.data_wait() - waited, observer)?;
         }
-        // A run that was finished before has a page, too.
+        // A finished run whose page is missing gets one.
         if !self.folder.report().is_file() {
             self.test()?;
             self.write_optional(Self::write_report, observer)?;
@@ -107,8 +112,8 @@ impl Run<'_> {
         self.records.last().is_some_and(|last| last.test.is_none() && wanted(last.epoch))
     }
 
-    /// Tests the last epoch, if it should be, and saves it. Its training took so many seconds for so
-    /// many images.
+    /// Tests the last epoch, if it should be, and saves it. Its training took `train_seconds` for
+    /// `images` images, and waited for data for `waited`.
     fn end_epoch(
         &mut self,
         train_seconds: f64,
@@ -145,7 +150,7 @@ impl Run<'_> {
         Ok(())
     }
 
-    /// Restores the last checkpoint, and makes the other files agree with it.
+    /// Restores the last checkpoint, and rewrites the other files to match it.
     pub fn resume(&mut self, arrays: &Arrays, info: StateInfo) -> Result<()> {
         let path = self.folder.state();
         info.model.check(self.config, &path)?;
@@ -216,7 +221,7 @@ impl Run<'_> {
     fn write_report(&mut self) -> Result<()> {
         let timings = read_timings(&self.folder.timing());
         let filters = self.trainer.first_filters()?;
-        // All is saved by now: a device that cannot be timed is a line on the page, not an error.
+        // Everything else is saved by now: if the device cannot be timed, the page says so.
         let finished = self.trainer.finished();
         let profile = finished.then(|| profile::of_training(&mut self.trainer, TIMED));
         let page = self.report.page(&SoFar {
@@ -230,8 +235,8 @@ impl Run<'_> {
     }
 }
 
-/// Says what is left of a run in `folder`, the last checkpoint of which is of an epoch and a step,
-/// after `source` stopped it.
+/// The error for a run in `folder` that `source` stopped: with its last checkpoint (epoch and step), and
+/// how to resume.
 pub fn stopped(folder: &Path, saved: Option<(u32, usize)>, source: Error) -> Error {
     let folder = folder.display();
     let mut kept = match saved {
@@ -247,24 +252,24 @@ pub fn stopped(folder: &Path, saved: Option<(u32, usize)>, source: Error) -> Err
     Error::Stopped { source: Box::new(source), kept }
 }
 
-/// How a run that `error` stopped can go on, if it can.
+/// What to do before resuming a run that `error` stopped, if it can be resumed.
 fn remedy(error: &Error) -> Option<&'static str> {
     Some(match error {
         Error::Lost(_) => "once `sff devices` shows it again, go on with --resume",
         Error::OutOfMemory(_) => {
             "close other programs on the device, or give a smaller --batch or --memory; \
-             --resume --on-oom shrink goes on with smaller micro-batches"
+             --resume --on-oom shrink continues with smaller micro-batches"
         }
         Error::TimedOut(_) => {
-            "look whether the device or its driver hangs, then go on with --resume"
+            "check whether the device or its driver hangs, then go on with --resume"
         }
         Error::Interrupted(_) => "go on with --resume",
-        Error::Io { .. } => "once that is mended, go on with --resume",
+        Error::Io { .. } => "once that is fixed, go on with --resume",
         _ => return None,
     })
 }
 
-/// Writes a line in one call, so that a kill cannot leave a part of it.
+/// Writes a line in one call, so that a kill does not leave a part of it.
 fn json_line(file: &mut (impl Write + ?Sized), value: &impl Serialize) -> std::io::Result<()> {
     let line = serde_json::to_string(value)? + "\n";
     file.write_all(line.as_bytes())

@@ -6,8 +6,8 @@ use std::path::{Path, PathBuf};
 
 use crate::{Error, Result};
 
-/// A lock on a run folder, held until it is dropped; the system releases it when the process ends,
-/// even by a crash. A folder that was created for it and stays empty is removed.
+/// A lock on a run folder, held until it is dropped; the system also releases it when the process
+/// crashes. On drop, a folder that was created by it and is still empty is removed.
 pub struct Lock {
     folder: PathBuf,
     created: bool,
@@ -47,7 +47,7 @@ fn lock(folder: &Path) -> io::Result<Option<File>> {
     let file = File::open(folder)?;
     match file.try_lock() {
         Err(fs::TryLockError::WouldBlock) => Ok(None),
-        // Some network file systems have no locks; they are no reason not to train.
+        // Some network file systems have no locks. Training goes on without one.
         Ok(()) | Err(fs::TryLockError::Error(_)) => Ok(Some(file)),
     }
 }
@@ -73,16 +73,16 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_folder_is_one_process_s_only() {
+    fn a_second_lock_on_a_folder_is_refused() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("a/run");
         let lock = Lock::take(&path).unwrap();
         let message = Lock::take(&path).err().unwrap().to_string();
         assert!(message.contains("run is in use by another process"), "{message}");
         drop(lock);
-        assert!(!path.exists(), "nothing was put into it");
+        assert!(!path.exists(), "an empty folder that the lock created is removed");
         drop(Lock::take(&path).unwrap());
-        // What is not ours, or not empty, stays.
+        // A folder that was there before, or that is not empty, stays.
         fs::create_dir_all(&path).unwrap();
         drop(Lock::take(&path).unwrap());
         assert!(path.exists());

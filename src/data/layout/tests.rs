@@ -197,7 +197,7 @@ fn a_layout_without_classes_is_refused_with_advice_that_works() {
         (vec!["train/a/1.jpg", "Train/a/1.jpg"], &["rename one of them"]),
         (
             vec!["train/a/1.jpg", "train/b/1.jpg", "val/a/1.jpg", "val/B/1.jpg"],
-            &["ROOT/val/B is of a class that there is no training for (did you mean `b`?)"],
+            &["ROOT/val/B is of a class without training images (did you mean `b`?)"],
         ),
         (
             vec!["a/train/1.jpg", "a/test/1.jpg", "b/train/1.jpg", "b/test/1.jpg"],

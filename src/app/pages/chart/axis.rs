@@ -1,6 +1,6 @@
-//! Axes: where values lie between two ends, and the lines of a grid.
+//! Axes: positions of values, and the lines of a grid.
 
-/// What values are.
+/// The unit of an axis.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Unit {
     /// Fractions, shown in percent.
@@ -11,7 +11,7 @@ pub enum Unit {
     FromZero,
 }
 
-/// Evenly spaced round numbers.
+/// A linear axis with evenly spaced round numbers.
 #[derive(Clone, Copy)]
 pub(super) struct Axis {
     pub low: f64,
@@ -20,7 +20,7 @@ pub(super) struct Axis {
 }
 
 impl Axis {
-    /// Around what lies from `low` to `high`, with round steps of at least `least`.
+    /// An axis around the range from `low` to `high`, with round steps of at least `least`.
     pub fn around(low: f64, high: f64, least: f64) -> Self {
         let range = (high - low).max(least).max(high.abs() * 0.02).max(f64::MIN_POSITIVE);
         let power = 10f64.powf((range / 4.0).log10().floor());
@@ -29,25 +29,25 @@ impl Axis {
         Self::in_steps(low, high, step.max(least))
     }
 
-    /// The whole steps around what lies from `low` to `high`, one at least.
+    /// An axis of whole steps around the range from `low` to `high`, at least one step.
     pub fn in_steps(low: f64, high: f64, step: f64) -> Self {
         let low = (low / step + 1e-9).floor() * step;
         let high = ((high / step - 1e-9).ceil() * step).max(low + step);
         Self { low, high, step }
     }
 
-    /// The values that the grid shows.
+    /// The values of grid lines.
     pub fn ticks(&self) -> impl Iterator<Item = f64> + use<> {
         let Self { low, high, step } = *self;
         (0..=((high - low) / step).round() as usize).map(move |i| low + i as f64 * step)
     }
 
-    /// 0 at the low end, 1 at the high one.
+    /// The position of a value: 0 at the low end, 1 at the high end.
     pub fn place(&self, value: f64) -> f64 {
         (value - self.low) / (self.high - self.low)
     }
 
-    /// A value with as many decimals as steps have.
+    /// A value as text, with the decimals of a step.
     pub fn label(&self, value: f64, unit: Unit) -> String {
         let (factor, sign) = if unit == Unit::Share { (100.0, "%") } else { (1.0, "") };
         let decimals = (-(self.step * factor).log10()).ceil().clamp(0.0, 9.0) as usize;
@@ -61,16 +61,16 @@ impl Axis {
 
 /// A logarithmic axis over whole powers of ten.
 pub(in crate::app::pages) struct LogAxis {
-    /// Exponents of the first and the last.
+    /// Exponents of the first and the last power.
     from: f64,
     to: f64,
-    /// Pixels at which they are drawn.
+    /// Their positions in pixels.
     start: f64,
     end: f64,
 }
 
 impl LogAxis {
-    /// Around those values that are more than 0, drawn from `start` to `end`.
+    /// An axis around the values above 0, drawn from `start` to `end`.
     pub fn new(values: impl Iterator<Item = f64>, start: f64, end: f64) -> Self {
         let (low, high) = values
             .filter(|value| *value > 0.0)
@@ -79,7 +79,7 @@ impl LogAxis {
         Self { from, to: high.log10().ceil().max(from + 1.0), start, end }
     }
 
-    /// The pixel of a value.
+    /// The position of a value, in pixels.
     pub fn at(&self, value: f64) -> f64 {
         let part = (value.log10() - self.from) / (self.to - self.from);
         self.start + part * (self.end - self.start)
@@ -90,7 +90,7 @@ impl LogAxis {
         10f64.powf(self.from)
     }
 
-    /// The values that the grid shows.
+    /// The values of grid lines.
     pub fn powers(&self) -> impl Iterator<Item = f64> + use<> {
         (self.from as i32..=self.to as i32).map(|exponent| 10f64.powi(exponent))
     }

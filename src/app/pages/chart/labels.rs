@@ -1,18 +1,18 @@
-//! Texts in a chart that do not lie on top of each other.
+//! Labels of a chart, placed so that they do not overlap.
 
 use maud::{Markup, html};
 
 use super::{BOTTOM, HEIGHT, Line, TOP};
 use crate::app::pages::svg::px;
 
-/// Pixels of a line of text.
+/// Line height of text, in pixels.
 const LEADING: f64 = 14.0;
-/// Letters of a label.
+/// Largest number of letters of a label.
 const LETTERS: usize = 15;
-/// Lines that all have a label; of more, the first, the last and the highest have one.
+/// The most lines that all have labels; with more, only the first, the last and the highest have one.
 const LABELLED: usize = 12;
 
-/// The lines that have a label at their end, by index, and what it says.
+/// The lines that have a label at their end: index and text.
 pub(super) fn names(lines: &[&Line]) -> Vec<(usize, String)> {
     let last = |index: &usize| lines[*index].points.last().map_or(f64::NEG_INFINITY, |p| p.1);
     let highest = (0..lines.len()).max_by(|a, b| last(a).total_cmp(&last(b)));
@@ -32,7 +32,8 @@ pub(super) fn names(lines: &[&Line]) -> Vec<(usize, String)> {
         .collect()
 }
 
-/// Places of labels near the ends of their lines, but apart: index, name, and pixels from the top.
+/// Positions of labels near the ends of their lines, without overlaps: index, text, and pixels from the
+/// top.
 pub(super) fn spread<'a>(
     names: &'a [(usize, String)],
     lines: &[&Line],
@@ -57,16 +58,16 @@ pub(super) fn spread<'a>(
     placed
 }
 
-/// A text and the room that it takes.
+/// A text at a position.
 pub(in crate::app::pages) struct Label {
     x: f64,
-    /// Of its baseline.
+    /// The baseline.
     y: f64,
     text: String,
 }
 
 impl Label {
-    /// With its left end on the baseline at a point.
+    /// A label whose baseline begins at a point.
     pub fn new(x: f64, y: f64, text: String) -> Self {
         Self { x, y, text }
     }
@@ -75,13 +76,13 @@ impl Label {
         6.6 * self.text.chars().count() as f64
     }
 
-    fn meets(&self, other: &Self) -> bool {
+    fn overlaps(&self, other: &Self) -> bool {
         let apart = self.x + self.width() < other.x || other.x + other.width() < self.x;
         !apart && (self.y - other.y).abs() < 12.0
     }
 
-    /// Next to a mark: the first of some places where it meets no other label, within borders from
-    /// left to right and from top to bottom.
+    /// A label next to a mark: at the first of some positions where it overlaps no other label and stays
+    /// within the borders (left and right, top and bottom).
     pub fn beside(
         (px, py): (f64, f64),
         text: String,
@@ -95,13 +96,13 @@ impl Label {
         let mut labels = places.map(|(x, y)| Self::new(x, y, text.clone()));
         let inside =
             |l: &Self| l.x >= left && l.x + width <= right && l.y >= top + 10.0 && l.y <= bottom;
-        let fits = |l: &Self| inside(l) && !taken.iter().any(|t| t.meets(l));
-        // Where there is no room at all, at the side where it stays inside.
+        let fits = |l: &Self| inside(l) && !taken.iter().any(|t| t.overlaps(l));
+        // If no position is free, it overlaps others, but stays inside.
         let side = (px + 8.0).min(right - width);
         labels.find(fits).unwrap_or_else(|| Self::new(side, py + 4.0, text.clone()))
     }
 
-    /// The text.
+    /// Draws the text.
     pub fn draw(&self) -> Markup {
         html! { text x=(px(self.x)) y=(px(self.y)) { (self.text) } }
     }
@@ -112,7 +113,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn labels_of_lines_keep_apart() {
+    fn labels_of_lines_do_not_overlap() {
         let lines: Vec<Line> = (0..9)
             .map(|i| Line { name: format!("{i}"), points: vec![(1.0, 0.5), (2.0, 0.5)] })
             .collect();
@@ -124,15 +125,15 @@ mod tests {
     }
 
     #[test]
-    fn labels_of_marks_keep_apart() {
+    fn labels_of_marks_do_not_overlap() {
         let mut taken = Vec::new();
         let borders = [(0.0, 200.0), (0.0, 200.0)];
         for _ in 0..9 {
             let label = Label::beside((100.0, 100.0), "conv2d".into(), borders, &taken);
-            assert!(!taken.iter().any(|other: &Label| other.meets(&label)), "{}", taken.len());
+            assert!(!taken.iter().any(|other: &Label| other.overlaps(&label)), "{}", taken.len());
             taken.push(label);
         }
-        // In a corner, all stay inside, even where there is no room.
+        // In a corner, all labels stay inside, even if they overlap.
         for _ in 0..50 {
             let label = Label::beside((199.0, 1.0), "conv2d".into(), borders, &taken);
             assert!(label.x >= 0.0 && label.x + label.width() <= 200.0, "{}", label.x);

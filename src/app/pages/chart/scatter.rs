@@ -1,4 +1,4 @@
-//! Means with their deviations: a series for each thing that is compared, a place for each column.
+//! Charts of means with deviations: a series for each way to train, over columns.
 
 use maud::{Markup, html};
 
@@ -8,36 +8,36 @@ use crate::app::pages::svg::{COLOURS, document, mark, picture, polyline, px, ser
 
 const HEIGHT: f64 = 360.0;
 const LEFT: f64 = 60.0;
-/// Room on the right.
+/// Pixels on the right.
 const RIGHT: f64 = 20.0;
-/// Pixels of a column on a page.
+/// Width of a column on a page, in pixels.
 const COLUMN: f64 = 84.0;
 /// Pixels between the marks of a column.
 const BESIDE: f64 = 10.0;
-/// Pixels of a line of the legend.
+/// Line height of the legend, in pixels.
 const LEADING: f64 = 20.0;
 
-/// A chart of means, as fractions, which are shown in percent.
+/// A chart of means. Values are fractions and shown in percent.
 pub struct Scatter<'a> {
-    /// What it is about.
+    /// Its title.
     pub title: &'a str,
-    /// What values and bars are.
+    /// A note that explains values and bars.
     pub note: &'a str,
     /// Names of the columns.
     pub columns: Vec<&'a str>,
-    /// What is compared.
+    /// The series that are compared.
     pub series: Vec<Series<'a>>,
 }
 
-/// What is compared with others.
+/// A series of means.
 pub struct Series<'a> {
-    /// What it is.
+    /// Its name.
     pub name: &'a str,
-    /// Mean and deviation in each column, where they are known.
+    /// Mean and deviation in each column; `None` if they are not known.
     pub values: Vec<Option<(f64, f64)>>,
 }
 
-/// Where and in which colours it is drawn.
+/// Size and colours of a drawing.
 struct Drawing<C> {
     width: f64,
     top: f64,
@@ -46,7 +46,7 @@ struct Drawing<C> {
 }
 
 impl Scatter<'_> {
-    /// As an SVG document. Series differ in colour and in the shape of their marks.
+    /// The chart as an SVG document. Series differ in colour and in the shape of their marks.
     pub fn svg(&self) -> String {
         let colour = |index: usize| COLOURS[index % COLOURS.len()].to_owned();
         let drawing = Drawing { width: 720.0, top: 50.0, colour, line: "#ddd" };
@@ -54,25 +54,25 @@ impl Scatter<'_> {
         document(size, LEFT, self.title, self.note, &self.draw(&drawing))
     }
 
-    /// As a figure of a page.
+    /// The chart as a figure of a page.
     pub fn figure(&self) -> Markup {
         let width = COLUMN * self.columns.len().max(4) as f64;
         let drawing = Drawing { width, top: 10.0, colour: series, line: "var(--line)" };
         let size = self.size(drawing.width, drawing.top);
         let label = "Mean accuracy of each way; the table above has the numbers";
         let drawn = picture(label, (0.0, 0.0), size, &self.draw(&drawing));
-        // Many columns are read by scrolling, not made smaller.
+        // With many columns the chart scrolls instead of shrinking.
         let bounds = format!("min-width:{:.0}px;max-width:{:.0}px", 0.8 * size.0, 1.2 * size.0);
         let drawn = html! { div.wide style=(bounds) { (drawn) } };
         figure("Chart", &html! { (note(self.note)) (scroll("Chart", &drawn)) })
     }
 
-    /// Of the whole picture.
+    /// The size of the whole picture.
     fn size(&self, width: f64, top: f64) -> (f64, f64) {
         (LEFT + width + RIGHT, top + HEIGHT + 40.0 + LEADING * self.series.len() as f64)
     }
 
-    /// Steps of 5 percent around all bars.
+    /// The vertical axis, with steps of 5 percent around all bars.
     fn axis(&self) -> Axis {
         let known = || self.series.iter().flat_map(|series| &series.values).flatten();
         let low = known().map(|(mean, deviation)| mean - deviation).fold(1.0, f64::min);
@@ -98,7 +98,7 @@ impl Scatter<'_> {
             }
             @for (index, Series { name, values }) in self.series.iter().enumerate() {
                 @let colour = colour(index);
-                // Side by side, so that bars do not hide each other.
+                // Series are side by side, so that bars do not cover each other.
                 @let aside = (index as f64 - (self.series.len() as f64 - 1.0) / 2.0) * BESIDE;
                 @let known = values.iter().enumerate().filter_map(|(column, value)| {
                     value.map(|(mean, deviation)| (x(column) + aside, mean, deviation))
@@ -117,7 +117,7 @@ impl Scatter<'_> {
     }
 }
 
-/// One deviation up and down.
+/// The bar of one deviation up and down.
 fn bar(x: f64, top: f64, bottom: f64, colour: &str) -> Markup {
     html! { path d={"M" (px(x)) " " (px(top)) "V" (px(bottom))} stroke=(colour) {} }
 }
@@ -127,7 +127,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_is_not_known_is_left_out() {
+    fn unknown_values_are_left_out() {
         let known = vec![Some((0.51, 0.01)), None];
         let series = vec![
             Series { name: "<a>", values: known },

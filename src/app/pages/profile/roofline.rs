@@ -1,4 +1,4 @@
-//! Rates of ops under the roof that the device's peak makes.
+//! The roofline: rates of ops, and the roof that the device's peak sets.
 
 use maud::{Markup, html};
 
@@ -14,10 +14,11 @@ const LEFT: f64 = 52.0;
 const RIGHT: f64 = WIDTH - 18.0;
 const TOP: f64 = 10.0;
 const BOTTOM: f64 = HEIGHT - 40.0;
-/// Kinds of op with at least this part of the time are named in the picture, not just numbered.
+/// Kinds of op with at least this fraction of the time have their name in the picture, the others only
+/// their number.
 const NAMED: f64 = 0.03;
 
-/// Both axes: operations per byte, and GFLOP/s.
+/// The axes: operations per byte, and GFLOP/s.
 struct Axes {
     x: LogAxis,
     y: LogAxis,
@@ -26,13 +27,13 @@ struct Axes {
 /// A kind of op in the picture.
 struct Op<'a> {
     line: &'a Line,
-    /// In the table of ops, from 1.
+    /// Its number in the table of ops, from 1.
     number: usize,
     x: f64,
     y: f64,
 }
 
-/// Rate against operations per byte, both logarithmic.
+/// The picture: rate over operations per byte, both logarithmic.
 pub(super) fn section(profile: &Profile, peak: Peak) -> Markup {
     let ridge = peak.f32_gflops / peak.gbs();
     let shown = || profile.by_op.iter().enumerate().filter(|(_, line)| line.gflops > 0.0);
@@ -51,8 +52,8 @@ pub(super) fn section(profile: &Profile, peak: Peak) -> Markup {
     html! {
         p {
             "Each mark is a kind of op, numbered as in the table of ops below: a disc where maps "
-            "are multiplied by weights, a square elsewhere. Above the sloped roof, caches served "
-            "what memory could not."
+            "are multiplied by weights, a square elsewhere. Marks above the sloped "
+            "roof read from caches, which are faster than memory."
         }
         (picture("roofline", (0.0, 0.0), (WIDTH, HEIGHT), &content))
     }
@@ -75,10 +76,10 @@ fn grid(axes: &Axes) -> Markup {
     }
 }
 
-/// A slope where memory is the limit, level where arithmetic is.
+/// The roof: sloped where memory is the limit, level where arithmetic is.
 fn roof(Axes { x, y }: &Axes, peak: Peak) -> Markup {
     let (rate, bandwidth) = (peak.f32_gflops, peak.gbs());
-    // The slope begins at the left border, or at the bottom where that is higher.
+    // The slope begins at the left border or, if it is below the bottom there, at the bottom.
     let from = x.first().max(y.first() / bandwidth);
     html! {
         path d={
@@ -91,7 +92,7 @@ fn roof(Axes { x, y }: &Axes, peak: Peak) -> Markup {
 fn marks(axes: &Axes, peak: Peak, ops: &[Op]) -> Markup {
     let rate = peak.f32_gflops;
     let ridge = axes.x.at(rate / peak.gbs()).min(RIGHT - 130.0);
-    // Labels keep away from that of the roof, from the marks, and from each other.
+    // Labels must not overlap the label of the roof, the marks, or each other.
     let mut taken = vec![Label::new(ridge, axes.y.at(rate) - 5.0, format!("{rate:.1} GFLOP/s"))];
     let mut labels = html! { (taken[0].draw()) };
     taken.extend(ops.iter().map(|op| Label::new(op.x - 4.0, op.y + 5.0, " ".into())));

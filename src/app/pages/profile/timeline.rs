@@ -1,4 +1,4 @@
-//! What ran when in a step, a row for each block.
+//! The timeline of a step, with a row for each block.
 
 use maud::{Markup, html};
 
@@ -7,13 +7,12 @@ use crate::app::pages::parts::{legend, percent};
 use crate::app::pages::svg::{patterns, picture, px};
 use crate::app::profile::Profile;
 
-/// Pixels of a block.
+/// Height of a row in pixels.
 const ROW: f64 = 34.0;
-/// The thinnest rectangle, in pixels.
+/// Least width of a rectangle, in pixels.
 const LEAST: f64 = 0.3;
 
-/// What an op may belong to, and the pattern that fills it: patterns tell phases apart where
-/// colours do not.
+/// The phases of a step, each with the pattern that fills its ops, to tell them apart without colours.
 fn phases() -> [(&'static str, Markup); 4] {
     let square = |colour: &str| html! { rect width="6" height="6" fill=(colour) {} };
     let lines = |data: &str| html! { path d=(data) stroke="var(--paper)" stroke-width="1.6" {} };
@@ -31,7 +30,7 @@ fn phases() -> [(&'static str, Markup); 4] {
 /// The index of the phase of a kind of op.
 fn phase(op: &str) -> usize {
     match op {
-        // `finite` checks what a step has written.
+        // `finite` checks the results of a step.
         "adamw" | "accumulate" | "finite" => 3,
         "cross_entropy" | "metrics" => 2,
         _ if op.contains("goodness") || op.contains("scores") => 2,
@@ -46,7 +45,7 @@ struct Bar {
     x: f64,
     width: f64,
     phase: usize,
-    /// What it is, and how long it takes.
+    /// Its op, block and time.
     title: String,
 }
 
@@ -83,7 +82,7 @@ pub(super) fn section(profile: &Profile) -> Markup {
     }
 }
 
-/// Seconds until the last dispatch is done.
+/// The end of the last dispatch, in seconds.
 fn end(profile: &Profile) -> f64 {
     profile.dispatches.last().map_or(0.0, |d| d.span.end).max(f64::MIN_POSITIVE)
 }
