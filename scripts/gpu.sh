@@ -125,7 +125,7 @@ correctness() {
         gpu::golden::golden_vectors_match_in_the_reference
         gpu::gradients::no_gradient_flows_between_blocks
         train::networks::every_op_of_a_narrow_cnn_matches_on_the_device
-        gpu::kernels::averages_over_parts_of_maps
+        gpu::kernels::pool
     )
     for test in "${tests[@]}"; do
         start=$SECONDS

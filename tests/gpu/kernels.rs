@@ -1,7 +1,7 @@
 //! Every op on the device against the f64 reference, with every set of tiles.
 
 use crate::cases::{self, Case, Cases, Purpose, families};
-use crate::common::{gpu, matrix_tiles, other_tiles, precisions, random, usual_tiles};
+use crate::common::{gpu, matrix_tiles, other_tiles, precisions, random, skipped, usual_tiles};
 use sff::internals::base::shape::{Layout, Shape, Weight, Window};
 use sff::internals::compiler::kernel::Tiles;
 use sff::internals::compiler::ops;
@@ -45,7 +45,7 @@ families!(kernels);
 fn convolutions_with_cooperative_matrices() {
     let gpu = gpu();
     if !precisions(&gpu).contains(&Precision::F16) {
-        return;
+        return skipped(format!("{} has no float16", gpu.adapter.name));
     }
     for (shape, cout, window) in [
         (Shape::new(3, 5, 7, 20), 68, Window::same(3, 1)),
@@ -181,7 +181,7 @@ fn activations_and_batch_norm_propagate_nan() {
 fn values_too_large_for_float16_stay_finite() {
     let gpu = gpu();
     if !precisions(&gpu).contains(&Precision::F16) {
-        return;
+        return skipped(format!("{} has no float16", gpu.adapter.name));
     }
     let mut case = Case::of(Precision::F16);
     let shape = Shape::new(1, 2, 1, 4);

@@ -110,7 +110,7 @@ impl Lowering<'_> {
     pub fn tile(&self, out_c4: u32, flag: Option<&'static str>) -> Tile {
         let tiles = self.target.tiles;
         let columns = tiles.columns.min(out_c4);
-        let mut definitions = vec![("PIXELS", tiles.pixels), ("COLUMNS", columns), lanes(LANES)];
+        let mut definitions = vec![("PIXELS", tiles.pixels), ("COLUMNS", columns)];
         definitions.extend(flag.map(|flag| (flag, 1)));
         let across = out_c4.div_ceil(columns) as usize;
         Tile { definitions, pixels: tiles.pixels, order: Order::Spread, across, share: 1 }
@@ -124,10 +124,9 @@ impl Lowering<'_> {
         flag: Option<&'static str>,
     ) -> Tile {
         let mut tile = self.tile(params.out_c4, flag);
-        if flag != Some("DGRAD") {
-            // Overrides the LANES of `tile`.
-            tile.definitions.push(lanes(channels));
-        }
+        // The channels of an input gradient's `dy` are output channels, which are seldom one or two.
+        let channels = if flag == Some("DGRAD") { LANES } else { channels };
+        tile.definitions.push(lanes(channels));
         if self.shares_positions(params) {
             // Whole rows, or rows in parts of equal length.
             let (width, most) = (params.out_w, tile.pixels);

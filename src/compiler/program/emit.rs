@@ -3,11 +3,11 @@
 use std::collections::BTreeMap;
 
 use super::Program;
-use super::layers::Normalized;
 use crate::base::shape::{Layout, Shape};
 use crate::compiler::ops;
 use crate::compiler::ops::pool::argmax_shape;
 use crate::compiler::tensor::{Kind, TensorId};
+use crate::net::layers::BatchNorm;
 use crate::net::options::{AdamW, Recompute};
 
 /// Initial values of a parameter.
@@ -56,6 +56,16 @@ struct Slabs {
     v: TensorId,
     /// Sum of the gradients over micro-batches, if there are several.
     total: Option<TensorId>,
+}
+
+/// The operands from which the output of a batch norm is computed.
+#[derive(Clone, Copy)]
+pub struct Normalized {
+    pub x: TensorId,
+    pub gamma: TensorId,
+    pub beta: TensorId,
+    pub stats: TensorId,
+    pub norm: BatchNorm,
 }
 
 /// Appends ops to a program, and keeps track of parameters and names.

@@ -11,7 +11,6 @@ mod nested;
 mod pool;
 mod squeeze_excite;
 
-pub use batch_norm::Normalized;
 pub use layer_norm::Norm;
 
 use super::emit::Emitter;

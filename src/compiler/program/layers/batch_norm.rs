@@ -1,7 +1,7 @@
 use super::Forward;
 use crate::base::shape::{Layout, Shape};
 use crate::compiler::ops;
-use crate::compiler::program::emit::{Emitter, Init};
+use crate::compiler::program::emit::{Emitter, Init, Normalized};
 use crate::compiler::program::tape::Saved;
 use crate::compiler::tensor::TensorId;
 use crate::net::layers;
@@ -10,16 +10,6 @@ struct BatchNorm {
     x: TensorId,
     /// Prefix of the parameters.
     name: String,
-    stats: TensorId,
-    norm: layers::BatchNorm,
-}
-
-/// The operands from which the output of a batch norm is computed.
-#[derive(Clone, Copy)]
-pub struct Normalized {
-    x: TensorId,
-    gamma: TensorId,
-    beta: TensorId,
     stats: TensorId,
     norm: layers::BatchNorm,
 }
