@@ -223,7 +223,7 @@ fn a_run_can_use_some_classes_only() {
     sandbox.ok("data export --dataset shapes --count 8 --out p");
     let prediction = &sandbox.json("predict --run run --json p/00000-disc.png")[0];
     assert!(["plus", "cross", "rows", "disc"].iter().any(|name| prediction["label"] == *name));
-    sandbox.refuses("train --resume --out run --classes 0-3", &["begun with another --classes"]);
+    sandbox.refuses("train --resume --out run --classes 0-3", &["started with another --classes"]);
     for (classes, part) in [
         ("3", "two classes or more"),
         ("0,9,10", "numbered from 0 to 9"),

@@ -85,5 +85,5 @@ fn invalid_models_and_records_are_refused() {
     let mut record: Value = serde_json::from_str(records.lines().next_back().unwrap()).unwrap();
     record["test"]["blocks"] = serde_json::json!([0.5]);
     sandbox.put("run/metrics.jsonl", format!("{record}\n"));
-    sandbox.refuses("inspect --run run", &["knows 1 blocks, not 3"]);
+    sandbox.refuses("inspect --run run", &["has 1 blocks, not 3"]);
 }

@@ -92,6 +92,10 @@ fn help_has_the_right_defaults() {
         let value = match &defaults[arg.get_long().unwrap()] {
             serde_json::Value::Null => continue,
             serde_json::Value::String(text) => text.clone(),
+            // Options are f32, which JSON values widen to f64.
+            serde_json::Value::Number(number) if number.is_f64() => {
+                (number.as_f64().unwrap() as f32).to_string()
+            }
             value => value.to_string().trim_matches(['[', ']']).trim_end_matches(".0").to_owned(),
         };
         let help = arg.get_help().unwrap().to_string();
