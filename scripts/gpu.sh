@@ -136,6 +136,7 @@ correctness() {
         limited "$file.err" "$bin/integration" "$test" >"$file.txt" || status=1
         passed=$(grep -c '^test .* ok$' "$file.txt") || true
         failed=$(sed -n 's/^test \(.*\) \.\.\. FAILED$/\1/p' "$file.txt" | paste -sd' ')
+        [ "$passed" -gt 0 ] || status=1
         say "- $test: $passed passed, failed: ${failed:-none}, $((SECONDS - start)) s"
     done
     return "$status"

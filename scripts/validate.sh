@@ -24,7 +24,11 @@ cargo test --release --quiet --no-run --test integration
 # under_layer FILTER…: runs some tests, and writes the reports of the layer to $log.
 under_layer() {
     VK_INSTANCE_LAYERS=$layer VK_LAYER_SETTINGS_PATH=$folder XDG_CACHE_HOME=$folder \
-        cargo test --release --quiet --test integration -- "$@"
+        cargo test --release --quiet --test integration -- "$@" | tee "$folder/tests"
+    if grep -q '^running 0 tests' "$folder/tests"; then
+        echo "there is no test $*" >&2
+        exit 1
+    fi
     if ! grep -q "Current Enables: .*SYNCHRONIZATION_VALIDATION" "$log"; then
         echo "synchronisation validation was not on" >&2
         exit 1

@@ -53,6 +53,31 @@ fn dependencies_have_allowed_licences_and_build_with_the_minimum_rust_version() 
     }
 }
 
+/// A filter that matches no test passes silently, so names in scripts must not go stale.
+#[test]
+fn scripts_and_documents_name_tests_that_exist() {
+    let listed = Command::new(std::env::current_exe().unwrap()).arg("--list").output().unwrap();
+    let listed = String::from_utf8(listed.stdout).unwrap();
+    let mut found = 0;
+    for folder in ["scripts", "docs/src", "."] {
+        for file in root().join(folder).read_dir().unwrap() {
+            let file = file.unwrap().path();
+            if !file.extension().is_some_and(|e| e == "sh" || e == "md") {
+                continue;
+            }
+            let text = std::fs::read_to_string(&file).unwrap();
+            let other = |c: char| !(c.is_alphanumeric() || c == '_' || c == ':');
+            let paths = text.split(other).map(|path| path.trim_end_matches(':'));
+            let modules = ["gpu::", "train::", "compiler::", "cli::", "app::", "data::"];
+            for path in paths.filter(|path| modules.iter().any(|module| path.starts_with(module))) {
+                assert!(listed.contains(path), "{}: there is no test {path}", file.display());
+                found += 1;
+            }
+        }
+    }
+    assert!(found > 10, "{found} names");
+}
+
 #[test]
 fn spdx_expressions_are_evaluated() {
     let licences = ["MIT", "Zlib"];

@@ -41,21 +41,6 @@ fn squares(invocation: Invocation) {
 #endfor
 }
 
-// scores[first + image] = factor * sum of the image's parts.
-@compute @workgroup_size(GROUP)
-fn sum(invocation: Invocation) {
-    let id = flat_id(invocation);
-    if id >= params.images * params.out_c4 {
-        return;
-    }
-    let first = id / params.out_c4 * params.parts * params.out_c4 + id % params.out_c4;
-    var total = vec4<f32>();
-    for (var part = 0u; part < params.parts; part++) {
-        total += partial[first + part * params.out_c4];
-    }
-    scores[params.first * params.out_c4 + id] = params.factor * total;
-}
-
 // maps = factor * scores[image] * (x * w): the gradient of the maps, given that of the scores.
 @compute @workgroup_size(GROUP)
 fn map_grad(invocation: Invocation) {

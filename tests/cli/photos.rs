@@ -101,7 +101,10 @@ fn the_training_test_and_unused_folders_are_reported() {
     assert!(message.contains("p/valid/dusk is of a class without training"), "{message}");
     let (_, advice) = message.trim_end().rsplit_once("such as ").unwrap();
     let err = stderr(&sandbox, &format!("{SHORT} p {advice} --out some"));
-    assert!(err.contains("warning: p/valid/dusk is not used: there is no training"), "{err}");
+    assert!(
+        err.contains("warning: p/valid/dusk is not used: its class has no training images"),
+        "{err}"
+    );
     assert!(err.contains("6 of p/valid to test with"), "{err}");
 }
 

@@ -134,7 +134,8 @@ fn models_that_do_not_fit_are_refused() {
     // Layers that the model lacks are new if they are trained.
     let ran = sandbox.run(&format!("{STILL} --init m.safetensors --widths 4,6,8,8 --out more"));
     assert!(
-        ran.err.contains("so they are new: bn4.bias") && ran.err.contains("conv4.weight"),
+        ran.err.contains("not in it, randomly initialised: bn4.bias")
+            && ran.err.contains("conv4.weight"),
         "{}",
         ran.err
     );

@@ -131,27 +131,38 @@ impl Operation for Goodness {
     }
 }
 
+/// The kernel that adds the partial sums of a goodness.
+const SUM: (&str, &str, &[(&str, u32)]) = ("goodness_sum", "main", &[]);
+
 impl Goodness {
     fn lower_maps(&self, l: &mut Lowering) {
         let (from, partial) = (l.shape(self.x), ("partial", l.scratch[0]));
         let maps = from.with_c(l.shape(self.scores).c);
         let parts = l.shape(partial.1).h;
         let tile = l.conv_tile(from.c, &conv(from, maps, self.window), None);
-        let make = |s: Slice, threads: usize| {
-            let mut params = conv(from.with_n(s.count), maps.with_n(s.count), self.window);
-            params.parts = to_u32(parts);
-            params.factor = self.scale / (maps.h * maps.w) as f32;
-            (params, threads)
-        };
         let permutation = ("goodness", "squares", &tile.definitions[..]);
         let each = [("x", self.x), partial];
         l.per_image(permutation, from.n, &each, &[("w", self.w)], |s| {
-            make(s, tile.threads_for_tiles(s.count * parts))
+            let mut params = conv(from.with_n(s.count), maps.with_n(s.count), self.window);
+            params.parts = to_u32(parts);
+            (params, tile.threads_for_tiles(s.count * parts))
         });
-        let permutation = ("goodness", "sum", &tile.definitions[..]);
-        l.per_image(permutation, from.n, &[partial, ("scores", self.scores)], &[], |s| {
-            make(s, s.count * maps.c4())
+        l.per_image(SUM, from.n, &[partial, ("scores", self.scores)], &[], |s| {
+            self.sum(Shape::rows(s.count, maps.c), parts, maps.h * maps.w)
         });
+    }
+
+    /// The parameters and invocations of the sum of `parts` partial sums, for scores of shape `scores`
+    /// and maps of `pixels` pixels.
+    fn sum(&self, scores: Shape, parts: usize, pixels: usize) -> (params::GoodnessSum, usize) {
+        let params = params::GoodnessSum {
+            images: to_u32(scores.n),
+            c4: to_u32(scores.c4()),
+            parts: to_u32(parts),
+            first: 0,
+            factor: self.scale / pixels as f32,
+        };
+        (params, scores.n * scores.c4())
     }
 
     /// For each slice of the batch: Gram matrices, then their products with the weights.
@@ -169,11 +180,9 @@ impl Goodness {
             let threads = tile.threads_for_tiles(s.count * parts);
             l.push(("gram", "squares", &tile.definitions), &operands, params, threads);
 
-            let one = Shape::rows(s.count, classes.c);
-            let mut sum = params::Conv2d { parts: to_u32(parts), ..conv(one, one, ONE) };
-            (sum.first, sum.factor) = (to_u32(s.first), self.scale / g.size() as f32);
-            let operands = [partial, ("scores", l.whole(self.scores))];
-            l.push(("goodness", "sum", &tile.definitions), &operands, sum, one.n * one.c4());
+            let (mut sum, threads) = self.sum(Shape::rows(s.count, classes.c), parts, g.size());
+            sum.first = to_u32(s.first);
+            l.push(SUM, &[partial, ("scores", l.whole(self.scores))], sum, threads);
         }
     }
 }

@@ -1,5 +1,5 @@
-//! One layer, one place: what each kind of layer emits forward, what it keeps, and what it emits
-//! backward and when it is recomputed.
+//! The ops of each kind of layer, one file each: those of forward, what forward keeps for backward, and
+//! the ops of backward and of recomputation.
 
 mod activation;
 mod batch_norm;

@@ -130,10 +130,10 @@ fn problem(bytes: &[u8], error: &SafeTensorError) -> String {
             None => "its header does not say where all tensors are".into(),
         },
         SafeTensorError::InvalidOffset(name) => {
-            format!("its header says of {name} that it is where no tensor can be")
+            format!("the offsets of {name} in its header are invalid")
         }
         SafeTensorError::TensorInvalidInfo | SafeTensorError::ValidationOverflow => {
-            "its header says of a tensor what cannot be".into()
+            "the type, shape and offsets of a tensor in its header contradict each other".into()
         }
         error => format!("its header cannot be understood ({error})"),
     }

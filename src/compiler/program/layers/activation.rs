@@ -1,3 +1,5 @@
+//! Activations.
+
 use super::Forward;
 use crate::compiler::ops;
 use crate::compiler::program::emit::Emitter;

@@ -1,3 +1,5 @@
+//! Batch norm.
+
 use super::Forward;
 use crate::base::shape::{Layout, Shape};
 use crate::compiler::ops;

@@ -1,3 +1,5 @@
+//! Convolutions.
+
 use crate::base::shape::{Layout, Shape, Weight, Window};
 use crate::compiler::ops;
 use crate::compiler::program::emit::{Emitter, Init};

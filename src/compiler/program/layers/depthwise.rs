@@ -1,3 +1,5 @@
+//! Depthwise convolutions.
+
 use crate::base::shape::{Layout, Shape, Weight, Window};
 use crate::compiler::ops;
 use crate::compiler::program::emit::{Emitter, Init};

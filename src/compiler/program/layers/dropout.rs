@@ -1,3 +1,5 @@
+//! Dropout.
+
 use super::Forward;
 use crate::base::shape::{Layout, Shape};
 use crate::compiler::ops;

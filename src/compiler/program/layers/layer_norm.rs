@@ -1,3 +1,5 @@
+//! Layer norm, as between blocks.
+
 use crate::base::shape::Shape;
 use crate::compiler::ops;
 use crate::compiler::program::emit::Emitter;

@@ -1,3 +1,5 @@
+//! Max pools and average pools.
+
 use super::Forward;
 use crate::Result;
 use crate::base::shape::{Shape, Window};

@@ -1,3 +1,5 @@
+//! Squeeze-and-excitation (Hu et al., arXiv 1709.01507).
+
 use super::Forward;
 use crate::Result;
 use crate::base::shape::Window;
