@@ -131,8 +131,9 @@ fn arithmetic(gpu: &Gpu, y: &wgpu::Buffer, effort: Duration, f16: bool) -> Resul
         // Doubles the work until a dispatch is long enough to time.
         let mut rounds = 1;
         kernel.set(params(rounds));
-        while kernel.best(threads, Duration::ZERO)? < DISPATCH.as_secs_f64() && rounds < MOST_ROUNDS
-        {
+        // The first dispatch may include compilation.
+        kernel.time(threads)?;
+        while kernel.time(threads)? < DISPATCH && rounds < MOST_ROUNDS {
             rounds *= 2;
             kernel.set(params(rounds));
         }

@@ -10,6 +10,7 @@ use serde_json::Value;
 
 use crate::cli::interrupted::kill_when;
 use crate::cli::support::{Sandbox, assert_same, digits};
+use crate::data::server::{Reply, Server};
 
 /// Writes `count` photos of each of two classes, which differ in brightness.
 pub fn photos(sandbox: &Sandbox, folder: &str, count: usize) {
@@ -76,9 +77,10 @@ fn errors_of_fetch_and_verify_name_the_cause() {
     let message = ran.last_error();
     assert!(message.contains("from/train_32x32.mat: its MD5 is"), "{message}");
     assert!(!sandbox.path("datasets/svhn").exists());
-    let message = sandbox.run("data fetch mnist --from http://127.0.0.1:9/ --timeout 1");
-    let message = message.last_error();
-    assert!(message.contains("cannot fetch http://127.0.0.1:9/train-images"), "{message}");
+    let server = Server::new(vec![], vec![Reply::Status("404 Not Found")]);
+    let message = sandbox.error(&format!("data fetch mnist --from {}", server.address));
+    let url = format!("cannot fetch {}train-images", server.address);
+    assert!(message.contains(&url) && message.contains("404"), "{message}");
     assert!(!sandbox.path("datasets/mnist").exists());
 }
 

@@ -1,6 +1,6 @@
 //! Fetching data sets from local servers with faults.
 
-mod server;
+pub mod server;
 
 use std::fs;
 use std::path::Path;

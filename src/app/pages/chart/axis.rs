@@ -90,9 +90,29 @@ impl LogAxis {
         10f64.powf(self.from)
     }
 
-    /// The values of grid lines.
-    pub fn powers(&self) -> impl Iterator<Item = f64> + use<> {
-        (self.from as i32..=self.to as i32).map(|exponent| 10f64.powi(exponent))
+    /// The values of grid lines and their labels, of at most six characters.
+    pub fn powers(&self) -> impl Iterator<Item = (f64, String)> + use<> {
+        (self.from as i32..=self.to as i32).map(|exponent| {
+            let value = 10f64.powi(exponent);
+            let label = match exponent {
+                -3..=4 => value.to_string(),
+                _ => format!(
+                    "10{}",
+                    exponent.to_string().chars().map(superscript).collect::<String>()
+                ),
+            };
+            (value, label)
+        })
+    }
+}
+
+fn superscript(c: char) -> char {
+    match c {
+        '-' => '⁻',
+        '1' => '¹',
+        '2' => '²',
+        '3' => '³',
+        digit => char::from_u32('⁰' as u32 + digit as u32 - '0' as u32).unwrap_or(digit),
     }
 }
 
@@ -122,8 +142,14 @@ mod tests {
     #[test]
     fn logarithmic_axes_have_whole_powers_of_ten() {
         let axis = LogAxis::new([0.0, 3.0, 200.0].into_iter(), 10.0, 40.0);
-        assert_eq!(axis.powers().collect::<Vec<_>>(), [1.0, 10.0, 100.0, 1000.0]);
+        assert_eq!(
+            axis.powers().map(|(value, _)| value).collect::<Vec<_>>(),
+            [1.0, 10.0, 100.0, 1000.0]
+        );
         assert_eq!((axis.first(), axis.at(1.0), axis.at(1000.0)), (1.0, 10.0, 40.0));
         assert!((axis.at(100.0) - 30.0).abs() < 1e-9);
+        let axis = LogAxis::new([1e-5, 2e10].into_iter(), 0.0, 1.0);
+        let labels: Vec<_> = axis.powers().map(|(_, label)| label).collect();
+        assert_eq!((&labels[0][..], &labels[2][..], &labels[16][..]), ("10⁻⁵", "0.001", "10¹¹"));
     }
 }

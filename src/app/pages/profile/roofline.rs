@@ -61,15 +61,15 @@ pub(super) fn section(profile: &Profile, peak: Peak) -> Markup {
 
 fn grid(axes: &Axes) -> Markup {
     html! {
-        @for value in axes.x.powers() {
+        @for (value, label) in axes.x.powers() {
             @let x = axes.x.at(value);
             path d={"M" (px(x)) " " (px(TOP)) "V" (px(BOTTOM))} stroke="var(--line)" {}
-            text x=(px(x)) y=(px(BOTTOM + 16.0)) text-anchor="middle" { (value) }
+            text x=(px(x)) y=(px(BOTTOM + 16.0)) text-anchor="middle" { (label) }
         }
-        @for value in axes.y.powers() {
+        @for (value, label) in axes.y.powers() {
             @let y = axes.y.at(value);
             path d={"M" (px(LEFT)) " " (px(y)) "H" (px(RIGHT))} stroke="var(--line)" {}
-            text x=(px(LEFT - 5.0)) y=(px(y + 4.0)) text-anchor="end" { (value) }
+            text x=(px(LEFT - 5.0)) y=(px(y + 4.0)) text-anchor="end" { (label) }
         }
         text.faint x=(px(RIGHT)) y=(px(HEIGHT - 6.0)) text-anchor="end" { "operations per byte" }
         text.faint x=(px(LEFT + 4.0)) y=(px(TOP + 12.0)) { "GFLOP/s" }
@@ -93,7 +93,8 @@ fn marks(axes: &Axes, peak: Peak, ops: &[Op]) -> Markup {
     let rate = peak.f32_gflops;
     let ridge = axes.x.at(rate / peak.gbs()).min(RIGHT - 130.0);
     // Labels must not overlap the label of the roof, the marks, or each other.
-    let mut taken = vec![Label::new(ridge, axes.y.at(rate) - 5.0, format!("{rate:.1} GFLOP/s"))];
+    let mut taken =
+        vec![Label::new(ridge, roof_label(axes.y.at(rate)), format!("{rate:.1} GFLOP/s"))];
     let mut labels = html! { (taken[0].draw()) };
     taken.extend(ops.iter().map(|op| Label::new(op.x - 4.0, op.y + 5.0, " ".into())));
     for Op { line, number, x, y } in ops {
@@ -104,6 +105,11 @@ fn marks(axes: &Axes, peak: Peak, ops: &[Op]) -> Markup {
         taken.push(label);
     }
     html! { @for op in ops { (op.mark()) } (labels) }
+}
+
+/// The baseline of the label of a roof at `y`: above it or, if it would be cut off there, below.
+fn roof_label(y: f64) -> f64 {
+    if y - 5.0 < TOP + 6.0 { y + 15.0 } else { y - 5.0 }
 }
 
 impl Op<'_> {
@@ -118,6 +124,19 @@ impl Op<'_> {
                 title { (name) (format_args!(": {gflops:.2} GFLOP/s, ")) (share) " of the time" }
                 (mark(shape, self.x, self.y, &series(usize::from(!product))))
             }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_label_of_the_roof_is_inside_the_picture() {
+        for y in [TOP, TOP + 3.6, TOP + 11.0, TOP + 12.0, BOTTOM] {
+            let baseline = roof_label(y);
+            assert!((12.0..HEIGHT - 4.0).contains(&baseline), "{y}: {baseline}");
         }
     }
 }
