@@ -98,7 +98,7 @@ require_fashion_mnist() {
 }
 
 # Installs Chromium if possible. Tests of pages are skipped without it.
-wish_browser() {
+try_browser() {
     local name
     for name in chromium chromium-browser google-chrome; do
         command -v "$name" >/dev/null && return

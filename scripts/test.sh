@@ -40,7 +40,7 @@ require_rust
 # Not `cargo build`: dev-dependencies change the features of some crates, which would be built twice.
 cargo test --release --no-run --quiet
 require_device
-wish_browser
+try_browser
 
 step() {
     echo "== $*"
