@@ -61,7 +61,7 @@ const WORK: [Work; 4] = [
 ];
 
 fn network(work: Work, way: Way) -> Result<Network> {
-    let unknown = || Error::Usage(format!("no network is called {}", work.arch));
+    let unknown = || Error::usage(format!("no network is called {}", work.arch));
     let arch = Arch::named(work.arch).ok_or_else(unknown)?;
     let blocks = arch.blocks(&models::CNN_WIDTHS, Stem::for_side(work.side), way.partition);
     Ok(Network { blocks, head: way.head, classes: work.classes })
@@ -125,7 +125,7 @@ fn recompute(gpu: &Gpu, dataset: &Dataset, work: Work, ways: [Way; 3]) -> Result
     let networks = ways.map(|way| network(work, way));
     let mut trainers = Vec::new();
     for (network, way) in networks.iter().zip(ways) {
-        let network = network.as_ref().map_err(|e| Error::Usage(e.to_string()))?;
+        let network = network.as_ref().map_err(|e| Error::usage(e.to_string()))?;
         trainers.push(Trainer::new(gpu, network, dataset, options(work, way))?);
     }
     let times = time(&mut trainers)?;

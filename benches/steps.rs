@@ -107,7 +107,7 @@ impl Cli {
 
     fn profile(&self, gpu: &Gpu, peak: Peak, case: Case) -> Result<Measured> {
         let Case { arch, classes, batch, precision, method } = case;
-        let unknown = || Error::Usage(format!("no network is called {arch}"));
+        let unknown = || Error::usage(format!("no network is called {arch}"));
         let built_in = Arch::named(arch).ok_or_else(unknown)?;
         let (partition, head) = match method {
             "sff" => (Partition::Block, Head::goodness(1)),
@@ -179,7 +179,7 @@ impl Cli {
             return Ok(());
         }
         if let Some(arch) = self.arch.iter().find(|arch| Arch::named(arch).is_none()) {
-            return Err(Error::Usage(format!("no network is called {arch}")));
+            return Err(Error::usage(format!("no network is called {arch}")));
         }
         let mut gpu = Gpu::open(std::env::var("SFF_TEST_DEVICE").ok().as_deref())?;
         let peak = Peak::measure(&gpu, Duration::from_millis(200))?;

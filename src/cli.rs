@@ -228,7 +228,7 @@ fn parse() -> Result<Cli> {
         let lines = text.lines().take_while(|line| !line.starts_with("Usage:"));
         let lines: Vec<_> = lines.filter(|line| !line.starts_with("For more")).collect();
         let message = lines.join(" ");
-        Error::Usage(format!("{} (see --help)", message.trim_start_matches("error: ").trim_end()))
+        Error::usage(format!("{} (see --help)", message.trim_start_matches("error: ").trim_end()))
     })
 }
 
@@ -272,7 +272,7 @@ fn warn_left_out(dataset: &Dataset) {
 
 fn print_json(value: &impl Serialize) -> Result<()> {
     let text = serde_json::to_string_pretty(value)
-        .map_err(|e| Error::Usage(format!("the result cannot be written as JSON: {e}")))?;
+        .map_err(|e| Error::usage(format!("the result cannot be written as JSON: {e}")))?;
     print(&text)
 }
 

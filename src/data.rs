@@ -165,7 +165,7 @@ pub fn load(request: &Request) -> Result<Dataset> {
     let entry = catalog::entry(name).ok_or_else(|| unknown(name))?;
     for (limit, purpose) in [(request.train_limit, "train on"), (request.test_limit, "test with")] {
         if limit == Some(0) {
-            return Err(Error::Usage(format!("a limit of 0 leaves no images to {purpose}")));
+            return Err(Error::usage(format!("a limit of 0 leaves no images to {purpose}")));
         }
     }
     let given = request.folder.as_deref();
@@ -174,7 +174,7 @@ pub fn load(request: &Request) -> Result<Dataset> {
     }
     if request.val_fraction.is_some() {
         let why = format!(" is for photos: {name} has no use for it");
-        return Err(Error::Options(message![Hint::Option("val-fraction"), why]));
+        return Err(Error::usage(message![Hint::Option("val-fraction"), why]));
     }
     if let (Some(folder), None) = (given, &entry.source) {
         let photos = if walk::has_picture(folder, walk::OF_CLASSES) {
@@ -182,7 +182,7 @@ pub fn load(request: &Request) -> Result<Dataset> {
         } else {
             Message::default()
         };
-        return Err(Error::Options(message![
+        return Err(Error::usage(message![
             Hint::set("data", folder.display()),
             format!(": {name} is drawn by the program and read from no folder; leave "),
             Hint::Option("data"),
@@ -215,7 +215,7 @@ pub fn load(request: &Request) -> Result<Dataset> {
     data.test = data.test.truncated(request.test_limit.unwrap_or(usize::MAX));
     for (images, purpose) in [(&data.train, "train on"), (&data.test, "test with")] {
         if images.is_empty() {
-            return Err(Error::Usage(format!(
+            return Err(Error::usage(format!(
                 "{name} has no images of these classes to {purpose}"
             )));
         }
@@ -229,7 +229,7 @@ pub fn load(request: &Request) -> Result<Dataset> {
 /// [`Error::Usage`] for a name without files.
 pub fn source(name: &str) -> Result<&'static catalog::Source> {
     let entry = catalog::entry(name).ok_or_else(|| unknown(name))?;
-    let none = || Error::Usage(format!("{name} has no files to fetch: {}", entry.about));
+    let none = || Error::usage(format!("{name} has no files to fetch: {}", entry.about));
     entry.source.as_ref().ok_or_else(none)
 }
 
@@ -262,7 +262,7 @@ fn photos(request: &Request, given: Option<&Path>) -> Result<Dataset> {
         return imagenette::load(request, &Places::new(given)?);
     }
     let Some(root) = given else {
-        return Err(Error::Options(message![
+        return Err(Error::usage(message![
             Hint::set("dataset", "folder"),
             " needs ",
             Hint::set("data", "FOLDER"),
@@ -276,7 +276,7 @@ fn photos(request: &Request, given: Option<&Path>) -> Result<Dataset> {
 
 /// The error for a name that is not in [`NAMES`], with a did-you-mean.
 pub(crate) fn unknown(name: &str) -> Error {
-    Error::Usage(suggest::unknown("data set", name, NAMES))
+    Error::usage(suggest::unknown("data set", name, NAMES))
 }
 
 #[cfg(test)]

@@ -101,7 +101,7 @@ impl Config {
     /// [`Error::Usage`] for an unknown architecture or block, and for values out of range.
     pub fn resolve(recipe: Recipe) -> Result<Self> {
         let unknown =
-            |name: &String| Error::Usage(suggest::unknown("architecture", name, &Arch::names()));
+            |name: &String| Error::usage(suggest::unknown("architecture", name, &Arch::names()));
         let arch = match &recipe.arch {
             Some(name) => Arch::named(name).ok_or_else(|| unknown(name))?,
             None => Arch::Cnn,
@@ -114,16 +114,16 @@ impl Config {
         config.complete_head()?;
         config.augment().check()?;
         if let Some(input) = config.image_size.filter(|side| !(1..=LARGEST_INPUT).contains(side)) {
-            return Err(Error::Usage(format!(
+            return Err(Error::usage(format!(
                 "--image-size must be 1 to {LARGEST_INPUT} pixels, not {input}"
             )));
         }
         if config.test_every == 0 {
-            return Err(Error::Usage("--test-every must be at least 1".into()));
+            return Err(Error::usage("--test-every must be at least 1"));
         }
         if config.method == Method::Bp && partition.is_some_and(|p| p != Partition::Whole) {
-            return Err(Error::Usage(
-                "--method bp trains the whole network as one: leave --partition out".into(),
+            return Err(Error::usage(
+                "--method bp trains the whole network as one: leave --partition out",
             ));
         }
         config.checked.starts = config.starts()?;
@@ -133,8 +133,8 @@ impl Config {
 
     fn check_widths(&self) -> Result<()> {
         if self.widths.is_empty() || self.widths.iter().any(|w| *w == 0 || *w > 65_536) {
-            return Err(Error::Usage(
-                "--widths needs one number of channels or more, each 1 to 65536".into(),
+            return Err(Error::usage(
+                "--widths needs one number of channels or more, each 1 to 65536",
             ));
         }
         Ok(())
@@ -147,17 +147,17 @@ impl Config {
         let Self { aux_kernel, aux_separable, aux_pool, .. } = *self;
         let (kernel, separable) = (aux_kernel.unwrap_or(5), aux_separable.unwrap_or(false));
         if kernel.is_multiple_of(2) || kernel > 31 {
-            return Err(Error::Usage(format!(
+            return Err(Error::usage(format!(
                 "--aux-kernel must be odd, at most 31, not {kernel}"
             )));
         }
         if separable && kernel == 1 {
-            return Err(Error::Usage("--aux-separable needs an --aux-kernel of 3 or more".into()));
+            return Err(Error::usage("--aux-separable needs an --aux-kernel of 3 or more"));
         }
         if let Scale::Fixed(scale) = self.aux_scale
             && !(scale > 0.0 && scale.is_finite())
         {
-            return Err(Error::Usage(format!("--aux-scale must be above 0, not {scale}")));
+            return Err(Error::usage(format!("--aux-scale must be above 0, not {scale}")));
         }
         let open = (aux_kernel, aux_separable, aux_pool) == (None, None, None)
             && self.checked.arch != Arch::Cnn
@@ -184,7 +184,7 @@ impl Config {
     /// [`Error::Usage`] if a value cannot be written as TOML.
     pub fn to_toml(&self) -> Result<String> {
         toml::to_string(&self.recipe())
-            .map_err(|e| Error::Usage(format!("this configuration cannot be saved: {e}")))
+            .map_err(|e| Error::usage(format!("this configuration cannot be saved: {e}")))
     }
 
     /// The images to load.

@@ -251,7 +251,7 @@ fn finish(
         None => run::train(gpu, &config, &options, observer)?,
     };
     let last = records.last().and_then(|record| record.test.as_ref());
-    Ok(last.ok_or_else(|| Error::Usage("a run has no epochs".into()))?.accuracy)
+    Ok(last.ok_or_else(|| Error::usage("a run has no epochs"))?.accuracy)
 }
 
 /// The recipe of some tables; later tables override earlier ones.
@@ -260,7 +260,7 @@ fn recipe(options: &[&Table], seed: u64) -> Result<Recipe> {
     for table in options {
         all.extend(table.iter().map(|(k, v)| (k.clone(), v.clone())));
     }
-    let usage = |e: toml::de::Error| Error::Usage(suggest::serde_message(e.message()));
+    let usage = |e: toml::de::Error| Error::usage(suggest::serde_message(e.message()));
     let recipe: Recipe = all.try_into().map_err(usage)?;
     Ok(Recipe { seed: Some(seed), ..recipe })
 }

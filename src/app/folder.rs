@@ -98,7 +98,7 @@ pub fn must_exist(folder: &Path) -> Result<()> {
         format!(" (did you mean {}?)", folder.with_file_name(near).display())
     });
     let shown = folder.display();
-    Err(Error::Usage(format!("there is no run in {shown}{hint}")))
+    Err(Error::usage(format!("there is no run in {shown}{hint}")))
 }
 
 /// Whether a run has the records of an epoch.

@@ -104,14 +104,14 @@ impl<'a> Inference<'a> {
     ) -> Result<Self> {
         let [_, _, c] = info.image;
         if images.channels != c {
-            return Err(Error::Usage(format!(
+            return Err(Error::usage(format!(
                 "{} takes images of {c} channels, but these have {}",
                 model.display(),
                 images.channels
             )));
         }
         if images.is_empty() {
-            return Err(Error::Usage("there are no images".into()));
+            return Err(Error::usage("there are no images"));
         }
         let config = Config::resolve(info.config.clone())?;
         let room = max_resident_bytes(gpu.limits(), config.memory.map(|size| size.0));

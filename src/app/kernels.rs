@@ -133,7 +133,7 @@ pub fn show(listed: &[Listed], name: &str) -> Result<String> {
         };
         let known: BTreeSet<String> = listed.iter().map(called).collect();
         let known: Vec<&str> = known.iter().map(String::as_str).collect();
-        return Err(Error::Usage(suggest::unknown("kernel", name, &known)));
+        return Err(Error::usage(suggest::unknown("kernel", name, &known)));
     }
     let texts = shown.into_iter().map(|(label, wgsl)| format!("// {label}\n{wgsl}"));
     Ok(texts.collect::<Vec<_>>().join("\n"))

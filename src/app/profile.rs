@@ -139,7 +139,7 @@ pub struct Profile {
 /// Those of [`Session::new`] and of running, [`Error::Usage`] for 0 steps.
 pub fn profile(gpu: &Gpu, built: &Built, peak: Peak, options: ProfileOptions) -> Result<Profile> {
     if options.steps == 0 {
-        return Err(Error::Usage("--steps must be at least 1".into()));
+        return Err(Error::usage("--steps must be at least 1"));
     }
     let mut session = Session::new(gpu, built.program.clone(), session::SessionOptions::default())?;
     initialise(&session, built, 0);

@@ -124,7 +124,7 @@ pub fn configure(recipe: Recipe, options: &RunOptions, gpu: &Gpu) -> Result<Conf
     if !folder.is_used() {
         let config = Config::resolve(inherit(recipe)?)?;
         if let (Some(until), None) = (&config.freeze_until, &config.init) {
-            return Err(Error::Usage(format!(
+            return Err(Error::usage(format!(
                 "--freeze-until {until} would keep random weights: begin from a model with --init"
             )));
         }
@@ -135,7 +135,7 @@ pub fn configure(recipe: Recipe, options: &RunOptions, gpu: &Gpu) -> Result<Conf
     }
     let shown = options.folder.display();
     if !folder.config().exists() {
-        return Err(Error::Usage(format!(
+        return Err(Error::usage(format!(
             "{shown} holds files of a run, but no config.toml: choose another --out"
         )));
     }
@@ -154,7 +154,7 @@ pub fn configure(recipe: Recipe, options: &RunOptions, gpu: &Gpu) -> Result<Conf
     let here = config.on_machine(&recipe);
     match recipe.portable().conflicts(&config)[..] {
         [] => Ok(here),
-        ref names => Err(Error::Usage(format!(
+        ref names => Err(Error::usage(format!(
             "{shown} was started with another --{}: leave the option out to resume it, or choose another --out",
             names.join(", --").replace('_', "-")
         ))),
@@ -163,7 +163,7 @@ pub fn configure(recipe: Recipe, options: &RunOptions, gpu: &Gpu) -> Result<Conf
 
 fn already_holds(folder: &Path) -> Error {
     let shown = folder.display();
-    Error::Usage(format!(
+    Error::usage(format!(
         "{shown} already holds a run: add --resume to continue it, or choose another --out"
     ))
 }
@@ -358,7 +358,7 @@ fn require_same_images(
         "" => String::new(),
         source => format!(" ({source})"),
     };
-    Err(Error::Usage(format!(
+    Err(Error::usage(format!(
         "{} was started with other images: {difference}{source}; give the folder that has them as \
          they were with --data, or start another run with another --out",
         folder.display()

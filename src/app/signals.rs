@@ -22,7 +22,7 @@ pub fn interrupt() -> Result<Interrupt> {
         };
         // SAFETY: a signal handler may swap an atomic and end the process at once.
         unsafe { low_level::register(signal, handle) }
-            .map_err(|e| Error::Usage(format!("signals cannot be handled: {e}")))?;
+            .map_err(|e| Error::usage(format!("signals cannot be handled: {e}")))?;
     }
     Ok(interrupt)
 }

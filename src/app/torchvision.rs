@@ -174,7 +174,7 @@ pub fn describe(arrays: &Arrays, about: &About, path: &Path) -> Result<ModelInfo
     let classes =
         about.classes.clone().unwrap_or_else(|| (0..count).map(|i| i.to_string()).collect());
     if classes.len() != count && rows.is_some() {
-        return Err(Error::Usage(format!(
+        return Err(Error::usage(format!(
             "{} has {count} classes, but {} names are given",
             path.display(),
             classes.len()
@@ -192,7 +192,7 @@ pub fn describe(arrays: &Arrays, about: &About, path: &Path) -> Result<ModelInfo
         about.normalization.clone().unwrap_or_else(|| imagenet_normalization(channels));
     let given = [normalization.mean.len(), normalization.std.len()];
     if given != [channels; 2] {
-        return Err(Error::Usage(format!(
+        return Err(Error::usage(format!(
             "{} takes images of {channels} channels, but --mean has {} values and --std {}",
             path.display(),
             given[0],
@@ -204,7 +204,7 @@ pub fn describe(arrays: &Arrays, about: &About, path: &Path) -> Result<ModelInfo
             let values = values.iter().map(|value| format!("{:.4}", value / 255.0));
             values.collect::<Vec<_>>().join(",")
         };
-        return Err(Error::Usage(format!(
+        return Err(Error::usage(format!(
             "--mean and --std are of pixels from 0 to 1; those of pixels from 0 to 255 are --mean {} \
              --std {}",
             of_one(&normalization.mean),

@@ -60,9 +60,7 @@ pub enum Error {
     /// A network, shape or program that cannot work.
     Model(String),
     /// A command-line option or recipe value that cannot work.
-    Usage(String),
-    /// Options that cannot work, in a message that each front end words its own way.
-    Options(Message),
+    Usage(Message),
     /// A data set that is not there; the message says how to get it.
     MissingData(Message),
     /// A download that failed.
@@ -158,10 +156,10 @@ impl Error {
     /// The message, with its hints in the words of `say`: one line, but for [`Error::Weights`].
     pub fn worded(&self, say: &dyn Fn(&Hint) -> String) -> String {
         match self {
-            Self::Adapter(message) | Self::Options(message) | Self::MissingData(message) => {
+            Self::Adapter(message) | Self::Usage(message) | Self::MissingData(message) => {
                 message.worded(say)
             }
-            Self::Model(message) | Self::Usage(message) => message.clone(),
+            Self::Model(message) => message.clone(),
             Self::Gpu(problem) => format!("GPU error: {problem}"),
             Self::Lost(why) => format!("the device was lost ({why})"),
             Self::OutOfMemory(what) => format!("the device has no memory left for {what}"),
@@ -215,6 +213,11 @@ impl Error {
             Self::Stopped { source, .. } => source.root(),
             error => error,
         }
+    }
+
+    /// An [`Error::Usage`].
+    pub fn usage(message: impl Into<Message>) -> Self {
+        Self::Usage(message.into())
     }
 
     /// A [`Error::Corrupt`] for `path`.

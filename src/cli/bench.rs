@@ -72,7 +72,7 @@ impl Bench {
 
 fn duration(seconds: f64) -> Result<Duration> {
     Duration::try_from_secs_f64(seconds).map_err(|_| {
-        crate::Error::Usage(format!("--seconds must be a positive number, not {seconds}"))
+        crate::Error::usage(format!("--seconds must be a positive number, not {seconds}"))
     })
 }
 

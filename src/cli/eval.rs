@@ -59,7 +59,7 @@ impl Eval {
         info.check(&config, &model)?;
         self.precision.choose(&mut info);
         if self.batch == Some(0) {
-            return Err(Error::Usage("--batch must be at least 1".into()));
+            return Err(Error::usage("--batch must be at least 1"));
         }
         let dataset = self.images(&config, &info.classes)?;
         super::tell_found(&dataset);

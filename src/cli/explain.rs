@@ -22,7 +22,7 @@ const GLOW: [f64; 3] = [255.0, 214.0, 70.0];
 pub fn targets(target: &Path, pictures: &[PathBuf]) -> Result<Vec<PathBuf>> {
     let single = target.extension().is_some_and(|end| end.eq_ignore_ascii_case("png"));
     if single && pictures.len() > 1 {
-        return Err(Error::Usage(format!(
+        return Err(Error::usage(format!(
             "--explain {} is one file, but there are {} pictures: give a folder",
             target.display(),
             pictures.len()
@@ -40,11 +40,11 @@ pub fn targets(target: &Path, pictures: &[PathBuf]) -> Result<Vec<PathBuf>> {
         let shown = file.display();
         if !targets.insert(file) {
             let problem = "would be the file of several pictures: explain them one by one";
-            return Err(Error::Usage(format!("{shown} {problem}")));
+            return Err(Error::usage(format!("{shown} {problem}")));
         }
         if real(file).is_some_and(|file| read.contains(&file)) {
             let problem = "is one of the pictures to classify: choose another --explain";
-            return Err(Error::Usage(format!("{shown} {problem}")));
+            return Err(Error::usage(format!("{shown} {problem}")));
         }
     }
     if !single {

@@ -83,7 +83,7 @@ impl Import {
         let info = torchvision::describe(&state.arrays, &about, &self.weights)?;
         if self.out == self.weights {
             let shown = self.out.display();
-            return Err(Error::Usage(format!(
+            return Err(Error::usage(format!(
                 "--out {shown} is the input file: choose another one"
             )));
         }

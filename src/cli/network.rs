@@ -43,7 +43,7 @@ impl NetworkArgs {
     /// The configuration of the given options.
     pub fn given(&self) -> Result<Config> {
         if self.batch == 0 {
-            return Err(Error::Usage("--batch must be at least 1".into()));
+            return Err(Error::usage("--batch must be at least 1"));
         }
         Config::resolve(Recipe::from(self.freeze.clone()).over(self.recipe()))
     }

@@ -197,12 +197,12 @@ impl Predict {
             info.config.stem = config.stem.or(Some(Stem::for_side(info.image[0])));
             info.image = [side, side, info.image[2]];
             info.sane(model).map_err(|_| {
-                Error::Usage(format!("--image-size must be from 1 to 4096, not {side}"))
+                Error::usage(format!("--image-size must be from 1 to 4096, not {side}"))
             })?;
         }
         if let Some(names) = self.names.read()? {
             if names.len() != info.classes.len() {
-                return Err(Error::Usage(format!(
+                return Err(Error::usage(format!(
                     "{} has {} classes, but {} names are given",
                     model.display(),
                     info.classes.len(),
@@ -218,7 +218,7 @@ impl Predict {
 /// The middle of a picture whose middle square was scaled to `side`.
 fn cropped(path: &Path, [height, width, channels]: [usize; 3], side: usize) -> Result<Vec<u8>> {
     if side < height.max(width) {
-        return Err(Error::Usage(format!(
+        return Err(Error::usage(format!(
             "--resize must be at least the image size of {height}×{width}, not {side}"
         )));
     }

@@ -70,7 +70,7 @@ struct Json<'a> {
 impl Train {
     pub fn run(self) -> Result<()> {
         if self.save_steps == 0 {
-            return Err(Error::Usage("--save-steps must be at least 1".into()));
+            return Err(Error::usage("--save-steps must be at least 1"));
         }
         // Without options, or with options of this machine only (such as where the images are), `--resume`
         // starts no new run.
@@ -105,7 +105,7 @@ impl Train {
         progress.end();
         let records = result?;
         let last = records.last().and_then(|record| record.test.as_ref());
-        let last = last.ok_or_else(|| Error::Usage("this run has no epochs".into()))?;
+        let last = last.ok_or_else(|| Error::usage("this run has no epochs"))?;
         if self.json {
             let (folder, report) = (options.folder.as_path(), last.clone().into());
             return super::print_json(&Json { folder, report });

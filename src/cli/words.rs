@@ -34,7 +34,7 @@ mod tests {
         let import = Hint::Command("import w".into(), vec![("arch", "cnn".to_owned())]);
         let advice = message![import, " or ", Hint::set("data", "x"), " or ", Hint::Option("lr")];
         assert_eq!(message(&advice), "`sff import w --arch cnn` or --data x or --lr");
-        assert_eq!(error(&Error::Options(advice.clone())), message(&advice));
+        assert_eq!(error(&Error::usage(advice.clone())), message(&advice));
         let stopped = Error::Stopped {
             source: Box::new(Error::NotFinite {
                 what: "w".into(),

@@ -56,7 +56,7 @@ impl<'a> Demand<'a> {
     /// micro-batches that fit. The session checks the limits of the device.
     ///
     /// # Errors
-    /// [`Error::Options`] if nothing fits the budget, with the smallest budget that would, and those of
+    /// [`Error::Usage`] if nothing fits the budget, with the smallest budget that would, and those of
     /// [`program::build`].
     pub fn program(&self, batch: usize) -> Result<Built> {
         let Some(budget) = self.budget else { return self.build(batch, 1, true) };
@@ -78,7 +78,7 @@ impl<'a> Demand<'a> {
         }
         let Some(least) = least else { return self.build(1, batch, false) };
         let mib = least as f64 / (1 << 20) as f64;
-        Err(Error::Options(message![
+        Err(Error::usage(message![
             Hint::set("memory", Size(budget)),
             format!(
                 " is too little: this training needs at least {least} bytes ({mib:.1} MiB); use "

@@ -155,7 +155,7 @@ mod tests {
     fn slowly(index: u32) -> Item {
         thread::sleep(Duration::from_micros(u64::from(index * 7919 % 500)));
         match index {
-            13 => Err(Error::Usage("unlucky".into())),
+            13 => Err(Error::usage("unlucky")),
             _ => Ok(index.to_le_bytes().into()),
         }
     }

@@ -31,7 +31,7 @@ pub(super) fn load(
     if !SIDES.contains(&side) {
         let (least, most) = (SIDES.start(), SIDES.end());
         let why = format!(" must be from {least} to {most}, not {side}");
-        return Err(Error::Options(message![Hint::Option("image-size"), why]));
+        return Err(Error::usage(message![Hint::Option("image-size"), why]));
     }
     let mut layout = match &request.measured {
         Some(known) => layout::measured(root, known, request.classes.is_some(), &rename)?,
@@ -59,12 +59,12 @@ pub(super) fn load(
     if test.is_empty() {
         let shown = layout.test_folder.as_ref().unwrap_or(&layout.train_folder).display();
         let message = format!("{shown} has no pictures of these classes to test with: add some");
-        return Err(Error::Usage(message));
+        return Err(Error::usage(message));
     }
     if request.strict
         && let Some(note) = layout.notes.first()
     {
-        return Err(Error::Options(message![note.clone(), " (", Hint::Option("strict"), ")"]));
+        return Err(Error::usage(message![note.clone(), " (", Hint::Option("strict"), ")"]));
     }
 
     let side = side as u32;
@@ -162,7 +162,7 @@ impl Loading<'_> {
             if wanted.contains(&label) && !labels.contains(&label) {
                 let reason = self.skipped.last().map_or("", String::as_str);
                 let problem = format!("no picture of class '{name}' can be read: {reason}");
-                return Err(Error::Usage(problem));
+                return Err(Error::usage(problem));
             }
         }
         let paths: Arc<[PathBuf]> = paths.into();

@@ -176,7 +176,7 @@ impl Photos {
     pub(super) fn ahead(&self) -> Ahead {
         let Self { paths, fit } = self.clone();
         Ahead::new(move |index| {
-            let missing = || Error::Usage(format!("there is no photo {index}"));
+            let missing = || Error::usage(format!("there is no photo {index}"));
             picture::photo(paths.get(index as usize).ok_or_else(missing)?, fit)
         })
     }

@@ -56,7 +56,7 @@ pub fn find(root: &Path, fraction: Option<f32>, seed: u64, some: bool) -> Result
         return Ok(Layout { train, test, train_folder, test_folder: None, notes });
     };
     if fraction.is_some() {
-        return Err(Error::Options(message![
+        return Err(Error::usage(message![
             format!("{} holds the images to test with: leave ", test_folder.display()),
             Hint::Option("val-fraction"),
             " out",
@@ -71,7 +71,7 @@ pub fn find(root: &Path, fraction: Option<f32>, seed: u64, some: bool) -> Result
             return Ok(());
         }
         let lacks = train_folder.join(&class.name);
-        Err(Error::Options(message![
+        Err(Error::usage(message![
             format!(
                 "{shown} is of a class without training images{hint}: {} has no pictures for \
                  it; rename the folder, move it away, or name the classes to use, such as ",
@@ -102,7 +102,7 @@ pub fn measured(
     found.iter_mut().for_each(|class| class.name = rename(&class.name));
     let test = matched(found, known, &folder, |class, hint| match some {
         true => Ok(()),
-        false => Err(Error::Usage(format!(
+        false => Err(Error::usage(format!(
             "{} is of no class that the model knows{hint}: it knows {}",
             class.folder.display(),
             listed(known)
@@ -133,7 +133,7 @@ fn classes(root: &Path, notes: &mut Vec<Message>) -> Result<Vec<Class>> {
         refuse_splits(&folder, root)?;
         if let Some(same) = classes.iter().find(|class| class.name == folder.name) {
             let (one, other) = (same.folder.display(), folder.path.display());
-            return Err(Error::Usage(format!(
+            return Err(Error::usage(format!(
                 "{one} and {other} have the same name in Unicode, written in two ways: rename one"
             )));
         }
@@ -143,17 +143,16 @@ fn classes(root: &Path, notes: &mut Vec<Message>) -> Result<Vec<Class>> {
     classes.sort_by(|a, b| a.name.cmp(&b.name));
     let count = loose.len();
     if classes.is_empty() {
-        return Err(Error::Usage(match (below.is_empty(), count) {
-            (_, 1..) => format!(
+        return Err(Error::usage(match (below.is_empty(), count) {
+            (_, 1..) => message![format!(
                 "{shown} has {count} pictures, but no folders for classes: move the pictures of \
                  each class into a folder of its own, {shown}/CLASS"
-            ),
-            (true, 0) => {
-                format!("{shown} has no sub-folders: each class needs one with its pictures")
-            }
+            )],
+            (true, 0) => message![format!(
+                "{shown} has no sub-folders: each class needs one with its pictures"
+            )],
             (false, 0) => {
-                let why = Message::listed(notes);
-                return Err(Error::Options(message![format!("{shown} has no pictures: "), why]));
+                message![format!("{shown} has no pictures: "), Message::listed(notes)]
             }
         }));
     }
@@ -174,7 +173,7 @@ fn require_two(root: &Path, classes: &[Class]) -> Result<()> {
     let shown = root.display();
     let inner = Folder::read(&one.folder)?.inner();
     let only = one.folder.display();
-    Err(Error::Options(match &inner[..] {
+    Err(Error::usage(match &inner[..] {
         [] => message![format!(
             "{shown} has one class only ('{}'): there must be two or more, a folder for each",
             one.name
@@ -201,7 +200,7 @@ fn refuse_splits(folder: &Folder, root: &Path) -> Result<()> {
     }
     let (shown, root) = (folder.path.display(), root.display());
     let name = &folder.name;
-    Err(Error::Options(message![
+    Err(Error::usage(message![
         format!("{shown} has the folders {}: if they hold the classes, give ", listed(&inner)),
         Hint::set("data", &shown),
         format!(
@@ -264,7 +263,7 @@ fn set_apart(
 ) -> Result<(Vec<Class>, Vec<Class>)> {
     let fraction = fraction.unwrap_or(VAL_FRACTION);
     if !(fraction > 0.0 && fraction < 1.0) {
-        return Err(Error::Options(message![
+        return Err(Error::usage(message![
             Hint::Option("val-fraction"),
             format!(" must be between 0 and 1, not {fraction}"),
         ]));

@@ -120,7 +120,7 @@ pub fn write(
     let (rows, columns) = target(height, width, channels)?;
     if height.checked_mul(width).and_then(|n| n.checked_mul(channels)) != Some(pixels.len()) {
         let size = format!("{height} x {width} x {channels}");
-        return Err(Error::Usage(format!("{} bytes are no picture of {size}", pixels.len())));
+        return Err(Error::usage(format!("{} bytes are no picture of {size}", pixels.len())));
     }
     let colour = if channels == 1 { ExtendedColorType::L8 } else { ExtendedColorType::Rgb8 };
     let mut png = Vec::new();
@@ -136,7 +136,7 @@ fn target(height: usize, width: usize, channels: usize) -> Result<(u32, u32)> {
     let side = |n: usize| u32::try_from(n).ok().filter(|n| (1..=MAX_SIDE).contains(n));
     match (side(height), side(width), channels) {
         (Some(rows), Some(columns), 1 | 3) => Ok((rows, columns)),
-        _ => Err(Error::Usage(format!(
+        _ => Err(Error::usage(format!(
             "a picture cannot be {height} x {width} with {channels} channels \
              (1 to {MAX_SIDE} pixels a side, 1 or 3 channels)"
         ))),

@@ -31,7 +31,7 @@ impl Places {
         match given {
             Some(folder) if !folder.is_dir() => {
                 let what = if folder.exists() { "not a folder" } else { "no such folder" };
-                Err(Error::Options(message![
+                Err(Error::usage(message![
                     Hint::set("data", folder.display()),
                     format!(": {what}"),
                 ]))
@@ -241,7 +241,7 @@ mod tests {
             [(Path::new("/no/such/folder"), "no such folder"), (file.path(), "not a folder")]
         {
             let error = Places::new(Some(path)).err().unwrap();
-            assert!(matches!(&error, Error::Options(m) if m.to_string().contains(why)), "{error}");
+            assert!(matches!(&error, Error::Usage(m) if m.to_string().contains(why)), "{error}");
             assert!(error.to_string().contains(path.to_str().unwrap()), "{error}");
         }
     }

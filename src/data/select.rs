@@ -156,7 +156,7 @@ fn ambiguous(
         false => format!("counted from 0 they are {}", counted.join(", ")),
     };
     let some = all.iter().take(2).map(String::as_str).collect::<Vec<_>>().join(",");
-    Error::Options(message![
+    Error::usage(message![
         Hint::set("classes", item),
         format!(" has two readings: by name, {by_name}; {by_number}; name each class, such as "),
         Hint::set("classes", some),
@@ -165,7 +165,7 @@ fn ambiguous(
 
 /// The error for classes that cannot be chosen; `why` goes on after the option's name.
 fn refused(why: String) -> Error {
-    Error::Options(message![Hint::Option("classes"), why])
+    Error::usage(message![Hint::Option("classes"), why])
 }
 
 #[cfg(test)]

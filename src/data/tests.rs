@@ -79,7 +79,7 @@ fn chosen_classes_are_relabelled() {
         assert_eq!(some.train.image(new).unwrap(), all.train.image(i).unwrap());
     }
     let wrong = Request { classes: classes("7,11"), ..request("shapes") };
-    assert!(matches!(load(&wrong), Err(Error::Options(m)) if m.to_string().contains("0 to 9")));
+    assert!(matches!(load(&wrong), Err(Error::Usage(m)) if m.to_string().contains("0 to 9")));
 }
 
 #[test]

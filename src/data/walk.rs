@@ -44,7 +44,7 @@ impl Folder {
         let Some(name) = path.file_name().unwrap_or_default().to_str().map(composed) else {
             let shown = path.display();
             let message = format!("{shown}: the name of a class must be UTF-8, rename the folder");
-            return Err(Error::Usage(message));
+            return Err(Error::usage(message));
         };
         let (pictures, others) = files(path, usize::MAX)?;
         Ok(Self { path: path.to_owned(), name, pictures, others })

@@ -191,12 +191,12 @@ impl Augment {
     /// Checks every option for a network with an input of this height and width.
     ///
     /// # Errors
-    /// [`Error::Options`], as [`Augment::check`], or if the cutout is larger than the input.
+    /// [`Error::Usage`], as [`Augment::check`], or if the cutout is larger than the input.
     pub fn check_for(&self, [height, width]: [usize; 2]) -> Result<()> {
         self.check()?;
         let cutout = self.cutout;
         if cutout > height.min(width) {
-            return Err(Error::Options(message![
+            return Err(Error::usage(message![
                 Hint::set("cutout", cutout),
                 format!(" is larger than the network's {height}×{width} input; use a smaller one"),
             ]));
@@ -207,9 +207,9 @@ impl Augment {
     /// Checks the range of every option.
     ///
     /// # Errors
-    /// [`Error::Options`] names the option.
+    /// [`Error::Usage`] names the option.
     pub fn check(&self) -> Result<()> {
-        let fail = |option, why: String| Err(Error::Options(message![Hint::Option(option), why]));
+        let fail = |option, why: String| Err(Error::usage(message![Hint::Option(option), why]));
         let Self { crop, random_resized_crop: least, jitter, cutout, mixup, .. } = *self;
         if crop > 127 {
             return fail("crop", format!(" must be at most 127, not {crop}"));
@@ -221,7 +221,7 @@ impl Augment {
             );
         }
         if crop > 0 && least > 0.0 {
-            return Err(Error::Options(message![
+            return Err(Error::usage(message![
                 Hint::Option("crop"),
                 " and ",
                 Hint::Option("random-resized-crop"),

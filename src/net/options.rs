@@ -177,13 +177,13 @@ impl TrainOptions {
     /// Checks the options for `images` training images and a network input of shape `image`.
     ///
     /// # Errors
-    /// [`Error::Options`] names the option.
+    /// [`Error::Usage`] names the option.
     pub fn check(&self, images: usize, image: Shape) -> Result<()> {
-        let fail = |option, why: String| Err(Error::Options(message![Hint::Option(option), why]));
+        let fail = |option, why: String| Err(Error::usage(message![Hint::Option(option), why]));
         let Self { epochs, batch, lr, weight_decay, augment, .. } = *self;
         augment.check_for([image.h, image.w])?;
         if batch == 0 || epochs == 0 {
-            return Err(Error::Options(message![
+            return Err(Error::usage(message![
                 Hint::Option("batch"),
                 " and ",
                 Hint::Option("epochs"),
@@ -191,7 +191,7 @@ impl TrainOptions {
             ]));
         }
         if batch > images {
-            return Err(Error::Options(message![
+            return Err(Error::usage(message![
                 format!(
                     "a batch of {batch} is larger than the {images} training images; use a smaller "
                 ),

@@ -107,7 +107,7 @@ impl<'a> Trainer<'a> {
     /// Builds and plans the program, compiles it, and sets the initial weights.
     ///
     /// # Errors
-    /// [`Error::Options`] for options that cannot work with these images, and those of
+    /// [`Error::Usage`] for options that cannot work with these images, and those of
     /// [`Demand::program`] and [`Session::new`].
     pub fn new(
         gpu: &Gpu,

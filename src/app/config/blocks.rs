@@ -24,7 +24,7 @@ impl Config {
     /// The indices of the blocks that the cuts name.
     pub(super) fn starts(&self) -> Result<Vec<usize>> {
         let Some(cuts) = &self.cuts else { return Ok(Vec::new()) };
-        let fail = |message: String| Err(Error::Usage(format!("--cuts{message}")));
+        let fail = |message: String| Err(Error::usage(format!("--cuts{message}")));
         if self.partition == Partition::Whole {
             return fail(
                 ": there are no blocks to join with --partition whole or --method bp".into(),
@@ -71,13 +71,13 @@ impl Config {
         match known.iter().position(|name| name == until) {
             Some(0) => {
                 let message = format!("--freeze-until {until}: there is nothing before {until}");
-                Err(Error::Usage(message))
+                Err(Error::usage(message))
             }
             Some(count) => Ok(count),
             None => {
                 let known: Vec<&str> = known.iter().map(String::as_str).collect();
                 let message = suggest::unknown("block", until, &known);
-                Err(Error::Usage(format!("--freeze-until: {message}")))
+                Err(Error::usage(format!("--freeze-until: {message}")))
             }
         }
     }

@@ -81,7 +81,7 @@ impl<'a> Explainer<'a> {
             if found.0.len() == built.blocks.len() {
                 return Ok(());
             }
-            Err(Error::Usage(format!(
+            Err(Error::usage(format!(
                 "{} was trained by backpropagation: it has no goodness of classes to explain; --explain needs a model of `--method sff`",
                 model.display()
             )))

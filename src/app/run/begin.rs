@@ -20,7 +20,7 @@ pub fn inherit(recipe: Recipe) -> Result<Recipe> {
     foreign::no_folder(&path)?;
     let found = md5(&path)?;
     if let Some(expected) = expected.filter(|expected| *expected != found) {
-        return Err(Error::Usage(format!(
+        return Err(Error::usage(format!(
             "{} is not the file that this recipe began from (checksum {found}, not {expected}); give another one with --init",
             path.display()
         )));
@@ -67,7 +67,7 @@ impl<'a> Begin<'a> {
         let (arrays, info) = read_model(&start.path)?;
         let channels = data.train.channels;
         if info.image[2] != channels {
-            return Err(Error::Usage(format!(
+            return Err(Error::usage(format!(
                 "{} takes images of {} channels, but {} has {channels}",
                 start.path.display(),
                 info.image[2],
@@ -76,7 +76,7 @@ impl<'a> Begin<'a> {
         }
         let model = Config::resolve(info.config)?;
         if model.arch != config.arch {
-            return Err(Error::Usage(format!(
+            return Err(Error::usage(format!(
                 "{} is a {}, not a {}: leave --arch out, or choose another --init",
                 start.path.display(),
                 model.arch,

@@ -24,7 +24,7 @@ impl Lock {
         fs::create_dir_all(folder).map_err(Error::io("create", folder))?;
         match lock(folder).map_err(Error::io("lock", folder))? {
             Some(file) => Ok(Self { folder: folder.to_owned(), created, _file: file }),
-            None => Err(Error::Usage(format!(
+            None => Err(Error::usage(format!(
                 "{} is in use by another process: wait until it ends, or choose another --out",
                 folder.display()
             ))),

@@ -41,7 +41,7 @@ impl Parts {
             let flat = tests.iter().find(|test| walk::any_picture(test));
             if let (Some(test), true) = (flat, walk::any_picture(&train)) {
                 let (train, test) = (train.display(), test.display());
-                return Err(Error::Usage(format!(
+                return Err(Error::usage(format!(
                     "{train} and {test} have pictures, but no folders for the classes: move the \
                      pictures of each class into a folder of its own, {train}/CLASS and {test}/CLASS"
                 )));
@@ -62,7 +62,7 @@ impl Parts {
             let others: Vec<&PathBuf> =
                 below.iter().filter(|f| **f != folder && walk::any_picture(f)).collect();
             if !others.is_empty() {
-                return Err(Error::Usage(format!(
+                return Err(Error::usage(format!(
                     "{shown} has folders for classes, and so has {0}, but there is no {0}/train: \
                      move the classes to train on into {0}/train",
                     root.display()
@@ -122,7 +122,7 @@ fn named(folders: &[PathBuf], names: &[&str]) -> Result<Option<PathBuf>> {
     match found[..] {
         [] => Ok(None),
         [one] => Ok(Some(one.clone())),
-        [one, other, ..] => Err(Error::Usage(format!(
+        [one, other, ..] => Err(Error::usage(format!(
             "{} and {} could both be meant: rename one of them",
             one.display(),
             other.display()

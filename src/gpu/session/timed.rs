@@ -117,7 +117,7 @@ impl Session {
         self.spare.push(fetch.buffer);
         let mut pairs = ticks.chunks_exact(2);
         if pairs.any(|pair| pair[0] > pair[1]) || count > 0 && ticks.first() >= ticks.last() {
-            return Err(Error::Options(message![
+            return Err(Error::usage(message![
                 "this device's timestamps are of no use; use ",
                 Hint::set("clock", "wall"),
             ]));

@@ -97,7 +97,7 @@ pub fn no_folder(path: &Path) -> Result<()> {
         false => String::new(),
     };
     let shown = path.display();
-    Err(Error::Usage(format!("{shown} is a folder, not a file of weights{hint}")))
+    Err(Error::usage(format!("{shown} is a folder, not a file of weights{hint}")))
 }
 
 /// The problem with a safetensors file: eight bytes of length, a JSON header, and the tensors.
