@@ -62,28 +62,20 @@ pub fn list(built: &Built, machine: &Machine) -> Result<Vec<Listed>> {
     let train = built.train.as_ref().map_or(0..0, |routine| routine.ops.clone());
     let ops = train.chain(built.update.clone().unwrap_or_default());
     let (mut listed, mut traffic) = (Vec::new(), Traffic::default());
-    let mut reflections: BTreeMap<Kernel, Reflection> = BTreeMap::new();
-    for op in ops.map(|index| &program.ops()[index]) {
+    for index in ops {
+        let op = &program.ops()[index];
         let variant = machine.variants.usual(op, tensors);
         let target = Target { tiles: variant.tiles, ..machine.target };
         let dispatches = op.lower(tensors, target)?;
         let works = share(op, tensors, &dispatches, &mut traffic)?;
-        let access = op.access();
-        let mut touched = access.writes.iter().chain(&access.reads);
-        let block = touched.find_map(|id| program.tensor(*id).block);
+        let block = program.block_of(index);
         for (dispatch, work) in dispatches.into_iter().zip(works) {
-            let Kernel { file, entry, definitions } = &dispatch.kernel;
-            if !reflections.contains_key(&dispatch.kernel) {
-                let shader = compose(file, definitions)?;
-                let reflection = Reflection::new(&label(&dispatch.kernel), &shader, entry)?;
-                reflections.insert(dispatch.kernel.clone(), reflection);
-            }
-            let reflection = &reflections[&dispatch.kernel];
+            let reflection = traffic.reflection(&dispatch.kernel)?;
             let grid = dispatch.grid(reflection.workgroup_size);
             listed.push(Listed {
                 op: op.name(),
                 block: block.map(|block| built.blocks[block].clone()),
-                kernel: format!("{file}.{entry}"),
+                kernel: format!("{}.{}", dispatch.kernel.file, dispatch.kernel.entry),
                 tiles: variant.name,
                 workgroups: u64::from(grid.0) * u64::from(grid.1),
                 flops: work.flops,

@@ -105,6 +105,13 @@ impl Program {
         self.tensors[id.0].block = Some(block);
     }
 
+    /// The block whose tensors op `index` writes or, if it writes none of a block, reads.
+    pub fn block_of(&self, index: usize) -> Option<usize> {
+        let access = self.ops[index].access();
+        let mut touched = access.writes.into_iter().chain(access.reads);
+        touched.find_map(|id| self.tensor(id).block)
+    }
+
     /// Makes a tensor keep its value between runs.
     pub fn keep(&mut self, id: TensorId) {
         self.tensors[id.0].keep = true;

@@ -1,13 +1,14 @@
 //! Work of a dispatch: FLOPs, and a lower bound of the bytes that it moves.
 
 use std::collections::BTreeMap;
+use std::collections::btree_map::Entry;
 
 use crate::Result;
 use crate::compiler::kernel::{Dispatch, Kernel};
 use crate::compiler::ops::Node;
 use crate::compiler::tensor::Tensor;
 use crate::compiler::tensor::Tensors;
-use crate::compiler::wgsl::{self, Binding, Reflection};
+use crate::compiler::wgsl::{self, Reflection};
 
 /// Work of a dispatch.
 #[derive(Clone, Copy, Default, PartialEq, Debug)]
@@ -18,25 +19,33 @@ pub struct Work {
     pub bytes: f64,
 }
 
-/// Which operands kernels read and write, by reflection of their shaders.
+/// The reflections of kernels, which tell the operands that they read and write.
 #[derive(Default)]
-pub struct Traffic(BTreeMap<Kernel, Vec<Binding>>);
+pub struct Traffic(BTreeMap<Kernel, Reflection>);
 
 impl Traffic {
+    /// The reflection of a kernel.
+    ///
+    /// # Errors
+    /// Those of [`Reflection::new`], if the kernel is not a valid shader.
+    pub fn reflection(&mut self, kernel: &Kernel) -> Result<&Reflection> {
+        let unknown = match self.0.entry(kernel.clone()) {
+            Entry::Occupied(known) => return Ok(known.into_mut()),
+            Entry::Vacant(unknown) => unknown,
+        };
+        let shader = wgsl::compose(kernel.file, &kernel.definitions)?;
+        Ok(unknown.insert(Reflection::new(&label(kernel), &shader, kernel.entry)?))
+    }
+
     /// Bytes of a dispatch's operands; those that it reads and writes count twice. It moves at least as
     /// many, unless operands share bytes.
     ///
     /// # Errors
-    /// [`crate::Error::Shader`] if the kernel is invalid.
+    /// Those of [`Traffic::reflection`].
     pub fn bytes(&mut self, dispatch: &Dispatch) -> Result<usize> {
-        if !self.0.contains_key(&dispatch.kernel) {
-            let Kernel { file, entry, definitions } = &dispatch.kernel;
-            let shader = wgsl::compose(file, definitions)?;
-            let bindings = Reflection::new(&label(&dispatch.kernel), &shader, entry)?.bindings;
-            self.0.insert(dispatch.kernel.clone(), bindings);
-        }
+        let bindings = &self.reflection(&dispatch.kernel)?.bindings;
         let times = |name: &str| {
-            let binding = self.0[&dispatch.kernel].iter().find(|b| b.name == name);
+            let binding = bindings.iter().find(|b| b.name == name);
             binding.map_or(0, |b| usize::from(b.reads) + usize::from(b.writes))
         };
         Ok(dispatch.operands.iter().map(|(name, o)| o.bytes * times(name)).sum())
@@ -72,10 +81,6 @@ fn products(dispatch: &Dispatch) -> f64 {
         Some(f64::from(u32::from_le_bytes(word.try_into().ok()?)))
     };
     let product = |names: &[&str]| names.iter().map(|n| param(n)).product::<Option<f64>>();
-    // Sums partial results, but has the parameters of the convolution before it.
-    if dispatch.kernel.entry == "sum" {
-        return 0.0;
-    }
     let convolution = product(&["pixels", "kernel", "kernel", "in_c4", "out_c4"]);
     convolution.or(product(&["images", "rows", "depth", "width"])).unwrap_or(0.0)
 }

@@ -131,13 +131,9 @@ impl Lines<'_> {
         self.built.program.ops()[op].name()
     }
 
-    /// The block whose tensors an op writes or, if it writes none of a block, reads; the number of
-    /// blocks if there is none.
+    /// The block of an op; the number of blocks if it has none.
     fn block(&self, op: usize) -> usize {
-        let program = &self.built.program;
-        let access = program.ops()[op].access();
-        let mut touched = access.writes.into_iter().chain(access.reads);
-        touched.find_map(|id| program.tensor(id).block).unwrap_or(self.built.blocks.len())
+        self.built.program.block_of(op).unwrap_or(self.built.blocks.len())
     }
 
     fn block_name(&self, block: usize) -> String {
