@@ -47,6 +47,15 @@ pub fn normalize(n: &Normalization, channels: usize) -> Result<Normalize> {
     Ok(out)
 }
 
+/// Sets whether the gradients of the next micro-batch are added to those before it; number 0 starts new
+/// sums. Without micro-batches it does nothing.
+pub fn accumulate(session: &Session, routine: &Routine, number: usize) {
+    if let Some(keep) = routine.keep {
+        let factor = if number == 0 { 0.0f32 } else { 1.0 };
+        session.write_bytes(keep, bytemuck::bytes_of(&factor));
+    }
+}
+
 impl<'a> Feeder<'a> {
     /// Uploads the images if the program keeps them on the device.
     ///

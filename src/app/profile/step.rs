@@ -7,6 +7,7 @@ use super::Event;
 use crate::compiler::program::{Built, Routine};
 use crate::compiler::work::Work;
 use crate::gpu::session::{Clock, Session};
+use crate::train::feeder::accumulate;
 use crate::{Error, Result};
 
 /// A training step on a session.
@@ -33,18 +34,10 @@ impl<'a> Step<'a> {
         Ok(Self { session, built, routine, batch, runs })
     }
 
-    /// Sets whether a submit adds to the sums of gradients; the first one starts new sums.
-    fn accumulate(&self, run: usize) {
-        if let Some(keep) = self.routine.keep {
-            let factor = if run == 0 { 0.0f32 } else { 1.0 };
-            self.session.write_bytes(keep, bytemuck::bytes_of(&factor));
-        }
-    }
-
     /// Runs the step as training does, and waits for its results.
     pub fn plain(&mut self) -> Result<()> {
         for run in 0..self.runs.len() {
-            self.accumulate(run);
+            accumulate(self.session, self.routine, run);
             self.session.run(self.runs[run].clone(), Some(self.routine.metrics))?;
         }
         while self.session.fetched(0)?.is_some() {}
@@ -55,7 +48,7 @@ impl<'a> Step<'a> {
     pub fn timed(&mut self, clock: Clock) -> Result<Vec<Range<f64>>> {
         let mut spans: Vec<Range<f64>> = Vec::new();
         for run in 0..self.runs.len() {
-            self.accumulate(run);
+            accumulate(self.session, self.routine, run);
             let before = spans.last().map_or(0.0, |span| span.end);
             let run = self.session.run_timed(self.runs[run].clone(), clock)?;
             spans.extend(run.into_iter().map(|s| s.start + before..s.end + before));

@@ -8,7 +8,7 @@ use super::{Reached, StepReport, Trainer};
 use crate::base::random::{Rng, Stream, hash};
 use crate::net::augment::Sample;
 use crate::net::options::ADAMW;
-use crate::train::feeder::{Runner, StepValues};
+use crate::train::feeder::{Runner, StepValues, accumulate};
 use crate::train::metrics::Tally;
 use crate::{Error, Result};
 
@@ -124,10 +124,7 @@ impl Trainer<'_> {
     /// Writes what differs between the micro-batches of a step: whether gradients are accumulated, and
     /// the key of the dropout masks.
     fn write_micro_batch(&self, number: usize, t: u64) {
-        if let Some(keep) = self.routine.keep {
-            let keeping = if number == 0 { 0.0f32 } else { 1.0 };
-            self.session.write_bytes(keep, bytemuck::bytes_of(&keeping));
-        }
+        accumulate(&self.session, &self.routine, number);
         if let Some(key) = self.routine.dropout_key {
             let bits = hash([self.options.seed, Stream::Dropout as u64, t, number as u64]);
             self.session.write_bytes(key, &bits.to_le_bytes());
