@@ -17,10 +17,20 @@ struct Activated {
 impl Emitter {
     /// An activation on its own.
     pub(super) fn activation(&mut self, x: TensorId, act: Activation) -> Forward {
-        let y = self.like(x, "activation", self.shape(x));
-        self.program.push(ops::Activate { x, y, act });
-        let at = if act == Activation::Relu { y } else { x };
-        (y, Some(Box::new(Activated { at, act })))
+        let y = activate(self, x, act);
+        (y, Some(Box::new(Activated::new(x, y, act))))
+    }
+}
+
+fn activate(e: &mut Emitter, x: TensorId, act: Activation) -> TensorId {
+    let y = e.like(x, "activation", e.shape(x));
+    e.program.push(ops::Activate { x, y, act });
+    y
+}
+
+impl Activated {
+    fn new(x: TensorId, y: TensorId, act: Activation) -> Self {
+        Self { at: if act == Activation::Relu { y } else { x }, act }
     }
 }
 
@@ -36,13 +46,8 @@ impl Saved for Activated {
 
     fn replay(&self, e: &mut Emitter, x: TensorId, need_y: bool) -> (TensorId, Box<dyn Saved>) {
         let act = self.act;
-        let mut y = x;
-        if need_y {
-            y = e.like(x, "activation", e.shape(x));
-            e.program.push(ops::Activate { x, y, act });
-        }
-        let at = if act == Activation::Relu { y } else { x };
-        (y, Box::new(Self { at, act }))
+        let y = if need_y { activate(e, x, act) } else { x };
+        (y, Box::new(Self::new(x, y, act)))
     }
 
     fn is_relu(&self) -> bool {
