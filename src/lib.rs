@@ -84,8 +84,8 @@
 //!    device and the budget.
 //! 5. [`compiler::program::build`] emits ops, block after block: forward, goodness, backward, update
 //!    (`program/build.rs`). Each kind of layer has a file with what it emits (`program/layers/conv2d.rs`).
-//! 6. [`compiler::program::Program::push`] checks the shapes of an op, such as
-//!    [`compiler::ops::Conv2d`], and allocates its scratch.
+//! 6. [`compiler::program::Program::push`] appends an op, such as [`compiler::ops::Conv2d`], and gives it
+//!    scratch; [`compiler::program::Program::validate`] checks the shapes of all ops.
 //! 7. [`compiler::plan::Plan::new`] allocates the tensors in the arena.
 //! 8. [`gpu::session::Session::new`] lowers each op (`lower` in `compiler/ops/conv2d.rs`) to
 //!    [`compiler::kernel::Dispatch`]es: kernel, operands, parameters, invocations.
