@@ -182,6 +182,7 @@ impl Layout {
         let value = |bytes: &[u8]| match *bytes {
             [a, b] => f16::from_le_bytes([a, b]).to_f32(),
             [a, b, c, d] => f32::from_le_bytes([a, b, c, d]),
+            // See `Layout::width`.
             _ => unreachable!("values have two or four bytes"),
         };
         let stored: Vec<f32> = bytes.chunks_exact(self.width()).map(value).collect();

@@ -89,11 +89,6 @@ struct Taps {
 }
 
 impl Taps {
-    /// Number of output values.
-    fn y(&self) -> usize {
-        self.window.output(self.x).expect("checked shapes").elements()
-    }
-
     /// Calls `f` for every product, with the offsets of its input value, weight and output value.
     fn each(&self, mut f: impl FnMut(usize, usize, usize)) {
         let c = self.x.c;
@@ -122,7 +117,7 @@ impl Operation for Depthwise {
 
     fn reference(&self, r: &mut Reference) {
         let taps = Taps { x: r.shape(self.x), window: self.window };
-        let (x, w, mut y) = (r.get(self.x), r.get(self.w), vec![0.0; taps.y()]);
+        let (x, w, mut y) = (r.get(self.x), r.get(self.w), vec![0.0; r.shape(self.y).elements()]);
         taps.each(|x_at, w_at, y_at| y[y_at] += x[x_at] * w[w_at]);
         r.set(self.y, y);
     }

@@ -118,9 +118,9 @@ impl Operation for AdamW {
     fn reference(&self, r: &mut Reference) {
         let options::AdamW { beta1, beta2, eps, weight_decay } = self.adamw;
         let [beta1, beta2, eps, decay] = [beta1, beta2, eps, weight_decay].map(f64::from);
-        // The corrections divide out the moments' bias towards zero.
+        // The corrections divide out the moments' bias towards zero. `check` refuses another shape of `step`.
         let [rate, correction1, correction2, _]: [f64; STEP_WORDS] =
-            r.get(self.step).try_into().expect("checked shapes");
+            r.get(self.step).try_into().expect("a step of STEP_WORDS values");
         for [p, g, m, v] in r.matching_members([self.params, self.grads, self.m, self.v]) {
             let [mut params, mut first, mut second] = [p, m, v].map(|id| r.get(id).to_vec());
             let each = params.iter_mut().zip(&mut first).zip(&mut second).zip(r.get(g));
